@@ -1,0 +1,74 @@
+"""The policy as decided by: frozen tables, made whole from one file or environment, swapped whole."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv6Address
+
+from policies.facts import Backend, Caller, Reach
+
+Address = IPv4Address | IPv6Address
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """Where one upstream lives, in canonical form: nothing else is ever dialled."""
+
+    scheme: str  # "http" or "https"
+    host: str  # lower-case name, canonical IPv4, or IPv6 without brackets
+    port: int
+    path: str  # base path, "" or "/v1": no trailing slash
+    pins: tuple[str, ...] = ()  # `addresses:` as canonical CIDR blocks; empty: judged by reach alone
+    third_party_host: bool = False
+
+    @property
+    def authority(self) -> str:
+        """The Host header's value."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
+    def url(self) -> str:
+        return f"{self.scheme}://{self.authority}{self.path}"
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamRule:
+    """One listed upstream: an address or an embedded engine, never both."""
+
+    name: str
+    reach: Reach
+    backend: Backend = Backend.OTHER
+    destination: Destination | None = None
+    engine: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TierRule:
+    """Upstreams of equal standing."""
+
+    name: str
+    upstreams: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRule:
+    """What a client's model name means: tiers in order, and what each tier's upstreams call the model."""
+
+    name: str
+    tiers: tuple[str, ...]
+    served: Mapping[str, str] = field(default_factory=dict)  # tier name -> served model
+    reach: Reach = Reach.RENTED
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """Everything that may be decided by, and the digest that the ledger names it by."""
+
+    digest: str  # hex SHA-256 of the canonical settings
+    upstreams: Mapping[str, UpstreamRule]
+    tiers: Mapping[str, TierRule]
+    models: Mapping[str, ModelRule]
+    default_model: str
+    callers: Mapping[str, Caller]
+    any_caller: bool = False  # loopback without keys: callers are anonymous

