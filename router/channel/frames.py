@@ -1,0 +1,78 @@
+"""Frames: `length u32 | exchange u32 | kind u8`, little-endian, then `length` payload bytes.
+
+Many exchanges share one channel; exchange 0 is the channel itself. A side may send DATA or BODY bytes of an
+exchange only within the credit that the other side has granted, so neither side can be made to hold more than
+WINDOW bytes for one exchange. Anything else on the wire is a broken peer: the channel is closed.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from enum import IntEnum
+
+HEADER = struct.Struct("<IIB")
+LARGEST = 1 << 20  # bytes of one payload; the writers cut at PIECE
+PIECE = 64 * 1024
+WINDOW = 256 * 1024  # bytes of one exchange that may be on the way in one direction
+COUNT = struct.Struct("<Q")
+
+
+class Kind(IntEnum):
+    """What a frame says. The first block goes to the gate, the second comes from it, CREDIT goes both ways."""
+
+    OPEN = 1  # an Open message: exchange with this upstream
+    BODY = 2  # request bytes, until Open.body_bytes have come
+    CANCEL = 3  # the client left, or another attempt won
+    DENY = 4  # a Denial message: record it
+    WARM = 5  # a Warm message: make upstreams ready, tell how it went
+
+    RECORD = 16  # COUNT: the ledger index of the decision or denial, durable
+    HEAD = 17  # a Head message: the upstream's status and what of its headers may travel on
+    DATA = 18  # answer bytes; of a stream, whole events only
+    END = 19  # the answer is complete
+    FAIL = 20  # a Failure message: this exchange is over, and why
+    ROWS = 21  # JSON: a warm-up's answer
+    STATES = 22  # exchange 0: JSON, the states of all upstreams
+
+    CREDIT = 32  # COUNT: this many more bytes of the exchange may come
+
+
+class ChannelError(Exception):
+    """The other side broke the protocol; its channel is closed."""
+
+
+def pack(exchange: int, kind: Kind, payload: bytes = b"") -> bytes:
+    return HEADER.pack(len(payload), exchange, kind) + payload
+
+
+class Splitter:
+    """Cuts a byte stream into frames. Holds at most one unfinished frame."""
+
+    __slots__ = ("_rest",)
+
+    def __init__(self) -> None:
+        self._rest = b""
+
+    def feed(self, data: bytes) -> Iterator[tuple[int, Kind, bytes]]:
+        """Yield (exchange, kind, payload) for every frame complete by now; ChannelError on nonsense."""
+        buffer = self._rest + data if self._rest else data
+        at, end = 0, len(buffer)
+        while end - at >= HEADER.size:
+            length, exchange, kind = HEADER.unpack_from(buffer, at)
+            if length > LARGEST:
+                raise ChannelError(f"a frame of {length} bytes")
+            stop = at + HEADER.size + length
+            if stop > end:
+                break
+            payload = buffer[at + HEADER.size : stop]
+            at = stop
+            yield exchange, _kind(kind), payload
+        self._rest = buffer[at:] if at else buffer
+
+
+def _kind(value: int) -> Kind:
+    try:
+        return Kind(value)
+    except ValueError:
+        raise ChannelError(f"a frame of unknown kind {value}") from None

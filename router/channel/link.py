@@ -1,0 +1,74 @@
+"""One end of a channel: an asyncio protocol that splits frames in and coalesces frames out."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable
+
+from router.channel.frames import ChannelError, Kind, Splitter, pack
+
+OnFrame = Callable[["Link", int, Kind, bytes], None]
+OnClosed = Callable[["Link"], None]
+
+
+class Link(asyncio.Protocol):
+    """Frames queued during one pass of the loop leave in one write.
+
+    Memory is bounded by credit, exchange by exchange (see `frames`), so writing never waits.
+    """
+
+    def __init__(self, on_frame: OnFrame, on_closed: OnClosed) -> None:
+        self._on_frame = on_frame
+        self._on_closed = on_closed
+        self._splitter = Splitter()
+        self._out: list[bytes] = []
+        self._loop = asyncio.get_running_loop()
+        self._transport: asyncio.Transport | None = None
+
+    @property
+    def open(self) -> bool:
+        return self._transport is not None
+
+    def send(self, exchange: int, kind: Kind, payload: bytes = b"") -> None:
+        """Queue one frame; dropped when the channel is closed (the closing is told by on_closed)."""
+        if self._transport is None:
+            return
+        if not self._out:
+            self._loop.call_soon(self._flush)
+        self._out.append(pack(exchange, kind, payload))
+
+    def close(self) -> None:
+        self._flush()
+        if self._transport is not None:
+            self._transport.close()
+
+    def _flush(self) -> None:
+        if self._out and self._transport is not None:
+            self._transport.write(self._out[0] if len(self._out) == 1 else b"".join(self._out))
+        self._out.clear()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - asyncio's contract for stream protocols
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            for exchange, kind, payload in self._splitter.feed(data):
+                self._on_frame(self, exchange, kind, payload)
+        except ChannelError:
+            if self._transport is not None:
+                self._transport.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._transport = None
+        self._out.clear()
+        self._on_closed(self)
+
+
+async def attach(sock: socket.socket, on_frame: OnFrame, on_closed: OnClosed) -> Link:
+    """Run a Link over an already connected socket; no connect() is called."""
+    sock.setblocking(False)
+    loop = asyncio.get_running_loop()
+    _, link = await loop.create_unix_connection(lambda: Link(on_frame, on_closed), sock=sock)
+    return link

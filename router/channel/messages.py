@@ -1,0 +1,105 @@
+"""What the frames of the channel hold, as msgspec structs (MessagePack arrays: small and strict)."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TypeVar
+
+import msgspec
+
+from policies import Endpoint
+from router.channel.frames import ChannelError
+
+T = TypeVar("T")
+
+
+class Open(msgspec.Struct, frozen=True, array_like=True):
+    """Ask for one exchange. Names only: where an upstream lives, and what it is told, is the gate's to know."""
+
+    request_id: str
+    caller: str
+    model: str  # the policy's name of it
+    endpoint: Endpoint
+    tier: str
+    upstream: str
+    attempt: int
+    stream: bool
+    body_bytes: int
+    policy: str  # the digest that the worker decided by
+    reach: int | None = None  # the client's own ceiling
+    deadline_s: float = 600.0  # what is left of the chain's time
+    warm: bool = False
+
+
+class Denial(msgspec.Struct, frozen=True, array_like=True):
+    """Ask for a denial to be recorded."""
+
+    request_id: str
+    caller: str
+    model: str
+    endpoint: str
+    reason: str
+    param: str = ""
+
+
+class Warm(msgspec.Struct, frozen=True, array_like=True):
+    """Ask for upstreams to be made ready; "" means every tier."""
+
+    tier: str
+    wait_s: float
+
+
+class Head(msgspec.Struct, frozen=True, array_like=True):
+    """The upstream's answer begins."""
+
+    status: int
+    content_type: str
+    retry_after: str = ""
+    clamped: str = ""
+
+
+class Cause(StrEnum):
+    """Why an exchange failed, from a closed list; the worker maps each to an answer or a next attempt."""
+
+    POLICY = "policy_denied"
+    AUDIT = "audit_unavailable"
+    DNS = "dns"
+    REFUSED = "refused"
+    TLS = "tls"
+    CONNECT_TIMEOUT = "connect_timeout"
+    FIRST_TOKEN_TIMEOUT = "first_token_timeout"
+    BETWEEN_TOKENS_TIMEOUT = "between_tokens_timeout"
+    TOTAL_TIMEOUT = "total_timeout"
+    BROKE = "upstream_broke"
+    BAD_ANSWER = "bad_answer"
+    REDIRECT = "redirect"
+    COLD = "cold"
+    BUSY = "busy"
+    TOO_LARGE = "answer_too_large"
+    STALE_POLICY = "stale_policy"
+    GATE_LOST = "gate_lost"
+    CANCELLED = "cancelled"
+    PROTOCOL = "protocol"
+
+
+class Failure(msgspec.Struct, frozen=True, array_like=True):
+    """An exchange is over without a whole answer."""
+
+    cause: Cause
+    detail: str = ""  # names from the policy and figures; safe to log, never content
+    retry_after_s: float = 0.0
+
+
+_encoder = msgspec.msgpack.Encoder()
+
+
+def encode(message: msgspec.Struct) -> bytes:
+    return _encoder.encode(message)
+
+
+def decode(kind: type[T], payload: bytes) -> T:
+    """Read one message; ChannelError if the other side sent something else."""
+    try:
+        return msgspec.msgpack.decode(payload, type=kind)
+    except msgspec.MsgspecError as error:
+        raise ChannelError(f"not a {kind.__name__}: {error}") from None
