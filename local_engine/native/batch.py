@@ -1,0 +1,57 @@
+"""The arrays behind a llama_batch, allocated once and filled by slices."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from local_engine.native.model import lib
+
+
+class Batch:
+    """Room for `size` tokens. Entries are added in the order of their sequence ids."""
+
+    def __init__(self, size: int) -> None:
+        self.count = 0
+        self._tokens = np.zeros(size, np.int32)
+        self._positions = np.zeros(size, np.int32)
+        self._widths = np.ones(size, np.int32)
+        self._sequences = np.zeros(size, np.int32)
+        self._outputs = np.zeros(size, np.int8)
+        pointer = ctypes.POINTER(ctypes.c_int32)
+        address, step = self._sequences.ctypes.data, self._sequences.itemsize
+        self._rows = (pointer * size)(
+            *(ctypes.cast(ctypes.c_void_p(address + index * step), pointer) for index in range(size))
+        )
+
+    def clear(self) -> None:
+        self.count = 0
+
+    def add(self, sequence: int, start: int, tokens: Sequence[int], *, output: bool) -> int:
+        """Append a run of tokens at positions `start`…; returns the row of its last token."""
+        first, last = self.count, self.count + len(tokens)
+        self._tokens[first:last] = tokens
+        self._positions[first:last] = range(start, start + len(tokens))
+        self._sequences[first:last] = sequence
+        self._outputs[first:last] = 0
+        self._outputs[last - 1] = output
+        self.count = last
+        return last - 1
+
+    def mark_all(self) -> None:
+        """Ask for the output of every token (embeddings)."""
+        self._outputs[: self.count] = 1
+
+    def native(self) -> Any:
+        batch = lib.llama_batch()
+        integer, flag = ctypes.POINTER(ctypes.c_int32), ctypes.POINTER(ctypes.c_int8)
+        batch.n_tokens = self.count
+        batch.token = self._tokens.ctypes.data_as(integer)
+        batch.pos = self._positions.ctypes.data_as(integer)
+        batch.n_seq_id = self._widths.ctypes.data_as(integer)
+        batch.seq_id = self._rows
+        batch.logits = self._outputs.ctypes.data_as(flag)
+        return batch

@@ -1,0 +1,82 @@
+"""One llama.cpp context: its cache and its decode call."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from local_engine.native.batch import Batch
+from local_engine.native.model import Model, ModelError, lib
+from local_engine.scheduling.step import Copy, Edit
+
+NO_CELL = 1
+"""llama_decode's answer when the cache has no room for the batch: nothing was changed."""
+
+
+@dataclass(frozen=True, slots=True)
+class ContextShape:
+    """`cells` in tokens; `embeddings` asks for hidden states instead of text."""
+
+    cells: int
+    sequences: int
+    batch: int
+    threads: int
+    embeddings: bool = False
+
+
+class Context:
+    """A unified cache: any sequence may use all of it, and sequences share equal prefixes."""
+
+    def __init__(self, model: Model, shape: ContextShape) -> None:
+        parameters = lib.llama_context_default_params()
+        parameters.n_ctx = shape.cells
+        parameters.n_batch = parameters.n_ubatch = shape.batch
+        parameters.n_seq_max = shape.sequences
+        parameters.n_outputs_max = shape.batch if shape.embeddings else shape.sequences
+        parameters.n_threads = parameters.n_threads_batch = shape.threads
+        parameters.flash_attn_type = lib.LLAMA_FLASH_ATTN_TYPE_AUTO
+        parameters.kv_unified = True
+        parameters.no_perf = True
+        parameters.embeddings = shape.embeddings
+        parameters.pooling_type = lib.LLAMA_POOLING_TYPE_NONE
+        self.pointer = lib.llama_init_from_model(model.pointer, parameters)
+        if not self.pointer:
+            raise ModelError(f"no context of {shape.cells} tokens could be made; is there enough memory?")
+        self._memory = lib.llama_get_memory(self.pointer)
+        self._vocabulary_size = model.vocabulary_size
+        self._width = model.width
+        self.batch = Batch(shape.batch)
+
+    def close(self) -> None:
+        lib.llama_free(self.pointer)
+
+    def edit(self, edit: Edit) -> None:
+        if isinstance(edit, Copy):
+            lib.llama_memory_seq_cp(self._memory, edit.source, edit.target, 0, edit.length)
+        else:
+            lib.llama_memory_seq_rm(self._memory, edit.slot, edit.length, -1)
+
+    def clear(self) -> None:
+        """Forget all cells. The data need no zeroing: cells without an owner are never read."""
+        lib.llama_memory_clear(self._memory, False)
+
+    def decode(self) -> bool:
+        """Run the batch. False when the cache had no room. Raises ModelError on any other failure."""
+        status = lib.llama_decode(self.pointer, self.batch.native())
+        if status == NO_CELL:
+            return False
+        if status:
+            raise ModelError(f"llama_decode failed with status {status}")
+        return True
+
+    def logits(self, row: int) -> NDArray[np.float32]:
+        """The raw scores of a batch row: a view, valid until the next decode."""
+        pointer = lib.llama_get_logits_ith(self.pointer, row)
+        return np.ctypeslib.as_array(pointer, shape=(self._vocabulary_size,))
+
+    def hidden(self, row: int) -> NDArray[np.float32]:
+        """The hidden state of a batch row: a view, valid until the next decode."""
+        pointer = lib.llama_get_embeddings_ith(self.pointer, row)
+        return np.ctypeslib.as_array(pointer, shape=(self._width,))

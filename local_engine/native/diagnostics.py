@@ -1,0 +1,29 @@
+"""llama.cpp's own log lines, passed on to Python's logging: warnings and errors only."""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+from typing import Any
+
+from local_engine.native.model import lib
+
+WARN, ERROR = 3, 4
+"""ggml_log_level"""
+
+log = logging.getLogger("local_engine.llama")
+
+
+def _forward(level: int, text: bytes, _user: ctypes.c_void_p) -> None:
+    line = text.decode("utf-8", "replace").rstrip() if text else ""
+    if level >= WARN and line and line != ".":
+        log.log(logging.ERROR if level == ERROR else logging.WARNING, "%s", line)
+
+
+_callback: Any = lib.llama_log_callback(_forward)
+"""Native code holds this pointer for the life of the process."""
+
+
+def forward_logs() -> None:
+    """llama.cpp never logs prompt text at these levels."""
+    lib.llama_log_set(_callback, ctypes.c_void_p(0))

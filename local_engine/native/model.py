@@ -1,0 +1,88 @@
+"""A loaded model: weights, vocabulary, tokeniser."""
+
+from __future__ import annotations
+
+import ctypes
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from llama_cpp import llama_cpp as _bindings
+
+lib: Any = _bindings
+"""The generated ctypes functions carry no types worth checking."""
+
+SPECIAL = _bindings.LLAMA_TOKEN_ATTR_CONTROL | _bindings.LLAMA_TOKEN_ATTR_USER_DEFINED
+
+
+class ModelError(Exception):
+    """The model cannot be loaded or used; the sentence says which file and why."""
+
+
+class Model:
+    """Owns the native model. Made and closed on the engine thread."""
+
+    def __init__(self, path: Path) -> None:
+        lib.llama_backend_init()
+        parameters = lib.llama_model_default_params()
+        parameters.n_gpu_layers = 0
+        self.pointer = lib.llama_model_load_from_file(str(path).encode(), parameters)
+        if not self.pointer:
+            raise ModelError(f"{path.name}: llama.cpp cannot load this file; is it a complete GGUF model?")
+        self.vocab = lib.llama_model_get_vocab(self.pointer)
+        self.vocabulary_size = int(lib.llama_vocab_n_tokens(self.vocab))
+        self.trained_context = int(lib.llama_model_n_ctx_train(self.pointer))
+        self.width = int(lib.llama_model_n_embd_out(self.pointer))
+        self.adds_bos = bool(lib.llama_vocab_get_add_bos(self.vocab))
+        self.piece = lru_cache(maxsize=65536)(self._piece)
+
+    def close(self) -> None:
+        lib.llama_model_free(self.pointer)
+
+    def describe(self) -> str:
+        buffer = ctypes.create_string_buffer(256)
+        lib.llama_model_desc(self.pointer, buffer, len(buffer))
+        return buffer.value.decode("utf-8", "replace")
+
+    def chat_template(self) -> str | None:
+        raw = lib.llama_model_chat_template(self.pointer, None)
+        return raw.decode("utf-8") if raw else None
+
+    def token_text(self, token: int) -> str:
+        """The text of a special token, empty for "none"."""
+        return str(lib.llama_vocab_get_text(self.vocab, token).decode("utf-8", "replace")) if token >= 0 else ""
+
+    def bos(self) -> int:
+        return int(lib.llama_vocab_bos(self.vocab))
+
+    def eos(self) -> int:
+        return int(lib.llama_vocab_eos(self.vocab))
+
+    def ends(self, token: int) -> bool:
+        """Whether the model says by this token that its answer is complete."""
+        return bool(lib.llama_vocab_is_eog(self.vocab, token))
+
+    def special_texts(self) -> list[str]:
+        """Spellings that the tokeniser would turn into control tokens."""
+        attribute, vocab = lib.llama_vocab_get_attr, self.vocab
+        marked = (token for token in range(self.vocabulary_size) if attribute(vocab, token) & SPECIAL)
+        return [text for token in marked if (text := self.token_text(token))]
+
+    def tokenise(self, text: str, *, special: bool, start: bool = False) -> list[int]:
+        """Token ids of a text. `special` reads control tokens; `start` adds the model's own beginning token."""
+        raw = text.encode("utf-8")
+        room = len(raw) + 8
+        buffer = (ctypes.c_int32 * room)()
+        count = lib.llama_tokenize(self.vocab, raw, len(raw), buffer, room, start, special)
+        if count < 0:
+            raise ModelError("the tokeniser returned more tokens than the text has bytes")
+        return list(buffer[:count])
+
+    def _piece(self, token: int) -> bytes:
+        """The bytes of one token; control tokens have none."""
+        buffer = ctypes.create_string_buffer(64)
+        count = lib.llama_token_to_piece(self.vocab, token, buffer, len(buffer), 0, False)
+        if count < 0:
+            buffer = ctypes.create_string_buffer(-count)
+            count = lib.llama_token_to_piece(self.vocab, token, buffer, len(buffer), 0, False)
+        return buffer.raw[:count]

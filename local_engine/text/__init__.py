@@ -1,0 +1,1 @@
+"""Between text and tokens: chat templates, whole characters, stop strings, JSON schemas."""
