@@ -28,7 +28,7 @@ class Open(msgspec.Struct, frozen=True, array_like=True):
     policy: str  # the digest that the worker decided by
     reach: int | None = None  # the client's own ceiling
     deadline_s: float = 600.0  # what is left of the chain's time
-    warm: bool = False
+    wait: bool = False  # if it is cold, wait until it is ready (the tier's cold_start)
 
 
 class Denial(msgspec.Struct, frozen=True, array_like=True):
@@ -67,7 +67,7 @@ class Cause(StrEnum):
     REFUSED = "refused"
     TLS = "tls"
     CONNECT_TIMEOUT = "connect_timeout"
-    FIRST_TOKEN_TIMEOUT = "first_token_timeout"
+    FIRST_TOKEN_TIMEOUT = "first_token_timeout"  # noqa: S105 - a token of text
     BETWEEN_TOKENS_TIMEOUT = "between_tokens_timeout"
     TOTAL_TIMEOUT = "total_timeout"
     BROKE = "upstream_broke"
@@ -75,6 +75,7 @@ class Cause(StrEnum):
     REDIRECT = "redirect"
     COLD = "cold"
     BUSY = "busy"
+    CREDENTIAL = "credential_refused"
     TOO_LARGE = "answer_too_large"
     STALE_POLICY = "stale_policy"
     GATE_LOST = "gate_lost"

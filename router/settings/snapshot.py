@@ -87,9 +87,7 @@ class Snapshot:
     audit: AuditSettings = field(default_factory=AuditSettings)
     limits: Limits = field(default_factory=Limits)
     keys: tuple[KeyRule, ...] = ()
-    credentials: Mapping[str, str] = field(
-        default_factory=dict, repr=False
-    )  # upstream name -> bearer token; gate only
+    credentials: Mapping[str, str] = field(default_factory=dict, repr=False)  # upstream name -> bearer token; gate only
     source: str = "defaults"  # the file's path, "environment" or "defaults"
 
     def for_workers(self) -> Snapshot:

@@ -1,0 +1,41 @@
+"""Who asks: a bearer key to a Caller. Only hashes of 256-bit random keys are held; the check is constant-time."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+
+from policies import ANONYMOUS, Caller
+from router.errors import InvalidKey
+from router.settings.snapshot import KeyRule, Snapshot
+
+NOBODY = "0" * 64
+_ADVICE = "Send it as 'Authorization: Bearer KEY'; your operator makes one with 'ringfence keys create'."
+
+
+class Callers:
+    """All keys in force, by their public id (`rf_<id>_<secret>`)."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self._keys: dict[str, KeyRule] = {key.id: key for key in snapshot.keys}
+        self._callers = snapshot.policy.callers
+        self._open = snapshot.policy.any_caller
+
+    def authenticate(self, authorization: str) -> Caller:
+        """The caller of this Authorization header; InvalidKey (401) if there is none."""
+        if not self._keys and self._open:
+            return ANONYMOUS
+        scheme, _, key = authorization.partition(" ")
+        if scheme.lower() != "bearer" or not key:
+            raise InvalidKey(f"An API key is needed. {_ADVICE}")
+        rule = self._keys.get(_public_id(key))
+        digest = hashlib.sha256(key.strip().encode("utf-8", "surrogateescape")).hexdigest()
+        good = hmac.compare_digest(digest, rule.sha256 if rule is not None else NOBODY)
+        caller = self._callers.get(rule.caller) if rule is not None and good else None
+        if caller is None:
+            raise InvalidKey(f"This API key is not known here. {_ADVICE}")
+        return caller
+
+
+def _public_id(key: str) -> str:
+    return key.strip().removeprefix("rf_").partition("_")[0]

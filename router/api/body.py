@@ -1,0 +1,116 @@
+"""Read the least of a request body, strictly: one JSON object, each name once, bounded in size and depth.
+
+What is sent on is our own serialisation of what was read here, so no other parser can see another request in it.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from policies import Endpoint, Reach, RequestFacts
+from router.errors import BodyTooLarge, InvalidJSON, InvalidRequest
+from router.settings.snapshot import Limits
+
+_SPACED_COLONS = (b" :", b"\t:", b"\n:", b"\r:")
+_CONTENT = {Endpoint.CHAT: "messages", Endpoint.COMPLETIONS: "prompt", Endpoint.EMBEDDINGS: "input"}
+LONGEST_MODEL = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Inbound:
+    """One request as read: what may be decided by, and the document to send on."""
+
+    request_id: str
+    facts: RequestFacts
+    document: dict[str, Any]
+
+    def body(self, served_model: str) -> bytes:
+        """The bytes for an upstream that calls the model so."""
+        return msgspec.json.encode({**self.document, "model": served_model})
+
+
+def read(raw: bytes, endpoint: Endpoint, request_id: str, reach: Reach | None, limits: Limits) -> Inbound:
+    """Parse and check one body; a RouterError says what is wrong with it, by name."""
+    if len(raw) > limits.body_bytes:
+        raise BodyTooLarge(f"The body is larger than {limits.body_bytes} bytes.")
+    document = parse(raw, limits.json_depth)
+    model = _typed(document, "model", str, "a string") or ""
+    if len(model) > LONGEST_MODEL or not model.isprintable():
+        raise InvalidRequest(f"'model' must be at most {LONGEST_MODEL} printable characters.", param="model")
+    stream = _typed(document, "stream", bool, "true or false") or False
+    if stream and endpoint is Endpoint.EMBEDDINGS:
+        raise InvalidRequest("Embeddings cannot be streamed.", param="stream")
+    _check_content(document, endpoint)
+    return Inbound(request_id, RequestFacts(endpoint, model, stream, len(raw), reach), document)
+
+
+def _typed(document: dict[str, Any], name: str, kind: type, words: str) -> Any:
+    value = document.get(name)
+    if value is not None and not isinstance(value, kind):
+        raise InvalidRequest(f"'{name}' must be {words}.", param=name)
+    return value
+
+
+def _check_content(document: dict[str, Any], endpoint: Endpoint) -> None:
+    name = _CONTENT[endpoint]
+    value = document.get(name)
+    if value is None:
+        raise InvalidRequest(f"'{name}' is missing.", param=name)
+    if endpoint is not Endpoint.CHAT:
+        if not isinstance(value, (str, list)) or not value:
+            raise InvalidRequest(f"'{name}' must be a string or a non-empty list.", param=name)
+        return
+    if not isinstance(value, list) or not value:
+        raise InvalidRequest("'messages' must be a non-empty list.", param="messages")
+    for position, message in enumerate(value):
+        if not isinstance(message, dict) or not isinstance(message.get("role"), str):
+            raise InvalidRequest("Each message must be an object with a 'role'.", param=f"messages[{position}]")
+
+
+def parse(raw: bytes, most_depth: int) -> dict[str, Any]:
+    """One JSON object (RFC 8259, UTF-8, no NaN, no name twice); InvalidJSON tells what is wrong."""
+    try:
+        document = msgspec.json.decode(raw)
+    except RecursionError:
+        raise InvalidJSON("The JSON is nested too deeply.") from None
+    except UnicodeDecodeError:
+        raise InvalidJSON("The body is not valid UTF-8.") from None
+    except (msgspec.MsgspecError, ValueError) as error:
+        raise InvalidJSON(f"The body is not valid JSON: {error}") from None
+    if not isinstance(document, dict):
+        raise InvalidJSON("The body must be a JSON object.")
+    names = _count_names(document, most_depth)
+    # Every name ends in `":` unless white space stands before a colon, so when none does and there are no more `":`
+    # than names, no name was there twice. Text that merely looks like it costs the slow, exact look.
+    if names != raw.count(b'":') or any(colon in raw for colon in _SPACED_COLONS):
+        json.loads(raw, object_pairs_hook=_each_once)
+    return document
+
+
+def _count_names(document: dict[str, Any], most_depth: int) -> int:
+    """Names of all objects in the document; InvalidJSON where it is nested deeper than allowed."""
+    count = 0
+    level: list[Any] = [document]
+    for _ in range(most_depth):
+        inner: list[Any] = []
+        for value in level:
+            if isinstance(value, dict):
+                count += len(value)
+                value = value.values()  # noqa: PLW2901 - a list is looked through as it is
+            inner += [item for item in value if isinstance(item, (dict, list))]
+        if not inner:
+            return count
+        level = inner
+    raise InvalidJSON(f"The JSON is nested deeper than {most_depth} levels.")
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> None:
+    seen: set[str] = set()
+    for name, _ in pairs:
+        if name in seen:
+            raise InvalidJSON(f"The name '{name[:64]}' stands twice in one object.", param=name[:64])
+        seen.add(name)

@@ -1,0 +1,158 @@
+"""What the service says of itself: /, /health, /livez, /warm and the list of models."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from policies import Caller
+from router.api.auth import Callers
+from router.channel.client import ExchangeFailed, GateClient
+from router.channel.messages import Warm
+from router.channel.states import State
+from router.errors import (
+    GateUnavailable,
+    InvalidRequest,
+    ModelNotFound,
+    RouterError,
+    TierUnknown,
+    as_openai,
+)
+from router.settings.snapshot import Snapshot
+from router.view import View
+
+WARM_WAIT_S = 120.0
+LONGEST_WAIT_S = 600.0
+COME_BACK_S = 2
+
+
+class Status:
+    """The operations' endpoints over one snapshot and what is known of processes and upstreams."""
+
+    def __init__(self, snapshot: Snapshot, gate: GateClient, view: View) -> None:
+        self._snapshot = snapshot
+        self._gate = gate
+        self._view = view
+        self._callers = Callers(snapshot)
+
+    def routes(self) -> list[Route]:
+        return [
+            Route("/", self.root, methods=["GET"]),
+            Route("/livez", self.livez, methods=["GET"]),
+            Route("/health", self.health, methods=["GET"]),
+            Route("/warm", self.warm, methods=["GET", "POST"]),
+            Route("/v1/models", self.models, methods=["GET"]),
+            Route("/models", self.models, methods=["GET"]),
+            Route("/v1/models/{model:path}", self.model, methods=["GET"]),
+        ]
+
+    async def root(self, _request: Request) -> Response:
+        policy = self._snapshot.policy
+        return as_json(
+            {
+                "service": "ringfence",
+                "version": self._view.version,
+                "model": policy.default_model,
+                "status": self._status(),
+                "endpoints": [
+                    "/v1/chat/completions",
+                    "/v1/completions",
+                    "/v1/embeddings",
+                    "/v1/models",
+                    "/health",
+                    "/livez",
+                    "/warm",
+                ],
+            }
+        )
+
+    async def livez(self, _request: Request) -> Response:
+        return as_json({"status": "alive"})
+
+    async def health(self, _request: Request) -> Response:
+        """200 once any tier can serve."""
+        policy, status = self._snapshot.policy, self._status()
+        ready = status == "healthy"
+        rows = {
+            "status": status,
+            "model": policy.default_model,
+            "ready": ready,
+            "policy": policy.digest,
+            "keys_required": not policy.any_caller,
+            "tiers": {name: self._tier(tier.upstreams) for name, tier in policy.tiers.items()},
+            "processes": [msgspec.to_builtins(row) for row in self._view.processes],
+        }
+        return as_json(rows, 200 if ready else 503, {} if ready else {"retry-after": str(COME_BACK_S)})
+
+    def _tier(self, upstreams: tuple[str, ...]) -> list[dict[str, Any]]:
+        states = self._gate.states
+        return [msgspec.to_builtins(states[name]) for name in upstreams if name in states]
+
+    def _status(self) -> str:
+        if not self._gate.connected:
+            return "gate_unavailable"
+        states = {state.state for state in self._gate.states.values()}
+        if states & {State.READY, State.COLD}:
+            return "healthy"
+        return "warming" if State.WARMING in states else "failing"
+
+    async def warm(self, request: Request) -> Response:
+        """Make every upstream of a tier, or of all, ready: 200 if every tier has one by then."""
+        self._authenticate(request)
+        tier = request.query_params.get("tier", "")
+        if tier and tier not in self._snapshot.policy.tiers:
+            raise TierUnknown(f"There is no tier '{tier[:64]}'.", param="tier")
+        wait_s = _seconds(request.query_params.get("wait", str(WARM_WAIT_S)))
+        try:
+            rows = msgspec.json.decode(await self._gate.warm(Warm(tier, wait_s)).answered())
+        except ExchangeFailed:
+            raise GateUnavailable("The gate is starting again; try again.", retry_after_s=COME_BACK_S) from None
+        warm = {row["tier"] for row in rows if row["state"] == State.READY}
+        all_warm = warm >= {row["tier"] for row in rows}
+        body = {"status": "warm" if all_warm else "cold", "upstreams": rows}
+        return as_json(body, 200 if all_warm else 503, {} if all_warm else {"retry-after": str(COME_BACK_S)})
+
+    async def models(self, request: Request) -> Response:
+        caller = self._authenticate(request)
+        names = [name for name in self._snapshot.policy.models if caller.models is None or name in caller.models]
+        return as_json({"object": "list", "data": [_model(name) for name in names]})
+
+    async def model(self, request: Request) -> Response:
+        caller = self._authenticate(request)
+        name = request.path_params["model"]
+        if name not in self._snapshot.policy.models or (caller.models is not None and name not in caller.models):
+            raise ModelNotFound(f"The model '{name[:256]}' is not served here; see /v1/models.", param="model")
+        return as_json(_model(name))
+
+    def _authenticate(self, request: Request) -> Caller:
+        return self._callers.authenticate(request.headers.get("authorization", ""))
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds <= LONGEST_WAIT_S:
+        raise InvalidRequest(f"'wait' must be seconds from 0 to {LONGEST_WAIT_S:g}.", param="wait")
+    return seconds
+
+
+def _model(name: str) -> dict[str, object]:
+    return {"id": name, "object": "model", "created": 0, "owned_by": "ringfence"}
+
+
+def as_json(value: object, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    return Response(msgspec.json.encode(value), status, headers, "application/json")
+
+
+def as_error(error: RouterError) -> Response:
+    """Any RouterError of these endpoints, in OpenAI's shape."""
+    headers = {"retry-after": str(max(1, round(error.retry_after_s)))} if error.retry_after_s is not None else {}
+    if error.status == 401:
+        headers["www-authenticate"] = "Bearer"
+    return Response(as_openai(error), error.status, headers, "application/json")

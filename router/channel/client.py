@@ -1,0 +1,210 @@
+"""The worker's end: open exchanges with listed upstreams through the gate, by name."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections import deque
+
+import msgspec
+
+from router.channel.frames import COUNT, PIECE, WINDOW, ChannelError, Kind
+from router.channel.link import Link, attach
+from router.channel.messages import Cause, Denial, Failure, Head, Open, Warm, decode, encode
+from router.channel.states import UpstreamState
+
+LOST = Failure(Cause.GATE_LOST, "the gate went away")
+
+
+class ExchangeFailed(Exception):
+    """The gate says that this exchange is over, and why."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(f"{failure.cause}: {failure.detail}")
+        self.failure = failure
+
+
+class Exchange:
+    """One exchange under way. Single reader: `opened`, then `chunk` until it returns None."""
+
+    def __init__(self, client: GateClient, number: int, body: bytes = b"") -> None:
+        self._client = client
+        self._number = number
+        self._body = memoryview(body)
+        self._credit = WINDOW
+        self._chunks: deque[bytes] = deque()
+        self._waiter: asyncio.Future[None] | None = None
+        self._ended = False
+        self._failure: Failure | None = None
+        self.record: int | None = None  # ledger index of the decision
+        self.head: Head | None = None
+        self.rows: bytes = b""
+
+    async def opened(self) -> Head:
+        """Wait for the upstream's head; ExchangeFailed when there will be none."""
+        while self.head is None:
+            self._raise_failure()
+            await self._wait()
+        return self.head
+
+    async def chunk(self) -> bytes | None:
+        """The next answer bytes, or None at the end of a whole answer; ExchangeFailed when it was cut."""
+        while not self._chunks:
+            if self._ended:
+                return None
+            self._raise_failure()
+            await self._wait()
+        data = b"".join(self._chunks)
+        self._chunks.clear()
+        self._client.send(self._number, Kind.CREDIT, COUNT.pack(len(data)))
+        return data
+
+    async def recorded(self) -> int:
+        """Wait for the ledger index of a denial."""
+        while self.record is None:
+            self._raise_failure()
+            await self._wait()
+        self.finish()
+        return self.record
+
+    async def answered(self) -> bytes:
+        """Wait for the rows of a warm-up (JSON)."""
+        while not self.rows:
+            self._raise_failure()
+            await self._wait()
+        self.finish()
+        return self.rows
+
+    def cancel(self) -> None:
+        """Stop the upstream's work. Safe at any time, and again."""
+        if self.finish():
+            self._client.send(self._number, Kind.CANCEL)
+
+    def finish(self) -> bool:
+        """Forget the exchange; True if it was still under way."""
+        return self._client.forget(self._number)
+
+    def _raise_failure(self) -> None:
+        if self._failure is not None:
+            raise ExchangeFailed(self._failure)
+
+    async def _wait(self) -> None:
+        self._waiter = asyncio.get_running_loop().create_future()
+        await self._waiter
+
+    def wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def upload(self, granted: int = 0) -> None:
+        """Send as much of the body as the gate has granted."""
+        self._credit += granted
+        while self._body and self._credit > 0:
+            piece = self._body[: min(PIECE, self._credit)]
+            self._client.send(self._number, Kind.BODY, bytes(piece))
+            self._body = self._body[len(piece) :]
+            self._credit -= len(piece)
+
+    def fail(self, failure: Failure) -> None:
+        self._failure = failure
+        self.finish()
+        self.wake()
+
+    def take(self, kind: Kind, payload: bytes) -> None:
+        """One frame of this exchange from the gate."""
+        match kind:
+            case Kind.DATA:
+                self._chunks.append(payload)
+            case Kind.HEAD:
+                self.head = decode(Head, payload)
+            case Kind.RECORD:
+                (self.record,) = COUNT.unpack(payload)
+            case Kind.END:
+                self._ended = True
+                self.finish()
+            case Kind.FAIL:
+                self.fail(decode(Failure, payload))
+            case Kind.CREDIT:
+                self.upload(COUNT.unpack(payload)[0])
+                return
+            case Kind.ROWS:
+                self.rows = payload
+            case _:
+                raise ChannelError(f"{kind.name} from the gate")
+        self.wake()
+
+
+class GateClient:
+    """All exchanges of this worker. Owns the channel and the last known upstream states."""
+
+    def __init__(self) -> None:
+        self._link: Link | None = None
+        self._attached = asyncio.Event()
+        self._under_way: dict[int, Exchange] = {}
+        self._last = 0
+        self.states: dict[str, UpstreamState] = {}
+
+    @property
+    def connected(self) -> bool:
+        return self._link is not None
+
+    async def attach(self, sock: socket.socket) -> None:
+        """Use a new channel: the first one, or the one to a gate that was started again."""
+        if self._link is not None:
+            self._link.close()
+        self._link = await attach(sock, self._on_frame, self._on_closed)
+        self._attached.set()
+
+    async def ready(self, timeout_s: float) -> None:
+        """Wait for a channel; ExchangeFailed if there is none in time."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._attached.wait()
+        except TimeoutError:
+            raise ExchangeFailed(LOST) from None
+
+    def exchange(self, message: Open, body: bytes) -> Exchange:
+        exchange = self._begin(Kind.OPEN, encode(message), body)
+        exchange.upload()
+        return exchange
+
+    def deny(self, message: Denial) -> Exchange:
+        return self._begin(Kind.DENY, encode(message))
+
+    def warm(self, message: Warm) -> Exchange:
+        return self._begin(Kind.WARM, encode(message))
+
+    def _begin(self, kind: Kind, payload: bytes, body: bytes = b"") -> Exchange:
+        self._last = self._last % 0xFFFF_FFFF + 1
+        exchange = Exchange(self, self._last, body)
+        if self._link is None:
+            exchange.fail(LOST)
+            return exchange
+        self._under_way[self._last] = exchange
+        self._link.send(self._last, kind, payload)
+        return exchange
+
+    def send(self, number: int, kind: Kind, payload: bytes = b"") -> None:
+        if self._link is not None:
+            self._link.send(number, kind, payload)
+
+    def forget(self, number: int) -> bool:
+        return self._under_way.pop(number, None) is not None
+
+    def close(self) -> None:
+        if self._link is not None:
+            self._link.close()
+
+    def _on_frame(self, _link: Link, number: int, kind: Kind, payload: bytes) -> None:
+        if kind is Kind.STATES:
+            self.states = {state.name: state for state in msgspec.json.decode(payload, type=list[UpstreamState])}
+        elif exchange := self._under_way.get(number):
+            exchange.take(kind, payload)
+
+    def _on_closed(self, link: Link) -> None:
+        if link is not self._link:
+            return
+        self._link = None
+        self._attached.clear()
+        for exchange in tuple(self._under_way.values()):
+            exchange.fail(LOST)

@@ -1,0 +1,106 @@
+"""Between the supervisor and each of its children: short messages, some with a descriptor, over SOCK_SEQPACKET.
+
+The supervisor is the children's parent and trusted by them; nothing of a client ever travels here. Settings travel
+as a sealed memory file, channels as sockets. A child whose control socket closes has lost its supervisor and ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import socket
+from collections.abc import Callable, Sequence
+from enum import StrEnum
+
+import msgspec
+
+LARGEST = 64 * 1024
+MOST_DESCRIPTORS = 4
+
+
+class Word(StrEnum):
+    """What is said. The first block goes to a child, the second to the supervisor."""
+
+    SETTINGS = "settings"  # + memory file
+    CHANNEL = "channel"  # + socket; `name`: the worker at the other end
+    PROCESSES = "processes"  # `rows`: the state of every process
+    DRAIN = "drain"  # finish what runs, then exit
+    PING = "ping"
+
+    READY = "ready"
+    PONG = "pong"
+    FATAL = "fatal"  # `text`: starting again would not help
+
+
+class ProcessState(msgspec.Struct, frozen=True):
+    """One process of the tree as the supervisor sees it."""
+
+    name: str
+    state: str  # starting, ready, restarting, stopped
+    restarts: int = 0
+    reason: str = ""
+
+
+class Message(msgspec.Struct, frozen=True, omit_defaults=True):
+    word: Word
+    name: str = ""
+    text: str = ""
+    rows: tuple[ProcessState, ...] = ()
+
+
+OnMessage = Callable[[Message, list[int]], None]
+
+
+class Control:
+    """One end of a control socket, read by the running loop. The receiver owns the descriptors it is given."""
+
+    def __init__(self, sock: socket.socket, on_message: OnMessage, on_lost: Callable[[], None]) -> None:
+        sock.setblocking(False)
+        self._sock = sock
+        self._on_message = on_message
+        self._on_lost = on_lost
+        self._loop = asyncio.get_running_loop()
+        self._loop.add_reader(sock, self._readable)
+
+    def send(self, message: Message, descriptors: Sequence[int] = ()) -> None:
+        """Best effort: a peer that is gone is noticed by reading; one that reads nothing is found by pings."""
+        try:
+            socket.send_fds(self._sock, [msgspec.json.encode(message)], list(descriptors))
+        except OSError:
+            return
+
+    def close(self) -> None:
+        if self._sock.fileno() >= 0:
+            self._loop.remove_reader(self._sock)
+            self._sock.close()
+
+    def _readable(self) -> None:
+        try:
+            data, descriptors, _, _ = socket.recv_fds(self._sock, LARGEST, MOST_DESCRIPTORS)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
+            data, descriptors = b"", []
+        if not data:
+            self.close()
+            self._on_lost()
+            return
+        self._on_message(msgspec.json.decode(data, type=Message), descriptors)
+
+
+def memory_file(data: bytes) -> int:
+    """A descriptor of an anonymous file that holds `data` and can no longer change (memfd_create(2), F_ADD_SEALS)."""
+    descriptor = os.memfd_create("settings", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    with os.fdopen(os.dup(descriptor), "wb") as file:
+        file.write(data)
+    seals = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
+    fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, seals)
+    return descriptor
+
+
+def read_memory_file(descriptor: int) -> bytes:
+    """Read it whole, and close it."""
+    with os.fdopen(descriptor, "rb") as file:
+        file.seek(0)
+        return file.read()

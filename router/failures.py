@@ -1,0 +1,83 @@
+"""What a failed exchange means: try the next upstream, or tell the client, and how. One table, pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from router.channel.messages import Cause, Failure, Head
+from router.errors import (
+    AuditUnavailable,
+    GateUnavailable,
+    PolicyDenied,
+    RouterError,
+    Unavailable,
+    UpstreamFailed,
+    UpstreamsBusy,
+    UpstreamsUnavailable,
+    UpstreamTimeout,
+)
+
+MOVE_ON = frozenset(
+    {
+        Cause.DNS,
+        Cause.REFUSED,
+        Cause.TLS,
+        Cause.CONNECT_TIMEOUT,
+        Cause.FIRST_TOKEN_TIMEOUT,
+        Cause.BETWEEN_TOKENS_TIMEOUT,
+        Cause.BROKE,
+        Cause.BAD_ANSWER,
+        Cause.REDIRECT,
+        Cause.COLD,
+        Cause.BUSY,
+        Cause.TOO_LARGE,
+        Cause.POLICY,
+        Cause.CREDENTIAL,
+    }
+)
+COME_BACK_S = 2.0
+LONGEST_COME_BACK_S = 3600.0
+
+
+def failure_of(head: Head) -> Failure | None:
+    """Why this answer makes us ask another upstream; None when it is the answer, be it a 4xx."""
+    if head.status in (401, 403):
+        return Failure(Cause.CREDENTIAL, f"status {head.status}: the upstream refuses our credential")
+    if head.status == 429:
+        return Failure(Cause.BUSY, "status 429", retry_after_s(head.retry_after))
+    if head.status == 408 or head.status >= 500:
+        return Failure(Cause.BROKE, f"status {head.status}")
+    return None
+
+
+def retry_after_s(value: str) -> float:
+    """Seconds of a Retry-After header (RFC 9110, 10.2.3); a date or nonsense counts as a short wait."""
+    return min(float(value), LONGEST_COME_BACK_S) if value.isascii() and value.isdigit() else COME_BACK_S
+
+
+def error_of(failures: Sequence[Failure]) -> RouterError:
+    """What the client is told once no attempt is left: the most telling of the failures."""
+    if not failures:
+        return UpstreamsUnavailable("No upstream can serve this now.", retry_after_s=COME_BACK_S)
+    causes = {failure.cause for failure in failures}
+    last = failures[-1].cause
+    kind, message = next(
+        (answer for among, answer in _ANSWERS if last in among or causes & among & _TELLING),
+        (UpstreamFailed, "No upstream could answer; the operator's log and ledger say why."),
+    )
+    back = max(failure.retry_after_s for failure in failures) or COME_BACK_S
+    return kind(message, retry_after_s=back if kind.status in (429, 503) else None)
+
+
+_TELLING = frozenset({Cause.COLD, Cause.BUSY})  # worth telling though another upstream failed otherwise after it
+_TIMEOUTS = frozenset({Cause.CONNECT_TIMEOUT, Cause.FIRST_TOKEN_TIMEOUT, Cause.BETWEEN_TOKENS_TIMEOUT})
+_ANSWERS: tuple[tuple[frozenset[Cause], tuple[type[RouterError], str]], ...] = (
+    (frozenset({Cause.AUDIT}), (AuditUnavailable, "The ledger cannot be written, so nothing is sent.")),
+    (frozenset({Cause.GATE_LOST}), (GateUnavailable, "The gate is starting again; try again.")),
+    (frozenset({Cause.STALE_POLICY}), (Unavailable, "The policy has just changed; try again.")),
+    (frozenset({Cause.TOTAL_TIMEOUT}), (UpstreamTimeout, "The request took longer than its tier allows.")),
+    (frozenset({Cause.COLD}), (UpstreamsUnavailable, "The model is being woken; try again.")),
+    (frozenset({Cause.BUSY}), (UpstreamsBusy, "All upstreams are busy; try again.")),
+    (_TIMEOUTS, (UpstreamTimeout, "No upstream answered in time.")),
+    (frozenset({Cause.POLICY}), (PolicyDenied, "The policy refuses every upstream of this model.")),
+)

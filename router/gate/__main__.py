@@ -1,0 +1,109 @@
+"""The gate process: `python -I -m router.gate --control FD`. Started by the supervisor, never by hand."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import signal
+import socket
+from pathlib import Path
+
+import uvloop
+
+from router.audit import Durability, Ledger, LedgerError, LedgerSettings
+from router.audit import Kind as RecordKind
+from router.channel.control import Control, Message, Word, read_memory_file
+from router.gate.admission import Admission
+from router.gate.dial import Dialler
+from router.gate.recorder import Recorder
+from router.gate.server import Gate
+from router.gate.upstreams import Upstreams
+from router.gate.world import World
+from router.logs import Log
+from router.settings.codec import decode
+from router.settings.snapshot import Snapshot
+
+
+class GateProcess:
+    """What the supervisor says to the gate, in order: settings, channels, pings, drain."""
+
+    def __init__(self, control: socket.socket, engine_directory: Path) -> None:
+        self._engines = engine_directory
+        self._log = Log("gate")
+        self._gate: Gate | None = None
+        self._drain_s = 20.0
+        self._stopping = asyncio.Event()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._control = Control(control, self._on_message, self._stopping.set)
+
+    async def run(self) -> None:
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGTERM, self._stopping.set)
+        await self._stopping.wait()
+        if self._gate is not None:
+            await self._gate.drain(self._drain_s)
+
+    def _on_message(self, message: Message, descriptors: list[int]) -> None:
+        match message.word:
+            case Word.SETTINGS:
+                self._begin(decode(read_memory_file(descriptors[0])))
+            case Word.CHANNEL:
+                self._attach(descriptors[0])
+            case Word.PING:
+                self._control.send(Message(Word.PONG))
+            case Word.DRAIN:
+                self._stopping.set()
+            case _:
+                for descriptor in descriptors:
+                    os.close(descriptor)
+
+    def _attach(self, descriptor: int) -> None:
+        sock = socket.socket(fileno=descriptor)
+        if self._gate is None:
+            sock.close()
+            return
+        task = asyncio.create_task(self._gate.attach(sock))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _begin(self, snapshot: Snapshot) -> None:
+        try:
+            ledger = Ledger.open(_ledger_settings(snapshot))
+        except LedgerError as error:
+            self._log("ledger_refused", reason=str(error))
+            self._control.send(Message(Word.FATAL, text=str(error)))
+            self._stopping.set()
+            return
+        recorder = Recorder(ledger)
+        recorder.note(RecordKind.POLICY, {"digest": snapshot.policy.digest, "source": snapshot.source})
+        upstreams = Upstreams(snapshot.policy, snapshot.credentials, Dialler(self._engines), self._tell_states)
+        admissions = {name: Admission(tier.concurrency, tier.queue) for name, tier in snapshot.tiers.items()}
+        self._drain_s = snapshot.limits.drain_s
+        self._gate = Gate(World(snapshot, recorder, upstreams, admissions))
+        upstreams.start()
+        self._control.send(Message(Word.READY))
+
+    def _tell_states(self) -> None:
+        if self._gate is not None:
+            self._gate.tell_states()
+
+
+def _ledger_settings(snapshot: Snapshot) -> LedgerSettings:
+    return LedgerSettings(Path(snapshot.audit.directory), Durability(snapshot.audit.durability))
+
+
+async def _main(control: int, engine_directory: Path) -> None:
+    await GateProcess(socket.socket(fileno=control), engine_directory).run()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="router.gate")
+    parser.add_argument("--control", type=int, required=True)
+    parser.add_argument("--engines", type=Path, required=True)
+    arguments = parser.parse_args()
+    uvloop.run(_main(arguments.control, arguments.engines))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,203 @@
+"""One HTTP/1.1 connection to an upstream: llhttp parses (strict), nothing is followed, upgraded or decompressed.
+
+Bodies are bounded by back-pressure: the socket is not read while more than HIGH bytes wait for the worker.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+
+import httptools
+
+from router.channel.messages import Cause
+
+HIGH = 256 * 1024
+MOST_HEADERS = 100
+LARGEST_HEAD = 32 * 1024
+
+
+class UpstreamFault(Exception):
+    """What went wrong on the way to, or at, an upstream. `detail` names no content."""
+
+    def __init__(self, cause: Cause, detail: str = "", retry_after_s: float = 0.0) -> None:
+        super().__init__(f"{cause}: {detail}")
+        self.cause = cause
+        self.detail = detail
+        self.retry_after_s = retry_after_s
+
+
+class UpstreamConnection(asyncio.Protocol):
+    """Send one request, read one answer, again and again while both sides keep the connection alive."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._transport: asyncio.Transport | None = None
+        self._parser: httptools.HttpResponseParser | None = None
+        self._waiter: asyncio.Future[None] | None = None
+        self._chunks: deque[bytes] = deque()
+        self._held = 0
+        self._paused = False
+        self._head_bytes = 0
+        self._fault: UpstreamFault | None = None
+        self.status = 0
+        self.headers: dict[bytes, bytes] = {}
+        self.head_complete = False
+        self.complete = False
+        self.received = 0
+        self.used = 0  # requests sent on this connection
+
+    # --- asking ---
+
+    def send(self, request: bytes) -> None:
+        """Begin one exchange; the request is written whole."""
+        self._parser = httptools.HttpResponseParser(self)
+        self._chunks.clear()
+        self._held = self._head_bytes = self.received = self.status = 0
+        self.headers = {}
+        self.head_complete = self.complete = False
+        self.used += 1
+        if self._transport is None:
+            raise UpstreamFault(Cause.BROKE, "closed before the request")
+        self._transport.write(request)
+
+    async def head(self) -> None:
+        """Wait for status and headers."""
+        while not self.head_complete:
+            self._raise_fault()
+            await self._wait()
+
+    async def chunk(self) -> bytes | None:
+        """The next body bytes, or None when the answer is whole."""
+        while not self._chunks:
+            if self.complete:
+                return None
+            self._raise_fault()
+            await self._wait()
+        data = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
+        self._chunks.clear()
+        self._held = 0
+        if self._paused and self._transport is not None:
+            self._paused = False
+            self._transport.resume_reading()
+        return data
+
+    @property
+    def reusable(self) -> bool:
+        return (
+            self.complete
+            and self._fault is None
+            and self._transport is not None
+            and not self._transport.is_closing()
+            and self._parser is not None
+            and self._parser.should_keep_alive()
+        )
+
+    @property
+    def waiting(self) -> bool:
+        """True while `chunk` would have to wait for the upstream."""
+        return not self._chunks and not self.complete and self._fault is None
+
+    @property
+    def alive(self) -> bool:
+        return self._transport is not None and not self._transport.is_closing()
+
+    def abort(self) -> None:
+        if self._transport is not None:
+            self._transport.abort()
+
+    def peername(self) -> object:
+        return self._transport.get_extra_info("peername") if self._transport is not None else None
+
+    def sockname(self) -> object:
+        return self._transport.get_extra_info("sockname") if self._transport is not None else None
+
+    def _raise_fault(self) -> None:
+        if self._fault is not None:
+            raise self._fault
+
+    async def _wait(self) -> None:
+        self._waiter = self._loop.create_future()
+        await self._waiter
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def _fail(self, cause: Cause, detail: str) -> None:
+        if self._fault is None:
+            self._fault = UpstreamFault(cause, detail)
+        if self._transport is not None:
+            self._transport.abort()
+        self._wake()
+
+    # --- asyncio.Protocol ---
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - asyncio's contract for stream protocols
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        if self._parser is None or self.complete:
+            self._fail(Cause.BAD_ANSWER, "bytes that nobody asked for")
+            return
+        self.received += len(data)
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            self._fail(Cause.BAD_ANSWER, "an upgrade")
+        except httptools.HttpParserError as error:
+            self._fail(Cause.BAD_ANSWER, type(error).__name__)
+        self._wake()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._transport = None
+        if not self.complete and self._fault is None:
+            self._fault = UpstreamFault(Cause.BROKE, "closed before the answer was whole")
+        self._wake()
+
+    # --- httptools ---
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._head_bytes += len(name) + len(value)
+        if len(self.headers) >= MOST_HEADERS or self._head_bytes > LARGEST_HEAD:
+            self._fail(Cause.BAD_ANSWER, "too many headers")
+            return
+        key = name.lower()
+        if key in self.headers and key in (b"content-type", b"content-length", b"transfer-encoding"):
+            self._fail(Cause.BAD_ANSWER, f"two {key.decode('latin-1')} headers")
+            return
+        self.headers[key] = value
+
+    def on_headers_complete(self) -> None:
+        status = self._parser.get_status_code() if self._parser is not None else 0
+        if 100 <= status < 200:
+            self.headers = {}
+            return
+        self.status = status
+        if fault := _border(status, self.headers):
+            self._fail(Cause.REDIRECT if 300 <= status < 400 else Cause.BAD_ANSWER, fault)
+            return
+        self.head_complete = True
+
+    def on_body(self, data: bytes) -> None:
+        self._chunks.append(data)
+        self._held += len(data)
+        if self._held > HIGH and not self._paused and self._transport is not None:
+            self._paused = True
+            self._transport.pause_reading()
+
+    def on_message_complete(self) -> None:
+        if self.head_complete:
+            self.complete = True
+
+
+def _border(status: int, headers: dict[bytes, bytes]) -> str:
+    """Why an answer with this head may not come in; "" if it may."""
+    if 300 <= status < 400:
+        return f"status {status}: redirects are never followed"
+    if headers.get(b"content-encoding", b"identity") != b"identity":
+        return "a compressed answer that nobody asked for"
+    if b"transfer-encoding" not in headers and b"content-length" not in headers and status != 204:
+        return "an answer that does not tell its length"
+    return ""

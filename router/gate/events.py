@@ -1,0 +1,55 @@
+"""Whole server-sent events out of arbitrary pieces (WHATWG HTML, "9.2.6 Interpreting an event stream").
+
+Clients in the field split an answer at reads, not at blank lines: an event cut in two is lost there, silently.
+So only whole events travel on, each `data: ` with its one space.
+"""
+
+from __future__ import annotations
+
+import re
+
+LARGEST_EVENT = 4 * 1024 * 1024
+_NO_SPACE = re.compile(rb"^data:(?! )", re.MULTILINE)
+DONE = b"data: [DONE]"
+
+
+class EventTooLarge(Exception):
+    """An upstream sends an event that never ends."""
+
+
+class EventSplitter:
+    """Feed bytes, get back the whole events among them; the rest waits."""
+
+    __slots__ = ("_rest", "done")
+
+    def __init__(self) -> None:
+        self._rest = b""
+        self.done = False  # "[DONE]" has passed
+
+    def feed(self, data: bytes) -> bytes:
+        """The events that are whole by now, a blank line after each; empty when none is."""
+        buffer = self._rest + data if self._rest else data
+        if b"\r" in buffer:
+            buffer = _with_newlines(buffer)
+        end = buffer.rfind(b"\n\n") + 2
+        if end == 1:
+            end = 0
+        self._rest = buffer[end:]
+        if len(self._rest) > LARGEST_EVENT:
+            raise EventTooLarge
+        events = buffer[:end]
+        if events.count(b"data:") != events.count(b"data: "):
+            events = _NO_SPACE.sub(b"data: ", events)
+        self.done = self.done or DONE in events
+        return events
+
+    @property
+    def unfinished(self) -> bool:
+        return bool(self._rest.strip())
+
+
+def _with_newlines(buffer: bytes) -> bytes:
+    """CRLF and lone CR end lines too; a CR at the very end may be half a CRLF and stays."""
+    tail = b"\r" if buffer.endswith(b"\r") else b""
+    body = buffer[:-1] if tail else buffer
+    return body.replace(b"\r\n", b"\n").replace(b"\r", b"\n") + tail

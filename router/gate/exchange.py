@@ -1,0 +1,179 @@
+"""One exchange, from a worker's question to the recorded outcome. Record, then dial: in this order or not at all."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from policies import Reach, RequestFacts, decide_exchange
+from router.audit import Kind as RecordKind
+from router.audit import LedgerUnavailable
+from router.channel.frames import COUNT, Kind
+from router.channel.link import Link
+from router.channel.messages import Cause, Failure, Open, encode
+from router.gate.connection import UpstreamFault
+from router.gate.deadline import Deadline
+from router.gate.relay import Relay
+from router.gate.world import World
+
+COMPLETED = "completed"
+CLIENT_LEFT = "client_left"
+AUDIT_BACK_S = 5.0
+NOT_THE_UPSTREAMS = frozenset({Cause.POLICY, Cause.TOTAL_TIMEOUT, Cause.TOO_LARGE})
+
+
+class GateExchange:
+    """The gate's side of one exchange. It keeps the world (policy, pools) that it began in."""
+
+    def __init__(self, number: int, link: Link, message: Open, world: World, over: Callable[[], None]) -> None:
+        self._number = number
+        self._link = link
+        self._open = message
+        self._world = world
+        self._over = over
+        self._deadline = Deadline(message.deadline_s)
+        self._body: list[bytes] = []
+        self._missing = message.body_bytes
+        self._task: asyncio.Task[None] | None = None
+        self._relay: Relay | None = None
+        self._ending = COMPLETED
+        self._cancelled = CLIENT_LEFT
+
+    def take_body(self, data: bytes) -> None:
+        """Request bytes. The body is whole before anything is decided: what was checked is what is sent."""
+        self._missing -= len(data)
+        self._body.append(data)
+        if self._missing > 0:
+            self._link.send(self._number, Kind.CREDIT, COUNT.pack(len(data)))
+        elif self._missing == 0 and self._task is None:
+            self._task = asyncio.create_task(self._run())
+        else:
+            self.cancel("protocol")
+
+    def take_credit(self, amount: int) -> None:
+        if self._relay is not None:
+            self._relay.grant(amount)
+
+    def cancel(self, ending: str = CLIENT_LEFT) -> None:
+        self._cancelled = ending
+        if self._task is not None:
+            self._task.cancel()
+        else:
+            self._over()
+
+    async def _run(self) -> None:
+        try:
+            await self._decide()
+            await self._admitted()
+        except UpstreamFault as fault:
+            self._tell(Failure(fault.cause, fault.detail, fault.retry_after_s))
+        except LedgerUnavailable as error:
+            self._tell(Failure(Cause.AUDIT, str(error), AUDIT_BACK_S))
+        except asyncio.CancelledError:
+            pass  # the worker asked for it, or is gone; the outcome says so
+        finally:
+            self._over()
+
+    def _tell(self, failure: Failure) -> None:
+        self._link.send(self._number, Kind.FAIL, encode(failure))
+
+    async def _decide(self) -> None:
+        """Decide again from names alone: a worker is not trusted to have decided."""
+        message = self._open
+        policy = self._world.snapshot.policy
+        if message.policy != policy.digest:
+            raise UpstreamFault(Cause.STALE_POLICY, "the policy has changed")
+        reach = Reach(message.reach) if message.reach is not None else None
+        facts = RequestFacts(message.endpoint, message.model, message.stream, message.body_bytes, reach)
+        decision = decide_exchange(facts, message.caller, message.tier, message.upstream, policy)
+        if not decision.allowed:
+            await self._world.recorder.record(RecordKind.DENIAL, self._denial(str(decision.reason)))
+            raise UpstreamFault(Cause.POLICY, f"{decision.reason}: {decision.detail}")
+
+    async def _admitted(self) -> None:
+        admission = self._world.admissions[self._open.tier]
+        await admission.enter(self._deadline.left_s)
+        try:
+            index = await self._world.recorder.record(RecordKind.DECISION, self._decision())
+            await self._exchange(index)
+        finally:
+            admission.leave()
+
+    async def _exchange(self, index: int) -> None:
+        """From here on there is a decision, so there will be exactly one outcome."""
+        upstream = self._open.upstream
+        try:
+            self._link.send(self._number, Kind.RECORD, COUNT.pack(index))
+            status = await self._ask_and_relay()
+        except UpstreamFault as fault:
+            self._ending = str(fault.cause)
+            if fault.cause not in NOT_THE_UPSTREAMS:
+                self._world.upstreams.failed(upstream, fault)
+            raise
+        except asyncio.CancelledError:
+            self._ending = self._cancelled
+            raise
+        finally:
+            self._world.recorder.note(RecordKind.OUTCOME, self._outcome(index))
+        if status >= 500:
+            self._world.upstreams.failed(upstream, UpstreamFault(Cause.BROKE, f"status {status}"))
+        else:
+            self._world.upstreams.succeeded(upstream)
+
+    async def _ask_and_relay(self) -> int:
+        upstreams, upstream = self._world.upstreams, self._open.upstream
+        timeouts = self._world.snapshot.tiers[self._open.tier].timeouts
+        ready = upstreams.is_ready(upstream)
+        if not ready and self._open.wait:
+            async with self._deadline.within(timeouts.cold_start_s, Cause.COLD):
+                await upstreams.ready(upstream)
+        self._relay = Relay(self._number, self._link, self._open, timeouts, self._deadline)
+        body = b"".join(self._body)
+        self._body.clear()
+        patience_s = timeouts.first_token_s if ready else timeouts.cold_start_s
+        await self._relay.run(upstreams.pool(upstream), upstreams.credential(upstream), body, patience_s)
+        return self._relay.status
+
+    # --- records ---
+
+    def _denial(self, reason: str) -> dict[str, object]:
+        message = self._open
+        return {
+            "request_id": message.request_id,
+            "caller": message.caller,
+            "model": message.model,
+            "endpoint": str(message.endpoint),
+            "reason": reason,
+            "param": "",
+        }
+
+    def _decision(self) -> dict[str, object]:
+        message = self._open
+        policy = self._world.snapshot.policy
+        return {
+            "request_id": message.request_id,
+            "caller": message.caller,
+            "model": message.model,
+            "served_model": policy.models[message.model].served.get(message.tier, message.model),
+            "endpoint": str(message.endpoint),
+            "tier": message.tier,
+            "upstream": message.upstream,
+            "reach": policy.upstreams[message.upstream].reach.word,
+            "attempt": message.attempt,
+            "policy": policy.digest,
+            "reason": "allowed",
+            "body_bytes": message.body_bytes,
+        }
+
+    def _outcome(self, index: int) -> dict[str, object]:
+        relay, total_s = self._relay, self._open.deadline_s
+        first = relay.first_byte_s if relay is not None else None
+        return {
+            "decision": index,
+            "ending": self._ending,
+            "status": relay.status if relay is not None else 0,
+            "sent_bytes": relay.sent if relay is not None else 0,
+            "received_bytes": relay.received if relay is not None else 0,
+            "first_byte_ms": round((total_s - first) * 1000, 3) if first is not None else -1.0,
+            "total_ms": round((total_s - self._deadline.left_s) * 1000, 3),
+        }

@@ -1,0 +1,134 @@
+"""Ask one upstream and pass its answer on to the worker, whole event by whole event, within the worker's credit."""
+
+from __future__ import annotations
+
+import asyncio
+
+from router.channel.frames import PIECE, WINDOW, Kind
+from router.channel.link import Link
+from router.channel.messages import Cause, Head, Open, encode
+from router.gate.connection import UpstreamConnection, UpstreamFault
+from router.gate.deadline import Deadline
+from router.gate.events import EventSplitter, EventTooLarge
+from router.gate.pool import Pool
+from router.gate.probe import is_cold
+from router.gate.request import post
+from router.settings.snapshot import Timeouts
+
+COME_BACK_S = 2.0
+
+
+class Relay:
+    """One answer on its way. What was seen of it stays readable for the outcome, whatever happens."""
+
+    def __init__(self, number: int, link: Link, message: Open, timeouts: Timeouts, deadline: Deadline) -> None:
+        self._number = number
+        self._link = link
+        self._open = message
+        self._timeouts = timeouts
+        self._deadline = deadline
+        self._credit = WINDOW
+        self._granted: asyncio.Future[None] | None = None
+        self.status = 0
+        self.sent = 0
+        self.received = 0
+        self.first_byte_s: float | None = None  # of deadline.left_s' clock: seconds left when it came
+
+    def grant(self, amount: int) -> None:
+        self._credit += amount
+        if self._granted is not None and not self._granted.done():
+            self._granted.set_result(None)
+
+    async def run(self, pool: Pool, credential: str, body: bytes, patience_s: float) -> None:
+        """Returns when the whole answer was passed on; UpstreamFault when there is none, or it was cut."""
+        message = self._open
+        request = post(
+            pool.rule, message.endpoint, credential, body, stream=message.stream, request_id=message.request_id
+        )
+        connection = await self._ask(pool, request, patience_s)
+        try:
+            await self._pass_answer(connection, patience_s)
+        finally:
+            self.received = connection.received
+            pool.give_back(connection)
+
+    async def _ask(self, pool: Pool, request: bytes, patience_s: float) -> UpstreamConnection:
+        """Send, and wait for the head. A kept connection that turns out stale is replaced, once, before any byte."""
+        kept = pool.idle()
+        if kept is not None:
+            try:
+                return await self._send(kept, request, patience_s)
+            except UpstreamFault as fault:
+                if fault.cause is not Cause.BROKE or kept.received:
+                    raise
+        fresh = await pool.fresh(min(self._timeouts.connect_s, self._deadline.left_s))
+        return await self._send(fresh, request, patience_s)
+
+    async def _send(self, connection: UpstreamConnection, request: bytes, patience_s: float) -> UpstreamConnection:
+        try:
+            connection.send(request)
+            self.sent = len(request)
+            async with self._deadline.within(patience_s, Cause.FIRST_TOKEN_TIMEOUT):
+                await connection.head()
+        except BaseException:
+            self.received = connection.received
+            connection.abort()
+            raise
+        return connection
+
+    async def _pass_answer(self, connection: UpstreamConnection, patience_s: float) -> None:
+        head = head_of(connection)
+        self.status = head.status
+        if is_cold(head.status, head.content_type):
+            raise UpstreamFault(Cause.COLD, f"status {head.status}", COME_BACK_S)
+        self._link.send(self._number, Kind.HEAD, encode(head))
+        if head.content_type.startswith("text/event-stream"):
+            await self._pass_events(connection, patience_s)
+        else:
+            while (data := await self._next(connection, patience_s)) is not None:
+                await self._pass_on(data)
+        self._link.send(self._number, Kind.END)
+
+    async def _pass_events(self, connection: UpstreamConnection, patience_s: float) -> None:
+        splitter = EventSplitter()
+        while (data := await self._next(connection, patience_s)) is not None:
+            try:
+                events = splitter.feed(data)
+            except EventTooLarge:
+                raise UpstreamFault(Cause.TOO_LARGE, "an event that never ends") from None
+            await self._pass_on(events)
+        if splitter.unfinished or not splitter.done:
+            raise UpstreamFault(Cause.BROKE, "the stream ended before [DONE]")
+
+    async def _next(self, connection: UpstreamConnection, patience_s: float) -> bytes | None:
+        if connection.waiting:
+            first = self.first_byte_s is None
+            patience = patience_s if first else self._timeouts.between_tokens_s
+            cause = Cause.FIRST_TOKEN_TIMEOUT if first else Cause.BETWEEN_TOKENS_TIMEOUT
+            async with self._deadline.within(patience, cause):
+                data = await connection.chunk()
+        else:
+            data = await connection.chunk()
+        if self.first_byte_s is None:
+            self.first_byte_s = self._deadline.left_s
+        return data
+
+    async def _pass_on(self, data: bytes) -> None:
+        """A slow client slows the upstream, and fills no memory here."""
+        for at in range(0, len(data), PIECE):
+            piece = data[at : at + PIECE]
+            while self._credit < len(piece):
+                self._granted = asyncio.get_running_loop().create_future()
+                async with self._deadline.within(self._deadline.left_s, Cause.TOTAL_TIMEOUT):
+                    await self._granted
+            self._credit -= len(piece)
+            self._link.send(self._number, Kind.DATA, piece)
+
+
+def head_of(connection: UpstreamConnection) -> Head:
+    """What of the upstream's head may travel on: a closed list."""
+
+    def text(name: bytes) -> str:
+        return connection.headers.get(name, b"").decode("latin-1")[:200]
+
+    return Head(connection.status, text(b"content-type"), text(b"retry-after"), text(b"x-ringfence-clamped"))

@@ -1,0 +1,38 @@
+"""The bytes of a request to an upstream: every header built here, none taken over from a client."""
+
+from __future__ import annotations
+
+from policies import UpstreamRule
+
+AGENT = "ringfence"
+
+
+def _lines(method: str, path: str, rule: UpstreamRule, credential: str) -> list[str]:
+    host = rule.destination.authority if rule.destination is not None else "engine"
+    lines = [f"{method} {path} HTTP/1.1", f"Host: {host}", f"User-Agent: {AGENT}", "Accept-Encoding: identity"]
+    if credential:
+        lines.append(f"Authorization: Bearer {credential}")
+    return lines
+
+
+def base_path(rule: UpstreamRule) -> str:
+    """Where the upstream's OpenAI surface begins; an engine's is at /v1."""
+    return rule.destination.path if rule.destination is not None else "/v1"
+
+
+def post(rule: UpstreamRule, endpoint: str, credential: str, body: bytes, *, stream: bool, request_id: str) -> bytes:
+    """One JSON request to one of the known paths."""
+    lines = _lines("POST", f"{base_path(rule)}/{endpoint}", rule, credential)
+    lines += [
+        f"Accept: {'text/event-stream' if stream else 'application/json'}",
+        "Content-Type: application/json",
+        f"Content-Length: {len(body)}",
+        f"X-Request-ID: {request_id}",
+    ]
+    return "\r\n".join(lines).encode("latin-1") + b"\r\n\r\n" + body
+
+
+def get(rule: UpstreamRule, path: str, credential: str) -> bytes:
+    """A probe."""
+    lines = [*_lines("GET", path, rule, credential), "Accept: application/json"]
+    return "\r\n".join(lines).encode("latin-1") + b"\r\n\r\n"

@@ -1,0 +1,124 @@
+"""The gate's service: channels to workers on one side, the world on the other."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Coroutine
+
+import msgspec
+
+from router.audit import Kind as RecordKind
+from router.audit import LedgerUnavailable
+from router.channel.frames import COUNT, ChannelError, Kind
+from router.channel.link import Link, attach
+from router.channel.messages import Cause, Denial, Failure, Open, Warm, decode, encode
+from router.gate.exchange import GateExchange
+from router.gate.world import World
+
+WORKER_LOST = "worker_lost"
+MOST_EXCHANGES = 20_000  # of one worker
+
+
+class Gate:
+    """All channels and all exchanges. One per process."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._links: dict[Link, dict[int, GateExchange]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def attach(self, sock: socket.socket) -> None:
+        """Serve one more worker."""
+        link = await attach(sock, self._on_frame, self._on_closed)
+        self._links[link] = {}
+        link.send(0, Kind.STATES, self._world.upstreams.states())
+
+    def tell_states(self) -> None:
+        states = self._world.upstreams.states()
+        for link in self._links:
+            link.send(0, Kind.STATES, states)
+
+    @property
+    def exchanges(self) -> int:
+        return sum(map(len, self._links.values()))
+
+    async def drain(self, deadline_s: float) -> None:
+        """Let exchanges finish, then cancel what is left, then close the ledger: every decision has its outcome."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + deadline_s
+        while self.exchanges and loop.time() < until:
+            await asyncio.sleep(0.02)
+        for exchanges in self._links.values():
+            for exchange in tuple(exchanges.values()):
+                exchange.cancel("gate_stopped")
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        self._world.upstreams.close()
+        for link in tuple(self._links):
+            link.close()
+        self._world.recorder.close()
+
+    def _on_closed(self, link: Link) -> None:
+        for exchange in tuple(self._links.pop(link, {}).values()):
+            exchange.cancel(WORKER_LOST)
+
+    def _on_frame(self, link: Link, number: int, kind: Kind, payload: bytes) -> None:
+        exchanges = self._links[link]
+        match kind:
+            case Kind.OPEN:
+                self._open(link, number, decode(Open, payload))
+            case Kind.DENY:
+                self._spawn(self._deny(link, number, decode(Denial, payload)))
+            case Kind.WARM:
+                self._spawn(self._warm(link, number, decode(Warm, payload)))
+            case Kind.BODY | Kind.CANCEL | Kind.CREDIT:
+                exchange = exchanges.get(number)
+                if exchange is not None:
+                    _tell(exchange, kind, payload)
+            case _:
+                raise ChannelError(f"{kind.name} from a worker")
+
+    def _open(self, link: Link, number: int, message: Open) -> None:
+        exchanges = self._links[link]
+        if number in exchanges or len(exchanges) >= MOST_EXCHANGES:
+            raise ChannelError("an exchange number twice, or too many exchanges")
+        if message.body_bytes > self._world.snapshot.limits.body_bytes or message.body_bytes <= 0:
+            raise ChannelError(f"a body of {message.body_bytes} bytes")
+        exchanges[number] = GateExchange(number, link, message, self._world, lambda: _forget(exchanges, number))
+
+    def _spawn(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _deny(self, link: Link, number: int, denial: Denial) -> None:
+        body = {name: str(value) for name, value in msgspec.structs.asdict(denial).items()}
+        try:
+            index = await self._world.recorder.record(RecordKind.DENIAL, body)
+        except LedgerUnavailable as error:
+            link.send(number, Kind.FAIL, encode(Failure(Cause.AUDIT, str(error))))
+            return
+        link.send(number, Kind.RECORD, COUNT.pack(index))
+
+    async def _warm(self, link: Link, number: int, message: Warm) -> None:
+        upstreams, policy = self._world.upstreams, self._world.snapshot.policy
+        tiers = [tier for tier in policy.tiers.values() if message.tier in ("", tier.name)]
+        rows = await asyncio.gather(
+            *(upstreams.warm(name, tier.name, message.wait_s) for tier in tiers for name in tier.upstreams)
+        )
+        link.send(number, Kind.ROWS, msgspec.json.encode(rows))
+
+
+def _forget(exchanges: dict[int, GateExchange], number: int) -> None:
+    exchanges.pop(number, None)
+
+
+def _tell(exchange: GateExchange, kind: Kind, payload: bytes) -> None:
+    match kind:
+        case Kind.BODY:
+            exchange.take_body(payload)
+        case Kind.CREDIT:
+            exchange.take_credit(COUNT.unpack(payload)[0])
+        case _:
+            exchange.cancel()

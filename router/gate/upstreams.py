@@ -1,0 +1,153 @@
+"""The one owner of upstream states. Others ask for outcomes (`ensure_ready`) and read copies of states."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import msgspec
+
+from policies import Policy, Reach
+from router.channel.messages import Cause
+from router.channel.states import State, UpstreamState
+from router.gate.connection import UpstreamFault
+from router.gate.dial import Dialler
+from router.gate.pool import Pool
+from router.gate.probe import probe
+
+FAILURES_TO_EJECT = 3  # answers of 5xx in a row; a failed connect ejects at once
+PROBE_AGAIN_S = (0.1, 0.2, 0.4, 0.8, 1.5, 2.5, 5.0)  # the last one repeats: no state is for ever
+CONNECT_CAUSES = frozenset({Cause.DNS, Cause.REFUSED, Cause.TLS, Cause.CONNECT_TIMEOUT})
+
+
+@dataclass(slots=True)
+class _Upstream:
+    pool: Pool
+    credential: str
+    state: UpstreamState
+    failures: int = 0
+    prober: asyncio.Task[None] | None = None
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+class Warmed(msgspec.Struct, frozen=True):
+    """One row of a warm-up's answer."""
+
+    upstream: str
+    tier: str
+    state: State
+    was_cold: bool
+    ms: int
+    reason: str = ""
+
+
+class Upstreams:
+    """States, pools and probers of all listed upstreams."""
+
+    def __init__(
+        self, policy: Policy, credentials: Mapping[str, str], dialler: Dialler, tell: Callable[[], None]
+    ) -> None:
+        self._tell = tell
+        self._all = {
+            name: _Upstream(Pool(rule, dialler), credentials.get(name, ""), UpstreamState(name, State.COLD))
+            for name, rule in policy.upstreams.items()
+        }
+
+    def start(self) -> None:
+        """Probe what is ours. A rented machine is left asleep until it is asked for: a probe would wake and bill it."""
+        for upstream in self._all.values():
+            if upstream.pool.rule.reach is not Reach.RENTED:
+                self._probe_until_ready(upstream)
+
+    def states(self) -> bytes:
+        """All states as JSON, for the workers."""
+        return msgspec.json.encode([upstream.state for upstream in self._all.values()])
+
+    def pool(self, name: str) -> Pool:
+        return self._all[name].pool
+
+    def credential(self, name: str) -> str:
+        return self._all[name].credential
+
+    def is_ready(self, name: str) -> bool:
+        return self._all[name].state.state is State.READY
+
+    def succeeded(self, name: str) -> None:
+        upstream = self._all[name]
+        upstream.failures = 0
+        self._become(upstream, State.READY, "answered")
+
+    def failed(self, name: str, fault: UpstreamFault) -> None:
+        """Count a failure that is the upstream's own; a client that left never is."""
+        upstream = self._all[name]
+        upstream.failures += 1
+        if fault.cause is Cause.COLD:
+            self._become(upstream, State.WARMING, fault.detail)
+        elif fault.cause in CONNECT_CAUSES or upstream.failures >= FAILURES_TO_EJECT:
+            self._become(upstream, State.FAILING, str(fault.cause))
+        else:
+            return
+        self._probe_until_ready(upstream)
+
+    async def ready(self, name: str) -> None:
+        """Wait until the upstream is ready, however long; the caller sets the limit. A rented one is asked at once."""
+        upstream = self._all[name]
+        if upstream.state.state is State.COLD:
+            return  # never asked: the request itself wakes it as well as a probe would
+        self._probe_until_ready(upstream)
+        while upstream.state.state is not State.READY:
+            upstream.changed.clear()
+            await upstream.changed.wait()
+
+    async def warm(self, name: str, tier: str, wait_s: float) -> Warmed:
+        """Wait until the upstream is ready or the time is over. The probing goes on without us."""
+        upstream = self._all[name]
+        was_cold = upstream.state.state is not State.READY
+        began = time.monotonic()
+        if was_cold:
+            self._probe_until_ready(upstream)
+            try:
+                async with asyncio.timeout(wait_s):
+                    await self.ready(name)
+            except TimeoutError:
+                pass
+        state = upstream.state
+        return Warmed(name, tier, state.state, was_cold, round((time.monotonic() - began) * 1000), state.reason)
+
+    def close(self) -> None:
+        for upstream in self._all.values():
+            if upstream.prober is not None:
+                upstream.prober.cancel()
+            upstream.pool.close()
+
+    def _become(self, upstream: _Upstream, state: State, reason: str) -> None:
+        if (upstream.state.state, upstream.state.reason) == (state, reason):
+            return
+        if upstream.state.state is state is State.READY:
+            return
+        upstream.state = UpstreamState(upstream.state.name, state, reason, time.time())
+        upstream.changed.set()
+        self._tell()
+
+    def _probe_until_ready(self, upstream: _Upstream) -> None:
+        if upstream.prober is None or upstream.prober.done():
+            if upstream.state.state is State.COLD:
+                self._become(upstream, State.WARMING, "asked")
+            upstream.prober = asyncio.create_task(self._prober(upstream), name=f"probe {upstream.state.name}")
+
+    async def _prober(self, upstream: _Upstream) -> None:
+        attempt = 0
+        while True:
+            try:
+                await probe(upstream.pool, upstream.credential)
+            except UpstreamFault as fault:
+                state = State.WARMING if fault.cause is Cause.COLD else State.FAILING
+                self._become(upstream, state, str(fault.cause))
+            else:
+                upstream.failures = 0
+                self._become(upstream, State.READY, "probed")
+                return
+            await asyncio.sleep(PROBE_AGAIN_S[min(attempt, len(PROBE_AGAIN_S) - 1)])
+            attempt += 1

@@ -1,0 +1,19 @@
+"""What an exchange works in: one snapshot of settings and what was built from it. Swapped whole on reload."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from router.gate.admission import Admission
+from router.gate.recorder import Recorder
+from router.gate.upstreams import Upstreams
+from router.settings.snapshot import Snapshot
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    snapshot: Snapshot
+    recorder: Recorder
+    upstreams: Upstreams
+    admissions: Mapping[str, Admission]  # by tier

@@ -1,0 +1,35 @@
+"""Logs: one JSON object a line on standard error. An event and its figures; no field can hold a prompt or a key.
+
+Fields are a closed list, so content cannot slip in by a new one: names come from the policy, reasons from our code.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Final
+
+import msgspec
+
+FIELDS: Final = frozenset(
+    {
+        "after_s", "code", "endpoint", "engine", "exit_code", "host", "limit", "model", "pid", "port", "reason",
+        "request_id", "restarts", "state", "tier", "upstream", "workers",
+    }
+)  # fmt: skip
+
+
+class Log:
+    """The log of one process; made by its main() and handed down."""
+
+    def __init__(self, process: str) -> None:
+        self._process = process
+
+    def __call__(self, event: str, **fields: str | float | None) -> None:
+        """Write one event. TypeError for a field outside the closed list: that is a mistake of ours."""
+        unknown = fields.keys() - FIELDS
+        if unknown:
+            raise TypeError(f"log field not in the closed list: {sorted(unknown)}")
+        line = {"time": round(time.time(), 3), "process": self._process, "event": event, **fields}
+        sys.stderr.write(msgspec.json.encode(line).decode() + "\n")
+        sys.stderr.flush()

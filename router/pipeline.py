@@ -1,0 +1,136 @@
+"""The life of one request, in order. A newcomer reads this file first.
+
+1 who asks · 2 read the least · 3 may it be served, how far may it travel · 4 in which order to try ·
+5-7 exchange through the gate, which decides again, records, dials and relays · 8 the gate records the outcome.
+A cancelled `serve` (the client left) stops the upstream's work: `Forwarder` sees to it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from policies import ANONYMOUS, Caller, Endpoint, Reach, Reason, decide_request
+from router.api.auth import Callers
+from router.api.body import Inbound, read
+from router.channel.client import ExchangeFailed, GateClient
+from router.channel.messages import Denial
+from router.errors import (
+    GateUnavailable,
+    InvalidKey,
+    InvalidRequest,
+    ModelNotFound,
+    PolicyDenied,
+    RouterError,
+    as_openai,
+)
+from router.forward import Forwarder
+from router.reply import Headers, Reply
+from router.settings.snapshot import Snapshot
+from router.tiers import plan
+
+CHANNEL_WAIT_S = 3.0
+REACHES = {reach.word: reach for reach in Reach}
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """A request as the server hands it over."""
+
+    endpoint: Endpoint
+    request_id: str
+    authorization: str
+    reach: str  # X-Ringfence-Reach, "" when absent
+    body: bytes
+
+
+class Pipeline:
+    """Requests under one snapshot; a reload makes a new one, and requests finish under the one they began with."""
+
+    def __init__(self, snapshot: Snapshot, gate: GateClient) -> None:
+        self._snapshot = snapshot
+        self._gate = gate
+        self._callers = Callers(snapshot)
+        self._turn = 0
+
+    @property
+    def largest_body(self) -> int:
+        return self._snapshot.limits.body_bytes
+
+    async def serve(self, arrival: Arrival, reply: Reply) -> None:
+        """Answer one request, whatever it is: no error leaves this function."""
+        caller = ANONYMOUS
+        record: int | None = None
+        try:
+            caller = self._callers.authenticate(arrival.authorization)
+            inbound = read(
+                arrival.body, arrival.endpoint, arrival.request_id, narrowed(arrival.reach), self._snapshot.limits
+            )
+            forwarder = self._decide(inbound, caller)
+            await self._gate.ready(CHANNEL_WAIT_S)
+            await forwarder.run(reply)
+        except InvalidKey as error:
+            await refuse(reply, error, arrival.request_id)
+        except InvalidRequest as error:
+            record = await self._deny(arrival, caller, error)
+            await refuse(reply, error, arrival.request_id, record)
+        except ExchangeFailed:
+            await refuse(
+                reply, GateUnavailable("The gate is starting again; try again.", retry_after_s=1), arrival.request_id
+            )
+        except RouterError as error:
+            await refuse(reply, error, arrival.request_id, getattr(error, "record", None))
+
+    def _decide(self, inbound: Inbound, caller: Caller) -> Forwarder:
+        policy = self._snapshot.policy
+        decision = decide_request(inbound.facts, caller, policy)
+        if decision.reason in (Reason.MODEL_UNKNOWN, Reason.MODEL_NOT_FOR_CALLER):
+            raise ModelNotFound(f"The model '{inbound.facts.model}' is not served here; see /v1/models.", param="model")
+        if not decision.allowed:
+            raise PolicyDenied(f"The policy refuses this request: {decision.reason}.")
+        self._turn += 1
+        attempts = plan(decision, policy, self._gate.states, self._turn)
+        return Forwarder(self._snapshot, self._gate, inbound, caller.name, decision, attempts)
+
+    async def _deny(self, arrival: Arrival, caller: Caller, error: InvalidRequest) -> int | None:
+        """A refused request of a known caller leaves a record; None when the ledger cannot take one now."""
+        denial = Denial(arrival.request_id, caller.name, "", arrival.endpoint, error.code, error.param or "")
+        try:
+            return await self._gate.deny(denial).recorded()
+        except ExchangeFailed:
+            return None
+
+
+def narrowed(word: str) -> Reach | None:
+    """The client's own ceiling; InvalidRequest for a word that is none."""
+    if not word:
+        return None
+    if word not in REACHES:
+        raise InvalidRequest(f"X-Ringfence-Reach must be one of {', '.join(REACHES)}.", param="X-Ringfence-Reach")
+    return REACHES[word]
+
+
+async def refuse(reply: Reply, error: RouterError, request_id: str, record: int | None = None) -> None:
+    """Answer with an error, as OpenAI's clients read it. After the first byte an event carries it instead."""
+    body = as_openai(error)
+    if reply.started:
+        await reply.write(b"data: " + body + b"\n\n")
+        await reply.finish()
+        return
+    await reply.start(error.status, error_headers(error, request_id, record, len(body)))
+    await reply.write(body)
+    await reply.finish()
+
+
+def error_headers(error: RouterError, request_id: str, record: int | None, length: int) -> Headers:
+    headers = [
+        (b"content-type", b"application/json"),
+        (b"content-length", str(length).encode()),
+        (b"x-request-id", request_id.encode()),
+    ]
+    if record is not None:
+        headers.append((b"x-ringfence-record", str(record).encode()))
+    if error.retry_after_s is not None:
+        headers.append((b"retry-after", str(max(1, round(error.retry_after_s))).encode()))
+    if error.status == 401:
+        headers.append((b"www-authenticate", b"Bearer"))
+    return headers

@@ -1,0 +1,22 @@
+"""What the pipeline needs of whatever carries an answer to a client; each lane of the server brings its own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+Headers = Sequence[tuple[bytes, bytes]]
+
+
+class Reply(Protocol):
+    """One answer. `start` once, then `write`, then `finish` — or nothing more, and the connection is cut."""
+
+    @property
+    def started(self) -> bool: ...
+
+    async def start(self, status: int, headers: Headers) -> None: ...
+
+    async def write(self, data: bytes) -> None:
+        """Returns when the client can be sent more."""
+
+    async def finish(self) -> None: ...

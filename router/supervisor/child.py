@@ -1,0 +1,152 @@
+"""One child process: started, watched, pinged, started again with back-off. Its state has one owner: this object."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from router.channel.control import Control, Message, ProcessState, Word
+from router.logs import Log
+
+BACK_OFF_S = (0.05, 0.2, 0.5, 1.0, 2.0, 5.0)  # the last one repeats
+LIVED_LONG_S = 30.0  # after this long a death starts the back-off anew
+PING_EVERY_S = 1.0
+SILENT_TOO_LONG_S = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """What to start: `command` is given the control socket's descriptor, or None for a program without one."""
+
+    name: str
+    command: Callable[[int], Sequence[str]]
+    inherit: tuple[int, ...] = ()
+    controlled: bool = True
+
+
+class Child:
+    """Runs one program for as long as the service lives."""
+
+    def __init__(
+        self,
+        program: Program,
+        environment: Mapping[str, str],
+        log: Log,
+        *,
+        started: Callable[[Child], None],
+        changed: Callable[[], None],
+        fatal: Callable[[str], None],
+    ) -> None:
+        self.program = program
+        self._environment = environment
+        self._log = log
+        self._started = started
+        self._changed = changed
+        self._fatal = fatal
+        self._control: Control | None = None
+        self._process: asyncio.subprocess.Process | None = None
+        self._heard = 0.0
+        self._stopping = False
+        self.restarts = 0
+        self.state = "starting"
+        self.reason = ""
+
+    @property
+    def row(self) -> ProcessState:
+        return ProcessState(self.program.name, self.state, self.restarts, self.reason)
+
+    @property
+    def alive(self) -> bool:
+        return self._process is not None and self._process.returncode is None
+
+    async def run(self) -> None:
+        """Start it, and again whenever it ends, until `stop`."""
+        deaths = 0
+        while not self._stopping:
+            began = time.monotonic()
+            code = await self._live()
+            if self._stopping:
+                break
+            deaths = 0 if time.monotonic() - began > LIVED_LONG_S else deaths + 1
+            self.restarts += 1
+            self._become("restarting", describe(code))
+            self._log("process_ended", reason=describe(code), state=self.program.name, restarts=self.restarts)
+            await asyncio.sleep(BACK_OFF_S[min(max(deaths - 1, 0), len(BACK_OFF_S) - 1)])
+        self._become("stopped", "")
+
+    def send(self, message: Message, descriptors: Sequence[int] = ()) -> None:
+        if self._control is not None:
+            self._control.send(message, descriptors)
+
+    def stop(self) -> None:
+        """Ask it to finish what it does and end."""
+        self._stopping = True
+        if self.program.controlled:
+            self.send(Message(Word.DRAIN))
+        else:
+            self.kill(signal.SIGTERM)
+
+    def kill(self, number: signal.Signals = signal.SIGKILL) -> None:
+        """Signal its whole process group."""
+        if self._process is not None and self.alive:
+            try:
+                os.killpg(self._process.pid, number)
+            except ProcessLookupError:
+                return
+
+    async def _live(self) -> int:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        control = theirs.fileno()
+        try:
+            self._process = await asyncio.create_subprocess_exec(
+                *self.program.command(control),
+                stdin=subprocess.DEVNULL,
+                env=dict(self._environment),
+                pass_fds=(control, *self.program.inherit) if self.program.controlled else self.program.inherit,
+                start_new_session=True,  # a Ctrl-C of the terminal is for the supervisor, which drains in order
+            )
+        finally:
+            theirs.close()
+        self._heard = time.monotonic()
+        self._control = Control(ours, self._on_message, lambda: None)
+        self._become("starting" if self.program.controlled else "ready", self.reason)
+        self._started(self)
+        pinging = asyncio.create_task(self._ping()) if self.program.controlled else None
+        try:
+            return await self._process.wait()
+        finally:
+            self._control.close()
+            if pinging is not None:
+                pinging.cancel()
+
+    async def _ping(self) -> None:
+        """A process that hangs is as dead as one that ended."""
+        while True:
+            await asyncio.sleep(PING_EVERY_S)
+            self.send(Message(Word.PING))
+            if time.monotonic() - self._heard > SILENT_TOO_LONG_S:
+                self._log("process_silent", state=self.program.name, after_s=SILENT_TOO_LONG_S)
+                self.kill()
+
+    def _on_message(self, message: Message, _descriptors: list[int]) -> None:
+        self._heard = time.monotonic()
+        if message.word is Word.READY:
+            self._become("ready", "")
+        elif message.word is Word.FATAL:
+            self._fatal(message.text)
+
+    def _become(self, state: str, reason: str) -> None:
+        if (state, reason) != (self.state, self.reason):
+            self.state, self.reason = state, reason
+            self._changed()
+
+
+def describe(code: int) -> str:
+    """How a process ended, in words."""
+    return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"

@@ -1,0 +1,83 @@
+"""`ringfence serve`: bind, start the tree, wait for a signal, drain."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+import signal
+import socket
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from router.settings.snapshot import Snapshot
+from router.supervisor.tree import Tree
+
+BACKLOG = 2048
+Say = Callable[[str], None]
+
+
+class CannotServe(Exception):
+    """The service cannot start, or cannot go on; the message is for the operator."""
+
+
+def serve(snapshot: Snapshot, environment: Mapping[str, str], say: Say) -> None:
+    """Run the service until SIGINT or SIGTERM; CannotServe tells why it could not."""
+    directory = Path(snapshot.audit.directory).parent / "run"
+    with _listener(snapshot) as listener, _run_directory(directory) as own:
+        asyncio.run(_serve(snapshot, listener, own, environment, say))
+
+
+async def _serve(
+    snapshot: Snapshot, listener: socket.socket, directory: Path, environment: Mapping[str, str], say: Say
+) -> None:
+    tree = Tree(snapshot, listener, directory, environment)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, tree.stop)
+    say(_greeting(snapshot, listener))
+    await tree.run()
+    if tree.failure is not None:
+        raise CannotServe(tree.failure)
+
+
+def _greeting(snapshot: Snapshot, listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    shown = f"[{host}]" if ":" in host else host
+    keys = "no keys needed on loopback" if snapshot.policy.any_caller else f"{len(snapshot.keys)} keys"
+    return f"Ringfence listens on http://{shown}:{port}/v1 ({keys}); ledger in {snapshot.audit.directory}"
+
+
+@contextmanager
+def _listener(snapshot: Snapshot) -> Iterator[socket.socket]:
+    """Bound before anything is started, so that a taken port is said at once."""
+    listen = snapshot.listen
+    family = socket.AF_INET6 if ":" in listen.host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            sock.bind((listen.host, listen.port))
+        except OSError as error:
+            raise CannotServe(f"cannot listen on {listen.host}:{listen.port}: {error.strerror}") from None
+        sock.listen(BACKLOG)
+        sock.setblocking(False)
+        yield sock
+
+
+@contextmanager
+def _run_directory(parent: Path) -> Iterator[Path]:
+    """A private directory for the engines' sockets; what dead services left there is removed."""
+    parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for left in parent.iterdir():
+        if left.name.isdigit() and not Path(f"/proc/{left.name}").exists():
+            shutil.rmtree(left, ignore_errors=True)
+    own = parent / str(os.getpid())
+    shutil.rmtree(own, ignore_errors=True)
+    own.mkdir(mode=0o700)
+    try:
+        yield own
+    finally:
+        with contextlib.suppress(OSError):
+            shutil.rmtree(own)

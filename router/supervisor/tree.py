@@ -1,0 +1,152 @@
+"""The whole tree: one gate, N workers, one process for each engine. Who is started, told and stopped when."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from local_engine.launch import EngineSpec
+from local_engine.launch import command as engine_command
+from router.channel.control import Message, Word, memory_file
+from router.logs import Log
+from router.settings.codec import encode
+from router.settings.snapshot import EngineSettings, Snapshot
+from router.supervisor.child import Child, Program
+
+PYTHON = (sys.executable, "-I", "-m")
+ENGINE_BACKLOG = 128
+
+
+class Tree:
+    """Built from one snapshot; `run` lives until `stop`."""
+
+    def __init__(
+        self, snapshot: Snapshot, listener: socket.socket, run_directory: Path, environment: Mapping[str, str]
+    ) -> None:
+        self._snapshot = snapshot
+        self._listener = listener
+        self._directory = run_directory
+        self._environment = environment
+        self._log = Log("supervisor")
+        self._ended = asyncio.Event()
+        self.failure: str | None = None
+        self._engine_sockets = {name: _engine_socket(run_directory, name) for name in snapshot.engines}
+        self._gate = self._child(Program("gate", self._gate_command, (), controlled=True))
+        self._workers = [self._child(self._worker(number)) for number in range(snapshot.listen.workers)]
+        self._engines = [self._child(self._engine(engine)) for engine in snapshot.engines.values()]
+
+    @property
+    def children(self) -> list[Child]:
+        return [self._gate, *self._workers, *self._engines]
+
+    async def run(self) -> None:
+        """Start all, keep all running; returns when stopped, with all of them ended."""
+        running = [asyncio.create_task(child.run()) for child in self.children]
+        await self._ended.wait()
+        await self._drain()
+        await asyncio.gather(*running)
+
+    def stop(self) -> None:
+        """The first call drains; a second one, from an impatient operator, kills."""
+        if self._ended.is_set():
+            for child in self.children:
+                child.kill()
+        self._ended.set()
+
+    async def _drain(self) -> None:
+        """Clients' answers first, then the ledger, then the engines: each needs the next."""
+        for group in (self._workers, [self._gate], self._engines):
+            for child in group:
+                child.stop()
+            await self._gone(group)
+
+    async def _gone(self, group: list[Child]) -> None:
+        loop = asyncio.get_running_loop()
+        until = loop.time() + self._snapshot.limits.drain_s + 2.0
+        while any(child.alive for child in group):
+            if loop.time() > until:
+                for child in group:
+                    child.kill()
+            await asyncio.sleep(0.02)
+
+    # --- children ---
+
+    def _child(self, program: Program) -> Child:
+        return Child(
+            program, self._environment, self._log, started=self._on_started, changed=self._tell, fatal=self._on_fatal
+        )
+
+    def _gate_command(self, control: int) -> list[str]:
+        return [*PYTHON, "router.gate", "--control", str(control), "--engines", str(self._directory)]
+
+    def _worker(self, number: int) -> Program:
+        name, listen = f"worker-{number}", self._listener.fileno()
+
+        def command(control: int) -> list[str]:
+            return [*PYTHON, "router.worker", "--control", str(control), "--listen", str(listen), "--name", name]
+
+        return Program(name, command, (listen,))
+
+    def _engine(self, engine: EngineSettings) -> Program:
+        sock = self._engine_sockets[engine.name].fileno()
+        spec = EngineSpec(
+            name=engine.name,
+            model=engine.model,
+            sha256=engine.sha256,
+            context=engine.context,
+            parallel=engine.parallel,
+            threads=engine.threads,
+        )
+        state_directory = self._directory.parent / "engine-state"
+        return Program(
+            f"engine-{engine.name}", lambda _: engine_command(spec, sock, state_directory), (sock,), controlled=False
+        )
+
+    def _on_started(self, child: Child) -> None:
+        """A new process needs its settings, and new channels between the gate and the workers."""
+        if child in self._engines:
+            return
+        snapshot = self._snapshot.for_gate() if child is self._gate else self._snapshot.for_workers()
+        descriptor = memory_file(encode(snapshot))
+        child.send(Message(Word.SETTINGS), [descriptor])
+        os.close(descriptor)
+        for worker in self._workers if child is self._gate else [child]:
+            self._connect(worker)
+        self._tell()
+
+    def _connect(self, worker: Child) -> None:
+        """A channel between the gate and one worker, once both run."""
+        if not (worker.alive and self._gate.alive):
+            return
+        for_gate, for_worker = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        with for_gate, for_worker:
+            self._gate.send(Message(Word.CHANNEL, name=worker.program.name), [for_gate.fileno()])
+            worker.send(Message(Word.CHANNEL), [for_worker.fileno()])
+
+    def _tell(self) -> None:
+        rows = tuple(child.row for child in self.children)
+        for worker in self._workers:
+            worker.send(Message(Word.PROCESSES, rows=rows))
+
+    def _on_fatal(self, reason: str) -> None:
+        """Starting again would not help: stop the service and say why."""
+        self.failure = reason
+        self._ended.set()
+
+
+def _engine_socket(directory: Path, name: str) -> socket.socket:
+    """The engine's listener, owned by the supervisor: requests wait in its backlog while an engine starts again."""
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    sock.bind(short_path(directory, f"{name}.sock"))
+    sock.listen(ENGINE_BACKLOG)
+    return sock
+
+
+def short_path(directory: Path, name: str) -> str:
+    """A path of any length within sockaddr_un's 108 bytes, by way of a descriptor of its directory."""
+    descriptor = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    return f"/proc/self/fd/{descriptor}/{name}"

@@ -1,0 +1,16 @@
+"""What a worker knows of the processes around it: told by the supervisor, read by /health."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from importlib.metadata import version
+
+from router.channel.control import ProcessState
+
+
+@dataclass(slots=True)
+class View:
+    """Replaced row set by row set; nothing is decided by it."""
+
+    processes: tuple[ProcessState, ...] = ()
+    version: str = field(default_factory=lambda: version("ringfence"))

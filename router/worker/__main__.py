@@ -1,0 +1,104 @@
+"""A worker process: `python -I -m router.worker --control FD --listen FD`. Started by the supervisor."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import socket
+from collections.abc import Coroutine
+
+import uvicorn
+import uvloop
+
+from router.api.app import Application
+from router.channel.client import GateClient
+from router.channel.control import Control, Message, Word, read_memory_file
+from router.logs import Log
+from router.settings.codec import decode
+from router.settings.snapshot import Snapshot
+from router.view import View
+
+KEEP_ALIVE_S = 65
+BACKLOG = 2048
+
+
+class Worker:
+    """Serves clients on an inherited listener; asks the gate for everything else."""
+
+    def __init__(self, control: socket.socket, listener: socket.socket, name: str) -> None:
+        self._log = Log(name)
+        self._listener = listener
+        self._gate = GateClient()
+        self._view = View()
+        self._server: uvicorn.Server | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._stopped = asyncio.Event()
+        self._control = Control(control, self._on_message, self._stop)
+
+    async def run(self) -> None:
+        await self._stopped.wait()
+        self._gate.close()
+
+    def _on_message(self, message: Message, descriptors: list[int]) -> None:
+        match message.word:
+            case Word.SETTINGS:
+                self._spawn(self._serve(decode(read_memory_file(descriptors[0]))))
+            case Word.CHANNEL:
+                self._spawn(self._gate.attach(socket.socket(fileno=descriptors[0])))
+            case Word.PROCESSES:
+                self._view.processes = message.rows
+            case Word.PING:
+                self._control.send(Message(Word.PONG))
+            case Word.DRAIN:
+                self._stop()
+            case _:
+                for descriptor in descriptors:
+                    os.close(descriptor)
+
+    def _spawn(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _serve(self, snapshot: Snapshot) -> None:
+        config = uvicorn.Config(
+            Application(snapshot, self._gate, self._view, self._log),
+            http="httptools",
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            timeout_keep_alive=KEEP_ALIVE_S,
+            timeout_graceful_shutdown=max(1, round(snapshot.limits.drain_s)),
+            backlog=BACKLOG,
+        )
+        self._server = uvicorn.Server(config)
+        self._control.send(Message(Word.READY))
+        await self._server.serve(sockets=[self._listener])
+        self._stopped.set()
+
+    def _stop(self) -> None:
+        if self._server is None:
+            self._stopped.set()
+        else:
+            self._server.should_exit = True
+
+
+async def _main(control: int, listener: int, name: str) -> None:
+    await Worker(socket.socket(fileno=control), socket.socket(fileno=listener), name).run()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="router.worker")
+    parser.add_argument("--control", type=int, required=True)
+    parser.add_argument("--listen", type=int, required=True)
+    parser.add_argument("--name", default="worker-0")
+    arguments = parser.parse_args()
+    uvloop.run(_main(arguments.control, arguments.listen, arguments.name))
+
+
+if __name__ == "__main__":
+    main()
