@@ -12,7 +12,7 @@ from collections.abc import Coroutine
 from typing import TypeVar
 
 from policies import Decision
-from router.api.body import Inbound
+from router.body import Inbound
 from router.channel.client import Exchange, ExchangeFailed, GateClient
 from router.channel.messages import Cause, Failure, Head, Open
 from router.errors import UpstreamFailed

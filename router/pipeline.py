@@ -10,8 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from policies import ANONYMOUS, Caller, Endpoint, Reach, Reason, decide_request
-from router.api.auth import Callers
-from router.api.body import Inbound, read
+from router.auth import Callers
+from router.body import Inbound, read
 from router.channel.client import ExchangeFailed, GateClient
 from router.channel.messages import Denial
 from router.errors import (

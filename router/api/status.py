@@ -10,7 +10,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from policies import Caller
-from router.api.auth import Callers
+from router.auth import Callers
 from router.channel.client import ExchangeFailed, GateClient
 from router.channel.messages import Warm
 from router.channel.states import State

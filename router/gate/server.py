@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 from collections.abc import Coroutine
 
@@ -17,6 +18,7 @@ from router.gate.exchange import GateExchange
 from router.gate.world import World
 
 WORKER_LOST = "worker_lost"
+CANCELLED_S = 0.05
 MOST_EXCHANGES = 20_000  # of one worker
 
 
@@ -27,11 +29,13 @@ class Gate:
         self._world = world
         self._links: dict[Link, dict[int, GateExchange]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._idle = asyncio.Event()
+        self._idle.set()
 
     async def attach(self, sock: socket.socket) -> None:
         """Serve one more worker."""
         link = await attach(sock, self._on_frame, self._on_closed)
-        self._links[link] = {}
+        self._links.setdefault(link, {})
         link.send(0, Kind.STATES, self._world.upstreams.states())
 
     def tell_states(self) -> None:
@@ -39,21 +43,15 @@ class Gate:
         for link in self._links:
             link.send(0, Kind.STATES, states)
 
-    @property
-    def exchanges(self) -> int:
-        return sum(map(len, self._links.values()))
-
     async def drain(self, deadline_s: float) -> None:
         """Let exchanges finish, then cancel what is left, then close the ledger: every decision has its outcome."""
-        loop = asyncio.get_running_loop()
-        until = loop.time() + deadline_s
-        while self.exchanges and loop.time() < until:
-            await asyncio.sleep(0.02)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(deadline_s):
+                await self._idle.wait()
         for exchanges in self._links.values():
             for exchange in tuple(exchanges.values()):
                 exchange.cancel("gate_stopped")
-        await asyncio.sleep(0)
-        await asyncio.sleep(0)
+        await asyncio.sleep(CANCELLED_S)  # the cancelled write their outcomes
         self._world.upstreams.close()
         for link in tuple(self._links):
             link.close()
@@ -64,7 +62,7 @@ class Gate:
             exchange.cancel(WORKER_LOST)
 
     def _on_frame(self, link: Link, number: int, kind: Kind, payload: bytes) -> None:
-        exchanges = self._links[link]
+        exchanges = self._links.setdefault(link, {})  # frames may come before `attach` returns
         match kind:
             case Kind.OPEN:
                 self._open(link, number, decode(Open, payload))
@@ -85,7 +83,13 @@ class Gate:
             raise ChannelError("an exchange number twice, or too many exchanges")
         if message.body_bytes > self._world.snapshot.limits.body_bytes or message.body_bytes <= 0:
             raise ChannelError(f"a body of {message.body_bytes} bytes")
-        exchanges[number] = GateExchange(number, link, message, self._world, lambda: _forget(exchanges, number))
+        exchanges[number] = GateExchange(number, link, message, self._world, lambda: self._over(exchanges, number))
+        self._idle.clear()
+
+    def _over(self, exchanges: dict[int, GateExchange], number: int) -> None:
+        exchanges.pop(number, None)
+        if not any(self._links.values()):
+            self._idle.set()
 
     def _spawn(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.create_task(work)
@@ -108,10 +112,6 @@ class Gate:
             *(upstreams.warm(name, tier.name, message.wait_s) for tier in tiers for name in tier.upstreams)
         )
         link.send(number, Kind.ROWS, msgspec.json.encode(rows))
-
-
-def _forget(exchanges: dict[int, GateExchange], number: int) -> None:
-    exchanges.pop(number, None)
 
 
 def _tell(exchange: GateExchange, kind: Kind, payload: bytes) -> None:

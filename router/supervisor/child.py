@@ -71,7 +71,7 @@ class Child:
         while not self._stopping:
             began = time.monotonic()
             code = await self._live()
-            if self._stopping:
+            if self._told_to_stop():
                 break
             deaths = 0 if time.monotonic() - began > LIVED_LONG_S else deaths + 1
             self.restarts += 1
@@ -79,6 +79,9 @@ class Child:
             self._log("process_ended", reason=describe(code), state=self.program.name, restarts=self.restarts)
             await asyncio.sleep(BACK_OFF_S[min(max(deaths - 1, 0), len(BACK_OFF_S) - 1)])
         self._become("stopped", "")
+
+    def _told_to_stop(self) -> bool:
+        return self._stopping
 
     def send(self, message: Message, descriptors: Sequence[int] = ()) -> None:
         if self._control is not None:

@@ -1,0 +1,43 @@
+# Two commands are all a user needs: `make serve` and `make test`. Everything they write lies in this checkout.
+PYTHON ?= python3
+BIN := .venv/bin
+TESTS ?= tests
+WORKERS ?= 2
+
+.PHONY: serve test check setup dev format lint types contracts docs cover clean
+
+setup:
+	@$(PYTHON) tools/setup.py run
+
+dev:
+	@$(PYTHON) tools/setup.py dev
+
+serve: setup
+	@exec $(BIN)/ringfence serve $(ARGS)
+
+test: dev
+	@$(BIN)/pytest -q -n $(WORKERS) $(TESTS)
+
+# The gate of quality, strict: format, lint, types, import contracts, tests with warnings as errors, coverage.
+check: dev format lint types contracts cover
+
+format:
+	@$(BIN)/ruff format --check .
+
+lint:
+	@$(BIN)/ruff check .
+
+types:
+	@$(BIN)/mypy
+
+contracts:
+	@$(BIN)/lint-imports --no-cache
+
+cover:
+	@rm -f .coverage .coverage.*
+	@$(BIN)/coverage run -m pytest -q $(TESTS)
+	@$(BIN)/coverage combine -q
+	@$(BIN)/python tools/coverage_floor.py
+
+clean:
+	@rm -rf .venv .cache run .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,5 @@
+"""`python -m router` is `ringfence`."""
+
+from router.cli import main
+
+main()

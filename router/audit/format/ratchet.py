@@ -1,0 +1,61 @@
+"""The epoch key and its ratchet: a key thief learns nothing about the records before the theft.
+
+    K[i+1] || M[i] = SHA-512(00000001 || K[i] || "ringfence/ledger/v1/ratchet" || log || epoch || i)
+    mac[i]         = HMAC-SHA-256(M[i], what the MAC covers)
+
+The first line is the one-step key derivation of NIST SP 800-56C (section 4.1, option 1 with SHA-512): K and M are 32 bytes
+each, log is 16 bytes, epoch and i are 64 bits, big-endian. K at the epoch's first record is the epoch key. M is bound to
+log, epoch and index, so a record cannot be given the MAC of another place, nor of a later key (CVE-2023-31439).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import hmac
+from typing import Final
+
+KEY_BYTES: Final = 32
+_LABEL: Final = b"ringfence/ledger/v1/ratchet"
+_COUNTER: Final = b"\x00\x00\x00\x01"
+_HEADER: Final = bytes.__basicsize__ - 1  # where CPython keeps the contents of a bytes object
+
+
+def wipe(secret: bytes, start: int = 0) -> None:
+    """Overwrite a bytes object that nobody else holds, from `start` on. CPython only, as the rest of the gate."""
+    ctypes.memset(id(secret) + _HEADER + start, 0, len(secret) - start)
+
+
+def context(log: str, epoch: int) -> bytes:
+    """What binds derived keys to one epoch of one log."""
+    return _LABEL + bytes.fromhex(log) + epoch.to_bytes(8, "big")
+
+
+class Ratchet:
+    """Holds one key, K of the next record; each step overwrites the one before."""
+
+    __slots__ = ("_context", "_index", "_state")
+
+    def __init__(self, epoch_key: bytes, log: str, epoch: int, index: int) -> None:
+        """`epoch_key` (32 bytes) is overwritten by the first step: hand over the only reference."""
+        self._context = context(log, epoch)
+        self._index = index
+        self._state = epoch_key
+
+    def mac(self, message: bytes) -> bytes:
+        """The MAC of the next record; its keys are gone when this returns."""
+        old = self._state
+        step = hashlib.sha512(_COUNTER)
+        step.update(memoryview(old)[:KEY_BYTES])
+        step.update(self._context + self._index.to_bytes(8, "big"))
+        new = step.digest()
+        mac = hmac.digest(memoryview(new)[KEY_BYTES:], message, "sha256")
+        wipe(old)
+        wipe(new, KEY_BYTES)
+        self._state = new
+        self._index += 1
+        return mac
+
+    def destroy(self) -> None:
+        """Overwrite the last key: this epoch can never be continued."""
+        wipe(self._state)

@@ -1,0 +1,57 @@
+"""Reading segments: names, safe opening, lines. Nothing here trusts what it reads."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from router.audit.format import layout
+from router.audit.format.record import MOST_LINE_BYTES
+
+CHUNK: Final = 1024 * 1024
+
+
+class SegmentError(ValueError):
+    """A segment is not an ordinary file, or holds a line longer than any record."""
+
+
+def open_segment(path: Path, flags: int = os.O_RDONLY) -> int:
+    """A descriptor of an ordinary file with one name: no link, no FIFO, no device put in a segment's place."""
+    descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+    found = os.fstat(descriptor)
+    if not stat.S_ISREG(found.st_mode) or found.st_nlink != 1:
+        os.close(descriptor)
+        raise SegmentError(f"{path.name} is not an ordinary file with one name")
+    return descriptor
+
+
+def list_segments(directory: Path) -> list[tuple[int, Path]]:
+    """First index and path of every segment, in order."""
+    found = [(layout.segment_first(path.name), path) for path in (directory / layout.SEGMENTS).iterdir()]
+    return sorted((first, path) for first, path in found if first is not None)
+
+
+def read_lines(descriptor: int) -> Iterator[bytes]:
+    """Lines with their line feeds, in bounded memory; the last one may lack it. SegmentError on an endless line."""
+    rest = b""
+    while chunk := os.read(descriptor, CHUNK):
+        lines = (rest + chunk).split(b"\n")
+        rest = lines.pop()
+        for line in lines:
+            yield line + b"\n"
+        if len(rest) > MOST_LINE_BYTES:
+            raise SegmentError(f"a line is longer than {MOST_LINE_BYTES} bytes")
+    if rest:
+        yield rest
+
+
+def segment_lines(path: Path) -> Iterator[bytes]:
+    """The lines of one file, which is closed when they are exhausted."""
+    descriptor = open_segment(path)
+    try:
+        yield from read_lines(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,56 @@
+"""The Merkle tree of RFC 6962, section 2.1, over leaf hashes: pure functions and a growing right edge."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+
+def node_hash(left: bytes, right: bytes) -> bytes:
+    """SHA-256(0x01 || left || right)."""
+    return hashlib.sha256(b"\x01" + left + right).digest()
+
+
+def empty_root() -> bytes:
+    """The root of no records: SHA-256 of nothing."""
+    return hashlib.sha256(b"").digest()
+
+
+def fold(peaks: Sequence[bytes]) -> bytes:
+    """The root, from the roots of the complete subtrees, largest first."""
+    if not peaks:
+        return empty_root()
+    root = peaks[-1]
+    for peak in peaks[-2::-1]:
+        root = node_hash(peak, root)
+    return root
+
+
+def complete_root(hashes: Sequence[bytes]) -> bytes:
+    """The root over a power of two of leaf or node hashes."""
+    level = list(hashes)
+    sha256 = hashlib.sha256
+    while len(level) > 1:
+        level = [sha256(b"\x01" + a + b).digest() for a, b in zip(level[::2], level[1::2], strict=True)]
+    return level[0]
+
+
+class Frontier:
+    """The right edge of a growing tree: enough to add leaves and to know the root, in O(log n) memory."""
+
+    __slots__ = ("_peaks", "size")
+
+    def __init__(self) -> None:
+        self.size = 0
+        self._peaks: list[bytes] = []
+
+    def add(self, leaf: bytes) -> None:
+        carry, size, peaks = leaf, self.size, self._peaks
+        while size & 1:
+            carry = node_hash(peaks.pop(), carry)
+            size >>= 1
+        peaks.append(carry)
+        self.size += 1
+
+    def root(self) -> bytes:
+        return fold(self._peaks)

@@ -1,0 +1,25 @@
+"""What the operator may choose about the ledger."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from router.audit.kinds import Durability
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerSettings:
+    """Where the ledger lies and what "recorded" means. Sizes in bytes, times in seconds."""
+
+    directory: Path
+    durability: Durability = Durability.STRICT
+    log_name: str = "ringfence"  # the first part of the log's origin: `ringfence/audit/<log id>`
+    checkpoint_every: int = 256  # records
+    checkpoint_pause_s: float = 0.25  # at least so long between two checkpoint files, unless asked for
+    checkpoint_idle_s: float = 1.0  # records never wait longer than this for their checkpoint
+    heartbeat_s: float = 300.0
+    group_wait_s: float = 0.004
+    segment_bytes: int = 64 * 1024 * 1024
+    reserve_bytes: int = 1024 * 1024
+    version: str = "0.1.0"  # of the program, as the start record names it

@@ -1,0 +1,5 @@
+"""The `ringfence` command."""
+
+from router.cli.app import main
+
+__all__ = ["main"]

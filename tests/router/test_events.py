@@ -1,0 +1,62 @@
+"""Whole server-sent events, whatever the pieces."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from router.gate import events
+from router.gate.events import EventSplitter, EventTooLarge
+
+STREAM = b': hello\n\ndata: {"a": "data:x\\n"}\n\ndata: {"b": 2}\n\ndata: [DONE]\n\n'
+
+
+@given(st.lists(st.integers(1, len(STREAM)), max_size=12))
+def test_only_whole_events_come_out_and_none_is_lost(cuts: list[int]) -> None:
+    splitter = EventSplitter()
+    borders = sorted({0, len(STREAM), *cuts})
+    pieces = [splitter.feed(STREAM[a:b]) for a, b in pairwise(borders)]
+    assert b"".join(pieces) == STREAM
+    assert all(piece.endswith(b"\n\n") for piece in pieces if piece)
+    assert splitter.done
+    assert not splitter.unfinished
+
+
+def test_every_single_cut_gives_the_same() -> None:
+    for at in range(1, len(STREAM)):
+        splitter = EventSplitter()
+        assert splitter.feed(STREAM[:at]) + splitter.feed(STREAM[at:]) == STREAM
+
+
+@pytest.mark.parametrize("newline", [b"\r\n", b"\r"])
+def test_other_line_ends_become_newlines(newline: bytes) -> None:
+    stream = STREAM.replace(b"\n", newline)
+    for at in range(1, len(stream)):
+        splitter = EventSplitter()
+        out = splitter.feed(stream[:at]) + splitter.feed(stream[at:])
+        assert (out + splitter.feed(b"\n")).startswith(STREAM[:-1])
+
+
+def test_a_missing_space_is_given() -> None:
+    assert EventSplitter().feed(b'data:{"x":1}\n\n') == b'data: {"x":1}\n\n'
+
+
+def test_text_that_looks_like_a_field_is_not_touched() -> None:
+    event = b'data: {"content": "use data:{}"}\n\n'
+    assert EventSplitter().feed(event) == event
+
+
+def test_what_follows_the_last_blank_line_is_unfinished() -> None:
+    splitter = EventSplitter()
+    splitter.feed(b"data: [DONE]\n\ndata: {")
+    assert splitter.unfinished
+
+
+def test_an_event_without_end_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(events, "LARGEST_EVENT", 100)
+    splitter = EventSplitter()
+    with pytest.raises(EventTooLarge):
+        splitter.feed(b"data: " + b"x" * 200)

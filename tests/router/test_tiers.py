@@ -1,0 +1,52 @@
+"""The order of attempts, from policy and states alone."""
+
+from __future__ import annotations
+
+import pytest
+
+from policies import Decision, Policy, Reach, Reason, TierRule, UpstreamRule
+from router.channel.states import State, UpstreamState
+from router.tiers import plan
+
+UPSTREAMS = {"a": Reach.NETWORK, "b": Reach.NETWORK, "space": Reach.RENTED, "own": Reach.PROCESS}
+POLICY = Policy(
+    digest="d",
+    upstreams={name: UpstreamRule(name, reach) for name, reach in UPSTREAMS.items()},
+    tiers={"gpu": TierRule("gpu", ("a", "b")), "rent": TierRule("rent", ("space",)), "own": TierRule("own", ("own",))},
+    models={},
+    default_model="m",
+    callers={},
+)
+
+
+def order(ceiling: Reach, turn: int = 0, **states: State) -> str:
+    decision = Decision(allowed=True, reason=Reason.ALLOWED, ceiling=ceiling, tiers=("gpu", "rent", "own"))
+    known = {name: UpstreamState(name, state) for name, state in states.items()}
+    return " ".join(attempt.upstream for attempt in plan(decision, POLICY, known, turn))
+
+
+READY, COLD, WARMING, FAILING = State.READY, State.COLD, State.WARMING, State.FAILING
+
+
+@pytest.mark.parametrize(
+    ("expected", "ceiling", "turn", "states"),
+    [
+        ("a b space own", Reach.RENTED, 0, {}),
+        ("b a space own", Reach.RENTED, 1, {}),
+        ("a b own", Reach.NETWORK, 0, {}),  # nothing crosses the ceiling
+        ("own", Reach.PROCESS, 0, {}),
+        ("b a space own", Reach.RENTED, 0, {"a": FAILING, "b": READY}),
+        ("b a space own", Reach.RENTED, 0, {"a": WARMING, "b": COLD}),
+        ("space own a b", Reach.RENTED, 0, {"a": FAILING, "b": FAILING}),  # a tier that fails stands behind
+        ("a b space own", Reach.RENTED, 0, {"own": READY}),  # one that sleeps keeps its place: it must be woken
+    ],
+)
+def test_order(expected: str, ceiling: Reach, turn: int, states: dict[str, State]) -> None:
+    assert order(ceiling, turn, **states) == expected
+
+
+def test_a_cold_upstream_is_waited_for_only_when_nothing_is_ready() -> None:
+    decision = Decision(allowed=True, reason=Reason.ALLOWED, ceiling=Reach.RENTED, tiers=("gpu", "own"))
+    ready = {"own": UpstreamState("own", State.READY)}
+    assert {attempt.wait for attempt in plan(decision, POLICY, {}, 0)} == {True}
+    assert {attempt.wait for attempt in plan(decision, POLICY, ready, 0)} == {False}
