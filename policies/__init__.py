@@ -1,22 +1,41 @@
 """Decides; never acts. Values in, a Decision with a Reason out."""
 
+from policies.address import AddressKind, kind_of, reach_of
+from policies.cloud import Provider, cloud_provider_of
 from policies.decision import Decision, Reason
+from policies.destination import DestinationError, classify_reach, parse_destination
+from policies.egress import decide_egress
+from policies.exchange import decide_exchange
 from policies.facts import ANONYMOUS, Backend, Caller, Endpoint, Reach, RequestFacts
+from policies.listing import decide_listing
 from policies.policy import Address, Destination, ModelRule, Policy, TierRule, UpstreamRule
+from policies.request import decide_request
 
 __all__ = [
     "ANONYMOUS",
     "Address",
+    "AddressKind",
     "Backend",
     "Caller",
     "Decision",
     "Destination",
+    "DestinationError",
     "Endpoint",
     "ModelRule",
     "Policy",
+    "Provider",
     "Reach",
     "Reason",
     "RequestFacts",
     "TierRule",
     "UpstreamRule",
+    "classify_reach",
+    "cloud_provider_of",
+    "decide_egress",
+    "decide_exchange",
+    "decide_listing",
+    "decide_request",
+    "kind_of",
+    "parse_destination",
+    "reach_of",
 ]

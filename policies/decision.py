@@ -18,6 +18,7 @@ class Reason(StrEnum):
     REACH_EXCEEDED = "reach_exceeded"
     UPSTREAM_UNKNOWN = "upstream_unknown"
     UPSTREAM_NOT_IN_TIER = "upstream_not_in_tier"
+    TIER_NOT_FOR_MODEL = "tier_not_for_model"
     CALLER_UNKNOWN = "caller_unknown"
     HOST_UNRESOLVED = "host_unresolved"
     CLOUD_PROVIDER = "cloud_provider"
