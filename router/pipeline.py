@@ -9,14 +9,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from policies import ANONYMOUS, Caller, Endpoint, Reach, Reason, decide_request
+from policies import Caller, Endpoint, Reach, Reason, decide_request
 from router.auth import Callers
 from router.body import Inbound, read
 from router.channel.client import ExchangeFailed, GateClient
 from router.channel.messages import Denial
 from router.errors import (
     GateUnavailable,
-    InvalidKey,
     InvalidRequest,
     ModelNotFound,
     PolicyDenied,
@@ -29,6 +28,7 @@ from router.settings.snapshot import Snapshot
 from router.tiers import plan
 
 CHANNEL_WAIT_S = 3.0
+PARAMETERS = frozenset({"model", "stream", "messages", "prompt", "input", "X-Ringfence-Reach"})
 REACHES = {reach.word: reach for reach in Reach}
 
 
@@ -57,28 +57,24 @@ class Pipeline:
         return self._snapshot.limits.body_bytes
 
     async def serve(self, arrival: Arrival, reply: Reply) -> None:
-        """Answer one request, whatever it is: no error leaves this function."""
-        caller = ANONYMOUS
-        record: int | None = None
+        """Answer one request, whatever it is."""
+        caller: Caller | None = None
         try:
             caller = self._callers.authenticate(arrival.authorization)
             inbound = read(
                 arrival.body, arrival.endpoint, arrival.request_id, narrowed(arrival.reach), self._snapshot.limits
             )
             forwarder = self._decide(inbound, caller)
+        except RouterError as error:
+            await self._refuse(arrival, caller, error, reply)
+            return
+        try:
             await self._gate.ready(CHANNEL_WAIT_S)
             await forwarder.run(reply)
-        except InvalidKey as error:
-            await refuse(reply, error, arrival.request_id)
-        except InvalidRequest as error:
-            record = await self._deny(arrival, caller, error)
-            await refuse(reply, error, arrival.request_id, record)
         except ExchangeFailed:
-            await refuse(
-                reply, GateUnavailable("The gate is starting again; try again.", retry_after_s=1), arrival.request_id
-            )
+            await refuse(reply, _gate_lost(), arrival.request_id)
         except RouterError as error:
-            await refuse(reply, error, arrival.request_id, getattr(error, "record", None))
+            await refuse(reply, error, arrival.request_id, forwarder.record)
 
     def _decide(self, inbound: Inbound, caller: Caller) -> Forwarder:
         policy = self._snapshot.policy
@@ -91,13 +87,28 @@ class Pipeline:
         attempts = plan(decision, policy, self._gate.states, self._turn)
         return Forwarder(self._snapshot, self._gate, inbound, caller.name, decision, attempts)
 
-    async def _deny(self, arrival: Arrival, caller: Caller, error: InvalidRequest) -> int | None:
-        """A refused request of a known caller leaves a record; None when the ledger cannot take one now."""
-        denial = Denial(arrival.request_id, caller.name, "", arrival.endpoint, error.code, error.param or "")
-        try:
-            return await self._gate.deny(denial).recorded()
-        except ExchangeFailed:
-            return None
+    async def _refuse(self, arrival: Arrival, caller: Caller | None, error: RouterError, reply: Reply) -> None:
+        """A refused request of a known caller leaves a record first: no record, no answer but 503."""
+        record: int | None = None
+        if caller is not None:
+            denial = Denial(
+                arrival.request_id, caller.name, "", arrival.endpoint, error.code, _name_of_ours(error.param)
+            )
+            try:
+                await self._gate.ready(CHANNEL_WAIT_S)
+                record = await self._gate.deny(denial).recorded()
+            except ExchangeFailed:
+                error = _gate_lost()
+        await refuse(reply, error, arrival.request_id, record)
+
+
+def _gate_lost() -> GateUnavailable:
+    return GateUnavailable("The gate is starting again; try again.", retry_after_s=1)
+
+
+def _name_of_ours(param: str | None) -> str:
+    """The parameter's name for the ledger, unless the client made it up: content could hide in it."""
+    return param if param in PARAMETERS else ""
 
 
 def narrowed(word: str) -> Reach | None:

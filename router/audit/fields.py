@@ -88,7 +88,13 @@ _hex: Final = _matching(_HEX, 128, "16 to 128 lower-case hexadecimal digits")
 _sealed: Final = _matching(_BASE64, MOST_SEALED, "base64")
 
 _ASKED: Final[Mapping[str, Check]] = {"request_id": _name, "caller": _name, "model": _name, "endpoint": _name}
-_CHANGE: Final[Mapping[str, Check]] = {"digest": _name, "previous": _name, "source": _name, "result": _name, "actor": _name}
+_CHANGE: Final[Mapping[str, Check]] = {
+    "digest": _name,
+    "previous": _name,
+    "source": _name,
+    "result": _name,
+    "actor": _name,
+}
 
 REQUIRED: Final[Mapping[Kind, Mapping[str, Check]]] = {
     Kind.START: {"version": _name, "pid": _count, "durability": _name, "previous": _name, "reviewer": _name, "heartbeat_s": _count},

@@ -109,7 +109,9 @@ def _take_lock(path: Path) -> int:
 def _make_keys(directory: Path, log_name: str) -> None:
     """A first start. log.vkey comes last: where it exists, the other files do."""
     if any((directory / layout.SEGMENTS).iterdir()):
-        raise LedgerError(f"{directory} holds records but no {layout.VKEY}: put the file back, or start a new directory")
+        raise LedgerError(
+            f"{directory} holds records but no {layout.VKEY}: put the file back, or start a new directory"
+        )
     signer = Signer(layout.origin(log_name, secrets.token_hex(16)), seed := secrets.token_bytes(32))
     write_new(directory / layout.SIGNING_KEY, seed)
     if not (directory / layout.REVIEWER_PUBLIC).exists():

@@ -11,7 +11,6 @@ from pathlib import Path
 
 from local_engine.launch import EngineSpec
 from local_engine.launch import command as engine_command
-
 from router.channel.control import Message, Word, memory_file
 from router.logs import Log
 from router.settings.codec import encode

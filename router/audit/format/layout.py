@@ -1,10 +1,10 @@
 """Where everything lies in a ledger's directory. Paths only; nothing here touches the disk.
 
-    log.vkey       the log's name and public key (C2SP vkey)    checkpoint   the newest signed checkpoint
-    signing.key    its private key, 0600                        segments/    the records
-    reviewer.pub   whom the epoch keys are sealed to            tile/        hashes (C2SP tlog-tiles)
-    reviewer.key   only until the reviewer takes it away        quarantine/  torn bytes, kept for the reviewer
-    lock, reserve  one writer; space for the last words on a full disk
+log.vkey       the log's name and public key (C2SP vkey)    checkpoint   the newest signed checkpoint
+signing.key    its private key, 0600                        segments/    the records
+reviewer.pub   whom the epoch keys are sealed to            tile/        hashes (C2SP tlog-tiles)
+reviewer.key   only until the reviewer takes it away        quarantine/  torn bytes, kept for the reviewer
+lock, reserve  one writer; space for the last words on a full disk
 """
 
 from __future__ import annotations

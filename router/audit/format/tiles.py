@@ -1,0 +1,149 @@
+"""Hashes on the disk, as C2SP tlog-tiles lays them out: 256 hashes to a tile, the levels eight tree levels apart.
+
+Tiles can be made again from the segments as long as the segments are there; after pruning they stand in for them.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Final
+
+from router.audit.format import layout
+from router.audit.format.record import leaf_hash
+from router.audit.format.segments import list_segments, segment_lines
+from router.audit.format.tree import complete_root, fold
+
+WIDTH: Final = layout.TILE_WIDTH
+HASH: Final = 32
+
+
+class TileError(ValueError):
+    """Neither a tile nor a segment gives a hash that is needed."""
+
+
+def split(data: bytes) -> list[bytes]:
+    return [data[at : at + HASH] for at in range(0, len(data), HASH)]
+
+
+def peaks_of(hashes: Sequence[bytes]) -> list[bytes]:
+    """The roots of the complete subtrees over fewer than 512 hashes, largest first."""
+    found, at = [], 0
+    for width in (256, 128, 64, 32, 16, 8, 4, 2, 1):
+        if len(hashes) & width:
+            found.append(complete_root(hashes[at : at + width]))
+            at += width
+    return found
+
+
+class TileStack:
+    """The growing tree as its unfinished tiles, one per level; finished ones wait in `full` to be written."""
+
+    __slots__ = ("_levels", "full", "size")
+
+    def __init__(self, size: int = 0, levels: Sequence[Sequence[bytes]] = ()) -> None:
+        self.size = size
+        self._levels = [list(level) for level in levels] or [[]]
+        self.full: list[tuple[int, int, bytes]] = []  # level, number, hashes
+
+    def add(self, leaf: bytes) -> None:
+        self.size += 1
+        self._levels[0].append(leaf)
+        if len(self._levels[0]) == WIDTH:
+            self._spill(0)
+
+    def _spill(self, level: int) -> None:
+        hashes = self._levels[level]
+        self.full.append((level, (self.size >> (8 * (level + 1))) - 1, b"".join(hashes)))
+        root = complete_root(hashes)
+        hashes.clear()
+        if level + 1 == len(self._levels):
+            self._levels.append([])
+        self._levels[level + 1].append(root)
+        if len(self._levels[level + 1]) == WIDTH:
+            self._spill(level + 1)
+
+    def root(self) -> bytes:
+        return fold([peak for level in reversed(self._levels) for peak in peaks_of(level)])
+
+
+class HashReader:
+    """Leaf and node hashes of a ledger's directory, from tiles where there are tiles, else from segments."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    def leaves(self, low: int, high: int) -> list[bytes]:
+        """The leaf hashes of records low … high - 1; TileError if one is nowhere."""
+        found: list[bytes] = []
+        for number in range(low // WIDTH, -(-high // WIDTH)):
+            start = number * WIDTH
+            hashes = self._tile(0, number, min(WIDTH, high - start))
+            found += hashes[max(low - start, 0) :]
+        return found
+
+    def node(self, level: int, number: int) -> bytes:
+        """The root of the full tile `number` of `level`."""
+        return complete_root(self._tile(level, number, WIDTH))
+
+    def stack(self, size: int) -> TileStack:
+        """The tree over the first `size` records."""
+        levels = [self.leaves(size // WIDTH * WIDTH, size)]
+        level = 1
+        while size >> (8 * level):
+            count = size >> (8 * level)
+            levels.append([self.node(level - 1, number) for number in range(count // WIDTH * WIDTH, count)])
+            level += 1
+        return TileStack(size, levels)
+
+    def _tile(self, level: int, number: int, width: int) -> list[bytes]:
+        stored = self._stored(level, number, width)
+        if stored is not None:
+            return stored
+        start = number * WIDTH
+        if level:
+            return [self.node(level - 1, start + at) for at in range(width)]
+        return self._from_segments(start, width)
+
+    def _stored(self, level: int, number: int, width: int) -> list[bytes] | None:
+        """A full tile serves every width; a partial one those up to its own."""
+        full = self._directory / layout.tile_path(level, number)
+        partial = full.with_name(full.name + ".p")
+        widths = sorted(int(path.name) for path in partial.iterdir() if path.name.isdigit()) if partial.is_dir() else []
+        for path in [full, *(partial / str(stored) for stored in widths if stored >= width)]:
+            try:
+                hashes = split(path.read_bytes())
+            except FileNotFoundError:
+                continue
+            if len(hashes) >= width and len(hashes[-1]) == HASH:
+                return hashes[:width]
+        return None
+
+    def _from_segments(self, start: int, count: int) -> list[bytes]:
+        found: list[bytes] = []
+        segments = list_segments(self._directory)
+        for at, (first, path) in enumerate(segments):
+            following = segments[at + 1][0] if at + 1 < len(segments) else None
+            want = start + len(found)
+            if first > want or (following is not None and following <= want):
+                continue
+            lines = islice(segment_lines(path), want - first, want - first + count - len(found))
+            found += [leaf_hash(line[:-1]) for line in lines if line.endswith(b"\n")]
+            if len(found) == count:
+                return found
+        raise TileError(f"records {start + len(found)} … {start + count - 1} are in no tile and no segment")
+
+
+def write_tile(directory: Path, path: Path, data: bytes) -> None:
+    """Write one tile; not synced, since it can be made again from the segments."""
+    target = directory / path
+    target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        os.write(descriptor, data)
+    finally:
+        os.close(descriptor)
+
+

@@ -1,0 +1,93 @@
+"""The segment being written, and the reserve that keeps room for the last words on a full disk."""
+
+from __future__ import annotations
+
+import errno
+import os
+import time
+from pathlib import Path
+from typing import Final
+
+from router.audit.format import layout
+from router.audit.format.segments import open_segment
+from router.audit.home import sync_directory
+
+_DAY_S: Final = 86_400
+_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+
+
+class JournalChanged(OSError):
+    """Somebody else wrote to, cut or replaced the segment while we had it open."""
+
+
+class Journal:
+    """Appends bytes and makes them durable. After any OSError from here, nothing may be appended again."""
+
+    def __init__(self, directory: Path, reserve_bytes: int) -> None:
+        self._directory = directory
+        self._descriptor = -1
+        self._day = 0
+        self.size = 0  # bytes in the open segment
+        self._reserve = directory / layout.RESERVE
+        self._fill_reserve(reserve_bytes)
+
+    def _fill_reserve(self, size: int) -> None:
+        descriptor = os.open(self._reserve, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        try:
+            if size:
+                os.posix_fallocate(descriptor, 0, size)
+        finally:
+            os.close(descriptor)
+
+    def resume(self, path: Path, size: int, day: int) -> None:
+        """Go on with a segment of `size` bytes whose first record is of that day (days since 1970)."""
+        self._descriptor = open_segment(path, os.O_WRONLY | os.O_APPEND)
+        self.size, self._day = size, day
+
+    def begin(self, first: int) -> None:
+        """Close the segment (its bytes are durable already) and begin the next."""
+        path = self._directory / layout.SEGMENTS / layout.segment_name(first)
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        descriptor = os.open(path, flags, 0o600)
+        sync_directory(path.parent)
+        self.close()
+        self._descriptor, self.size, self._day = descriptor, 0, _today()
+
+    def is_due(self, limit: int) -> bool:
+        """Whether the next record should begin a segment: this one is large, or of another day."""
+        return self._descriptor < 0 or (self.size > 0 and (self.size >= limit or self._day != _today()))
+
+    def write(self, data: bytes) -> bool:
+        """Append; False if the reserve had to be given up for it. JournalChanged if we are not alone."""
+        found = os.fstat(self._descriptor)
+        if found.st_size != self.size or found.st_nlink != 1:
+            raise JournalChanged(errno.ESTALE, f"the segment has {found.st_size} bytes where we wrote {self.size}")
+        try:
+            self._write_all(data)
+        except OSError as error:
+            if error.errno not in _FULL or not self._reserve.exists():
+                raise
+            os.ftruncate(self._descriptor, self.size)
+            self._reserve.unlink()
+            self._write_all(data)
+            self.size += len(data)
+            return False
+        self.size += len(data)
+        return True
+
+    def _write_all(self, data: bytes) -> None:
+        view = memoryview(data)
+        while view:
+            view = view[os.write(self._descriptor, view) :]
+
+    def sync(self) -> None:
+        os.fdatasync(self._descriptor)
+
+    def close(self) -> None:
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+
+def _today() -> int:
+    return int(time.time()) // _DAY_S

@@ -1,0 +1,228 @@
+"""What a ledger's directory holds when it is opened: how far it is sound, what is torn, what was left open.
+
+The writer has no key of earlier epochs, so it checks the form, the chain and the tree against the newest checkpoint; the
+MACs are the reviewer's to check.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+
+from router.audit.errors import LedgerError
+from router.audit.format import layout
+from router.audit.format.notes import Checkpoint, NoteError, open_checkpoint
+from router.audit.format.record import FIRST_PREV, head, leaf_hash
+from router.audit.format.segments import SegmentError, list_segments, segment_lines
+from router.audit.format.tiles import HashReader, TileError, TileStack
+from router.audit.home import Home, sync_directory, write_new
+from router.audit.kinds import Kind
+
+_DAY_US = 86_400_000_000
+
+
+class Body(msgspec.Struct, frozen=True):
+    """The fields of a body that recovery looks at."""
+
+    decision: int = -1
+    oldest_open: int = -1
+    lost_from: int = -1
+
+
+class Line(msgspec.Struct, frozen=True):
+    """A record, as far as recovery looks at it."""
+
+    v: int
+    log: str
+    epoch: int
+    i: int
+    prev: str
+    t: int
+    kind: str
+    body: Body
+
+
+@dataclass(slots=True)
+class Segment:
+    """One segment, read to its first bad line."""
+
+    path: Path
+    first: int
+    leaves: list[bytes] = field(default_factory=list)
+    lines: list[Line] = field(default_factory=list)
+    good_bytes: int = 0
+
+    @property
+    def end(self) -> int:
+        return self.first + len(self.lines)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A ledger as it was left. `torn` bytes were moved to quarantine: their record is still to be written."""
+
+    tree: TileStack
+    epoch: int = 0
+    prev: bytes = FIRST_PREV
+    segment: Path | None = None
+    segment_bytes: int = 0
+    day: int = 0
+    torn: int = 0
+    previous: str = "first"  # or clean, crashed
+    orphans: tuple[int, ...] = ()
+
+
+def recover(home: Home) -> Found:
+    """Read the end of the ledger, set torn bytes aside; LedgerError if records under the newest checkpoint are not there."""
+    checkpoint = _newest_checkpoint(home)
+    try:
+        last, torn = _last_segment(home)
+        end = last.end if last is not None else 0
+        torn += _unrecorded_gap(home, end)
+        tree = _tree(home, checkpoint, end)
+        if last is None:
+            return Found(tree, torn=torn)
+        clean = _ended_clean(last)
+        orphans = () if clean else tuple(_open_decisions(home, last))
+    except (OSError, SegmentError, TileError) as error:
+        raise LedgerError(f"the ledger in {home.directory} cannot be read: {error}") from error
+    return Found(
+        tree=tree,
+        epoch=last.lines[-1].epoch,
+        prev=last.leaves[-1],
+        segment=last.path,
+        segment_bytes=last.good_bytes,
+        day=last.lines[0].t // _DAY_US,
+        torn=torn,
+        previous="clean" if clean else "crashed",
+        orphans=orphans,
+    )
+
+
+def _newest_checkpoint(home: Home) -> Checkpoint:
+    path = home.path(layout.CHECKPOINT)
+    try:
+        return open_checkpoint(path.read_text(), home.signer.verifier)
+    except (OSError, NoteError) as error:
+        raise LedgerError(
+            f"{path} is missing or not signed by this ledger ({error}): without it nobody can say how long the ledger was. "
+            "Put it back, or keep this directory for the reviewer and start a new one."
+        ) from error
+
+
+def _tree(home: Home, checkpoint: Checkpoint, end: int) -> TileStack:
+    """The whole tree, once the part under the checkpoint is found to be what was signed."""
+    if end < checkpoint.size:
+        raise LedgerError(
+            f"the ledger in {home.directory} has {end} records, but {checkpoint.size} were signed for: it was cut. "
+            "Keep the directory for the reviewer and start a new one."
+        )
+    reader = HashReader(home.directory)
+    tree = reader.stack(checkpoint.size)
+    if tree.root() != checkpoint.root:
+        raise LedgerError(
+            f"the first {checkpoint.size} records in {home.directory} are not those that were signed for: one was altered. "
+            f"Run `ringfence audit verify {home.directory}`; keep the directory for the reviewer and start a new one."
+        )
+    for leaf in reader.leaves(checkpoint.size, end):
+        tree.add(leaf)
+    return tree
+
+
+def _last_segment(home: Home) -> tuple[Segment | None, int]:
+    """The last segment that holds a record, cut back to its last good line, and how many bytes were set aside."""
+    torn = 0
+    for first, path in reversed(list_segments(home.directory)):
+        segment = read_segment(home.log, path, first)
+        torn += _set_aside(home, segment)
+        if segment.lines:
+            return segment, torn
+        path.unlink()
+        sync_directory(path.parent)
+    return None, torn
+
+
+def read_segment(log: str, path: Path, first: int) -> Segment:
+    """Read lines until one is not what must stand there."""
+    segment = Segment(path, first)
+    prev: bytes | None = FIRST_PREV if first == 0 else None
+    epoch = 0
+    for raw in segment_lines(path):
+        line = _parse(raw)
+        if line is None or line.i != segment.end or line.epoch < epoch:
+            break
+        start = head(log, line.epoch, line.i, prev if prev is not None else _hex(line.prev))
+        if not raw.startswith(start):
+            break
+        prev, epoch = leaf_hash(raw[:-1]), line.epoch
+        segment.lines.append(line)
+        segment.leaves.append(prev)
+        segment.good_bytes += len(raw)
+    return segment
+
+
+def _parse(raw: bytes) -> Line | None:
+    if not raw.endswith(b'"}\n'):
+        return None
+    try:
+        return msgspec.json.decode(raw, type=Line)
+    except msgspec.MsgspecError:
+        return None
+
+
+def _hex(text: str) -> bytes:
+    try:
+        return bytes.fromhex(text)
+    except ValueError:
+        return b""
+
+
+def _set_aside(home: Home, segment: Segment) -> int:
+    """Copy what follows the last good line to quarantine, durably; only then cut it off."""
+    data = segment.path.read_bytes()[segment.good_bytes :]
+    if data:
+        directory = home.path(layout.QUARANTINE)
+        directory.mkdir(mode=0o700, exist_ok=True)
+        write_new(directory / layout.torn_name(segment.end, len(data)), data)
+        descriptor = os.open(segment.path, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            os.ftruncate(descriptor, segment.good_bytes)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    return len(data)
+
+
+def _unrecorded_gap(home: Home, end: int) -> int:
+    """Bytes that an earlier start set aside at this very place, and died before it could record that."""
+    return 0
+
+
+def _ended_clean(last: Segment) -> bool:
+    kinds = [line.kind for line in last.lines[-2:]]
+    return kinds == [Kind.STOP, Kind.CHECKPOINT] or kinds[-1:] == [Kind.STOP]
+
+
+def _open_decisions(home: Home, last: Segment) -> Iterator[int]:
+    """Decisions without an outcome. The newest checkpoint record says how far back one can lie."""
+    lines = list(last.lines)
+    earlier = [entry for entry in list_segments(home.directory) if entry[0] < last.first]
+    while True:
+        oldest = next((line.body.oldest_open for line in reversed(lines) if line.kind == Kind.CHECKPOINT), -1)
+        if not earlier or (0 <= oldest and lines[0].i <= oldest):
+            break
+        first, path = earlier.pop()
+        lines = read_segment(home.log, path, first).lines + lines
+    found: dict[int, None] = {}
+    for line in lines:
+        if line.i < oldest:
+            continue
+        if line.kind == Kind.DECISION:
+            found[line.i] = None
+        elif line.kind == Kind.OUTCOME:
+            found.pop(line.body.decision, None)
+    yield from found

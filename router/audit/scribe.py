@@ -1,0 +1,106 @@
+"""Makes lines out of what was said: head, MAC, leaf, and the two kinds of record that only the writer can fill in."""
+
+from __future__ import annotations
+
+import base64
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from router.audit.fields import encode_body
+from router.audit.format import seal
+from router.audit.format.notes import Checkpoint
+from router.audit.format.ratchet import KEY_BYTES, Ratchet
+from router.audit.format.record import FIRST_PREV, covered, finish, head, leaf_hash
+from router.audit.format.tiles import TileStack
+from router.audit.home import Home
+from router.audit.inbox import Item
+from router.audit.kinds import Kind
+
+
+def epoch_statement(log: str, epoch: int, index: int, prev: str, body: dict[str, str]) -> bytes:
+    """What the log's own key signs when an epoch begins: no stranger can begin one, although anyone can seal."""
+    lines = ["ringfence/key-epoch/v1", log, str(epoch), str(index), prev, *(body[name] for name in SIGNED_OF_EPOCH)]
+    return ("\n".join(lines) + "\n").encode()
+
+
+SIGNED_OF_EPOCH = ("purpose", "suite", "sealed", "reviewer", "boot")
+
+
+@dataclass(slots=True)
+class Place:
+    """Where the next record stands."""
+
+    epoch: int = 0
+    prev: bytes = FIRST_PREV
+
+
+class Scribe:
+    """The ledger's head: epoch, chain, ratchet and tree. Used by one thread only."""
+
+    def __init__(self, home: Home, place: Place, tree: TileStack) -> None:
+        self._home = home
+        self._place = place
+        self.tree = tree
+        self._ratchet: Ratchet | None = None
+        self.note: tuple[int, str] | None = None  # size and text of the newest checkpoint, not yet in its file
+
+    def line(self, item: Item) -> bytes:
+        """The record's line with its line feed. Items come in the order of their indexes."""
+        body = item.body
+        if item.kind is Kind.KEY_EPOCH:
+            body = self._begin_epoch(item.index)
+        elif item.kind is Kind.CHECKPOINT:
+            body = self._checkpoint(item.index, int(item.body))
+        if self._ratchet is None:
+            raise AssertionError("the first record of a process begins an epoch")
+        place = self._place
+        message = covered(
+            head(self._home.log, place.epoch, item.index, place.prev), item.t_us, item.mono_us, item.kind, body
+        )
+        line = finish(message, self._ratchet.mac(message))
+        place.prev = leaf_hash(line)
+        self.tree.add(place.prev)
+        return line + b"\n"
+
+    def _begin_epoch(self, index: int) -> bytes:
+        """Draw a key, seal it to the reviewer, sign the statement; the old key is overwritten."""
+        place, home = self._place, self._home
+        self.destroy()
+        place.epoch += 1
+        key = os.urandom(KEY_BYTES)
+        sealed = home.reviewer.seal(key, seal.epoch_info(home.log, place.epoch))
+        body = {
+            "purpose": "mac",
+            "suite": seal.SUITE,
+            "sealed": base64.b64encode(sealed).decode(),
+            "reviewer": home.reviewer.id,
+            "boot": boot_id(),
+        }
+        statement = epoch_statement(home.log, place.epoch, index, place.prev.hex(), body)
+        self._ratchet = Ratchet(key, home.log, place.epoch, index)
+        return encode_body(
+            Kind.KEY_EPOCH, {**body, "sig": base64.b64encode(home.signer.sign(statement)).decode()}
+        )
+
+    def _checkpoint(self, index: int, oldest_open: int) -> bytes:
+        """A checkpoint record at `index` covers the `index` records before it."""
+        checkpoint = Checkpoint(self._home.signer.verifier.name, index, self.tree.root())
+        text = checkpoint.text()
+        self.note = (index, self._home.signer.note(text))
+        signature = base64.b64encode(self._home.signer.sign(text.encode())).decode()
+        return encode_body(
+            Kind.CHECKPOINT,
+            {"size": index, "root": checkpoint.root.hex(), "sig": signature, "oldest_open": oldest_open},
+        )
+
+    def destroy(self) -> None:
+        """Overwrite the key of the epoch that ends."""
+        if self._ratchet is not None:
+            self._ratchet.destroy()
+            self._ratchet = None
+
+
+def boot_id() -> str:
+    """The kernel's name for this boot, so that monotonic times of different boots are told apart."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()

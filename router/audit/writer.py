@@ -1,0 +1,163 @@
+"""The one thread that writes: takes what has arrived, one write, one fdatasync, then tells who waits.
+
+Rule 1: a record is acknowledged after its batch is as durable as the settings say, and not before.
+Rule 2: after any error of the disk nothing is written again. Linux drops the pages whose fsync failed, so a second
+fsync that succeeds would be a lie.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+from router.audit.fields import encode_body
+from router.audit.format.tiles import write_tile
+from router.audit.format.layout import tile_path
+from router.audit.home import Home
+from router.audit.inbox import Inbox, Item
+from router.audit.journal import Journal
+from router.audit.kinds import Durability, Kind
+from router.audit.scribe import Scribe
+from router.audit.settings import LedgerSettings
+
+FULL = "the disk is full: free some space and restart; exchanges under way are still being recorded"
+_NEW_WORK = frozenset({Kind.DECISION, Kind.DENIAL, Kind.PROBE, Kind.HEARTBEAT, Kind.ADMIN, Kind.RELOAD})
+Listener = Callable[[int], None]
+
+
+class Writer:
+    """Owns the scribe and the journal from start() on."""
+
+    def __init__(self, home: Home, settings: LedgerSettings, inbox: Inbox, scribe: Scribe, journal: Journal) -> None:
+        self._home = home
+        self._settings = settings
+        self._inbox = inbox
+        self._scribe = scribe
+        self._journal = journal
+        self._thread = threading.Thread(target=self._run, name="ledger", daemon=True)
+        self._moved = threading.Condition()
+        self._listeners: list[Listener] = []
+        self._durable = scribe.tree.size - 1
+        self._failed: str | None = None
+        self._last_record_s = self._last_checkpoint_s = self._last_note_s = time.monotonic()
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def join(self) -> None:
+        self._thread.join()
+
+    @property
+    def failed(self) -> str | None:
+        return self._failed
+
+    @property
+    def durable(self) -> int:
+        """The highest durable index."""
+        return self._durable
+
+    def on_durable(self, listener: Listener) -> None:
+        """Called from this thread after each batch with the highest durable index, and once after a failure."""
+        with self._moved:
+            self._listeners.append(listener)
+
+    def wait(self, index: int, timeout_s: float) -> bool:
+        """Whether the record at `index` became durable in time; False also when the ledger fails meanwhile."""
+        with self._moved:
+            self._moved.wait_for(lambda: self._durable >= index or self._failed is not None, timeout_s)
+            return self._durable >= index
+
+    def _run(self) -> None:
+        try:
+            while not self._inbox.finished:
+                self._turn(self._inbox.take(self._patience_s()))
+            self._put_note()
+        except OSError as error:
+            self._fail(f"the ledger stopped: {error.strerror or error}; records after {self._durable} may be lost")
+        finally:
+            self._scribe.destroy()
+            self._journal.close()
+
+    def _turn(self, items: list[Item]) -> None:
+        if items and self._settings.durability is Durability.GROUP:
+            time.sleep(self._settings.group_wait_s)
+            items += self._inbox.take(0)
+        now = time.monotonic()
+        if items:
+            self._last_record_s = now
+            self._write(items)
+        self._keep_time(now)
+        if self._scribe.note is not None and now - self._last_note_s >= self._settings.checkpoint_pause_s:
+            self._put_note()
+
+    def _patience_s(self) -> float:
+        """How long to sleep when nothing arrives: until the next checkpoint, note or heartbeat."""
+        if self._scribe.note is not None:
+            return self._settings.checkpoint_pause_s
+        if self._inbox.unchecked:
+            return self._settings.checkpoint_idle_s
+        return self._settings.heartbeat_s
+
+    def _keep_time(self, now: float) -> None:
+        if self._inbox.unchecked and now - self._last_checkpoint_s >= self._settings.checkpoint_idle_s:
+            self._inbox.checkpoint()
+        if now - self._last_record_s >= self._settings.heartbeat_s and self._failed is None:
+            self._inbox.append(Kind.HEARTBEAT, encode_body(Kind.HEARTBEAT, {"open": self._inbox.open_count}))
+            self._last_record_s = now
+
+    def _write(self, items: list[Item]) -> None:
+        """One batch; a segment that is due ends between two records."""
+        lines: list[bytes] = []
+        for item in items:
+            if not lines and self._journal.is_due(self._settings.segment_bytes):
+                self._rotate(item.index)
+            lines.append(self._scribe.line(item))
+            if item.kind is Kind.CHECKPOINT:
+                self._last_checkpoint_s = time.monotonic()
+        if not self._journal.write(b"".join(lines)):
+            self._inbox.refuse(FULL, _NEW_WORK)
+        if self._settings.durability is not Durability.ASYNC:
+            self._journal.sync()
+        self._put_tiles()
+        self._advance(items[-1].index)
+
+    def _rotate(self, first: int) -> None:
+        """What a new segment follows is under a checkpoint, and durable whatever the mode."""
+        if first and self._settings.durability is Durability.ASYNC:
+            self._journal.sync()
+        self._put_note()
+        self._journal.begin(first)
+
+    def _put_tiles(self) -> None:
+        full = self._scribe.tree.full
+        for level, number, hashes in full:
+            write_tile(self._home.directory, tile_path(level, number), hashes)
+        full.clear()
+
+    def _put_note(self) -> None:
+        """Replace the checkpoint file; the records under it are durable by now."""
+        if self._scribe.note is None:
+            return
+        if self._settings.durability is Durability.ASYNC:
+            self._journal.sync()
+        self._home.write_checkpoint(self._scribe.note[1])
+        self._scribe.note = None
+        self._last_note_s = time.monotonic()
+
+    def _advance(self, index: int) -> None:
+        with self._moved:
+            self._durable = index
+            listeners = tuple(self._listeners)
+            self._moved.notify_all()
+        for listener in listeners:
+            listener(index)
+
+    def _fail(self, sentence: str) -> None:
+        with self._moved:
+            self._failed = sentence
+            self._inbox.fail(sentence)
+            listeners = tuple(self._listeners)
+            self._moved.notify_all()
+        for listener in listeners:
+            listener(self._durable)

@@ -1,0 +1,52 @@
+"""The commands: parse, call, print. What they do stands elsewhere."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from router.cli.audit import audit_app
+from router.cli.check import check, explain
+from router.cli.keys import keys_app
+from router.cli.warm import warm
+from router.settings.environment import current
+from router.settings.findings import SettingsError
+from router.settings.load import load
+
+Config = Annotated[Path | None, typer.Option("--config", help="the tier policy file; without it the environment is enough")]
+
+app = typer.Typer(
+    name="ringfence",
+    help="Your prompts reach only the machines you list, and a signed log proves it.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command()(check)
+app.command()(explain)
+app.command()(warm)
+app.add_typer(keys_app, name="keys", help="Callers' keys: shown once, stored only hashed.")
+app.add_typer(audit_app, name="audit", help="Verify and read the ledger.")
+
+
+@app.command()
+def serve(
+    config: Config = None,
+    host: Annotated[str | None, typer.Option(help="address to listen on")] = None,
+    port: Annotated[int | None, typer.Option(help="port to listen on")] = None,
+    workers: Annotated[int | None, typer.Option(help="worker processes")] = None,
+) -> None:
+    """Run the service until Ctrl-C or SIGTERM."""
+    from router.supervisor.serve import CannotServe
+    from router.supervisor.serve import serve as run
+
+    ...
+
+
+def main() -> None:
+    """The console script."""
+    app()

@@ -1,0 +1,22 @@
+"""A Snapshot as bytes, for the way from the supervisor to the processes it starts."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from router.settings.snapshot import Snapshot
+
+_ENCODER: Final = msgspec.msgpack.Encoder(order="deterministic")
+_DECODER: Final = msgspec.msgpack.Decoder(Snapshot)
+
+
+def encode(snapshot: Snapshot) -> bytes:
+    """MessagePack; the same settings always give the same bytes."""
+    return _ENCODER.encode(snapshot)
+
+
+def decode(raw: bytes) -> Snapshot:
+    """The snapshot that `encode` took. msgspec.DecodeError for anything else."""
+    return _DECODER.decode(raw)
