@@ -10,8 +10,9 @@ from pathlib import Path
 
 from router.audit.errors import LedgerError
 from router.audit.format import layout
-from router.audit.format.notes import NoteError, Signer, parse_vkey
+from router.audit.format.notes import Checkpoint, NoteError, Signer, parse_vkey
 from router.audit.format.seal import ReviewerPublic, ReviewerSecret, SealError, parse_public
+from router.audit.format.tree import empty_root
 
 OFFLINE = "offline"
 ON_THIS_MACHINE = "on_this_machine"
@@ -118,6 +119,8 @@ def _make_keys(directory: Path, log_name: str) -> None:
         reviewer = ReviewerSecret.generate()
         write_new(directory / layout.REVIEWER_SECRET, (_REMARK + reviewer.text() + "\n").encode())
         write_new(directory / layout.REVIEWER_PUBLIC, (reviewer.public.text() + "\n").encode())
+    nothing = Checkpoint(signer.verifier.name, 0, empty_root())
+    write_new(directory / layout.CHECKPOINT, signer.note(nothing.text()).encode())
     write_new(directory / layout.VKEY, (signer.verifier.text() + "\n").encode())
 
 

@@ -14,7 +14,7 @@ from router.audit.kinds import Kind
 class Item(NamedTuple):
     """A record on its way to the writer. A checkpoint's body is the index of the oldest open decision."""
 
-    index: int
+    number: int  # the record's index
     t_us: int
     mono_us: int
     kind: Kind

@@ -1,7 +1,7 @@
 """What a ledger's directory holds when it is opened: how far it is sound, what is torn, what was left open.
 
-The writer has no key of earlier epochs, so it checks the form, the chain and the tree against the newest checkpoint; the
-MACs are the reviewer's to check.
+The writer has no key of earlier epochs, so it checks the form, the chain and the tree against the newest checkpoint;
+the MACs are the reviewer's to check.
 """
 
 from __future__ import annotations
@@ -77,17 +77,16 @@ class Found:
 
 
 def recover(home: Home) -> Found:
-    """Read the end of the ledger, set torn bytes aside; LedgerError if records under the newest checkpoint are not there."""
+    """Read the end of the ledger, set torn bytes aside; LedgerError if a record under the newest checkpoint is gone."""
     checkpoint = _newest_checkpoint(home)
     try:
-        last, torn = _last_segment(home)
+        last = _last_segment(home)
         end = last.end if last is not None else 0
-        torn += _unrecorded_gap(home, end)
+        torn = _torn_at(home, end)
         tree = _tree(home, checkpoint, end)
         if last is None:
             return Found(tree, torn=torn)
-        clean = _ended_clean(last)
-        orphans = () if clean else tuple(_open_decisions(home, last))
+        orphans = tuple(_open_decisions(home, last))
     except (OSError, SegmentError, TileError) as error:
         raise LedgerError(f"the ledger in {home.directory} cannot be read: {error}") from error
     return Found(
@@ -98,7 +97,7 @@ def recover(home: Home) -> Found:
         segment_bytes=last.good_bytes,
         day=last.lines[0].t // _DAY_US,
         torn=torn,
-        previous="clean" if clean else "crashed",
+        previous="clean" if _ended_clean(last) else "crashed",
         orphans=orphans,
     )
 
@@ -109,7 +108,7 @@ def _newest_checkpoint(home: Home) -> Checkpoint:
         return open_checkpoint(path.read_text(), home.signer.verifier)
     except (OSError, NoteError) as error:
         raise LedgerError(
-            f"{path} is missing or not signed by this ledger ({error}): without it nobody can say how long the ledger was. "
+            f"{path} is missing or not signed by this ledger ({error}): nobody can say how long the ledger was. "
             "Put it back, or keep this directory for the reviewer and start a new one."
         ) from error
 
@@ -125,7 +124,7 @@ def _tree(home: Home, checkpoint: Checkpoint, end: int) -> TileStack:
     tree = reader.stack(checkpoint.size)
     if tree.root() != checkpoint.root:
         raise LedgerError(
-            f"the first {checkpoint.size} records in {home.directory} are not those that were signed for: one was altered. "
+            f"the first {checkpoint.size} records in {home.directory} are not those that were signed for. "
             f"Run `ringfence audit verify {home.directory}`; keep the directory for the reviewer and start a new one."
         )
     for leaf in reader.leaves(checkpoint.size, end):
@@ -133,17 +132,16 @@ def _tree(home: Home, checkpoint: Checkpoint, end: int) -> TileStack:
     return tree
 
 
-def _last_segment(home: Home) -> tuple[Segment | None, int]:
-    """The last segment that holds a record, cut back to its last good line, and how many bytes were set aside."""
-    torn = 0
+def _last_segment(home: Home) -> Segment | None:
+    """The last segment that holds a record, cut back to its last good line."""
     for first, path in reversed(list_segments(home.directory)):
         segment = read_segment(home.log, path, first)
-        torn += _set_aside(home, segment)
+        _set_aside(home, segment)
         if segment.lines:
-            return segment, torn
+            return segment
         path.unlink()
         sync_directory(path.parent)
-    return None, torn
+    return None
 
 
 def read_segment(log: str, path: Path, first: int) -> Segment:
@@ -181,7 +179,7 @@ def _hex(text: str) -> bytes:
         return b""
 
 
-def _set_aside(home: Home, segment: Segment) -> int:
+def _set_aside(home: Home, segment: Segment) -> None:
     """Copy what follows the last good line to quarantine, durably; only then cut it off."""
     data = segment.path.read_bytes()[segment.good_bytes :]
     if data:
@@ -194,17 +192,21 @@ def _set_aside(home: Home, segment: Segment) -> int:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
-    return len(data)
 
 
-def _unrecorded_gap(home: Home, end: int) -> int:
-    """Bytes that an earlier start set aside at this very place, and died before it could record that."""
-    return 0
+def _torn_at(home: Home, end: int) -> int:
+    """Bytes set aside at the very end of the ledger. Once their record is written, the end lies behind it; so bytes
+    that an earlier start set aside, and died before it could say so, are told by this one.
+    """
+    directory = home.path(layout.QUARANTINE)
+    if not directory.is_dir():
+        return 0
+    return sum(path.stat().st_size for path in directory.glob(layout.torn_name(end, "*")))
 
 
 def _ended_clean(last: Segment) -> bool:
     kinds = [line.kind for line in last.lines[-2:]]
-    return kinds == [Kind.STOP, Kind.CHECKPOINT] or kinds[-1:] == [Kind.STOP]
+    return kinds == [Kind.STOP, Kind.CHECKPOINT] or kinds[-1] == Kind.STOP
 
 
 def _open_decisions(home: Home, last: Segment) -> Iterator[int]:
@@ -213,7 +215,7 @@ def _open_decisions(home: Home, last: Segment) -> Iterator[int]:
     earlier = [entry for entry in list_segments(home.directory) if entry[0] < last.first]
     while True:
         oldest = next((line.body.oldest_open for line in reversed(lines) if line.kind == Kind.CHECKPOINT), -1)
-        if not earlier or (0 <= oldest and lines[0].i <= oldest):
+        if not earlier or (oldest >= 0 and lines[0].i <= oldest):
             break
         first, path = earlier.pop()
         lines = read_segment(home.log, path, first).lines + lines

@@ -49,14 +49,14 @@ class Scribe:
         """The record's line with its line feed. Items come in the order of their indexes."""
         body = item.body
         if item.kind is Kind.KEY_EPOCH:
-            body = self._begin_epoch(item.index)
+            body = self._begin_epoch(item.number)
         elif item.kind is Kind.CHECKPOINT:
-            body = self._checkpoint(item.index, int(item.body))
+            body = self._checkpoint(item.number, int(item.body))
         if self._ratchet is None:
             raise AssertionError("the first record of a process begins an epoch")
         place = self._place
         message = covered(
-            head(self._home.log, place.epoch, item.index, place.prev), item.t_us, item.mono_us, item.kind, body
+            head(self._home.log, place.epoch, item.number, place.prev), item.t_us, item.mono_us, item.kind, body
         )
         line = finish(message, self._ratchet.mac(message))
         place.prev = leaf_hash(line)
@@ -79,9 +79,7 @@ class Scribe:
         }
         statement = epoch_statement(home.log, place.epoch, index, place.prev.hex(), body)
         self._ratchet = Ratchet(key, home.log, place.epoch, index)
-        return encode_body(
-            Kind.KEY_EPOCH, {**body, "sig": base64.b64encode(home.signer.sign(statement)).decode()}
-        )
+        return encode_body(Kind.KEY_EPOCH, {**body, "sig": base64.b64encode(home.signer.sign(statement)).decode()})
 
     def _checkpoint(self, index: int, oldest_open: int) -> bytes:
         """A checkpoint record at `index` covers the `index` records before it."""

@@ -12,8 +12,8 @@ import time
 from collections.abc import Callable
 
 from router.audit.fields import encode_body
-from router.audit.format.tiles import write_tile
 from router.audit.format.layout import tile_path
+from router.audit.format.tiles import write_tile
 from router.audit.home import Home
 from router.audit.inbox import Inbox, Item
 from router.audit.journal import Journal
@@ -111,7 +111,7 @@ class Writer:
         lines: list[bytes] = []
         for item in items:
             if not lines and self._journal.is_due(self._settings.segment_bytes):
-                self._rotate(item.index)
+                self._rotate(item.number)
             lines.append(self._scribe.line(item))
             if item.kind is Kind.CHECKPOINT:
                 self._last_checkpoint_s = time.monotonic()
@@ -120,7 +120,7 @@ class Writer:
         if self._settings.durability is not Durability.ASYNC:
             self._journal.sync()
         self._put_tiles()
-        self._advance(items[-1].index)
+        self._advance(items[-1].number)
 
     def _rotate(self, first: int) -> None:
         """What a new segment follows is under a checkpoint, and durable whatever the mode."""

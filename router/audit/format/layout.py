@@ -48,6 +48,11 @@ def segment_first(name: str) -> int | None:
     return int(stem) if dot and ending == "jsonl" and len(stem) == 20 and stem.isascii() and stem.isdigit() else None
 
 
+def torn_name(end: int, size: int | str) -> str:
+    """The quarantine file of bytes that followed the last good record, when the ledger had `end` records."""
+    return f"{end:020d}-{size}.torn"
+
+
 def tile_path(level: int, number: int, width: int = TILE_WIDTH) -> Path:
     """C2SP tlog-tiles: tile/<level>/x001/x234/067, and .p/<width> for one that is not full."""
     groups = [f"{number % 1000:03d}"]

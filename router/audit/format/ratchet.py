@@ -3,9 +3,10 @@
     K[i+1] || M[i] = SHA-512(00000001 || K[i] || "ringfence/ledger/v1/ratchet" || log || epoch || i)
     mac[i]         = HMAC-SHA-256(M[i], what the MAC covers)
 
-The first line is the one-step key derivation of NIST SP 800-56C (section 4.1, option 1 with SHA-512): K and M are 32 bytes
-each, log is 16 bytes, epoch and i are 64 bits, big-endian. K at the epoch's first record is the epoch key. M is bound to
-log, epoch and index, so a record cannot be given the MAC of another place, nor of a later key (CVE-2023-31439).
+The first line is the one-step key derivation of NIST SP 800-56C (section 4.1, option 1 with SHA-512): K and M
+are 32 bytes each, log is 16 bytes, epoch and i are 64 bits, big-endian. K at the epoch's first record is the epoch
+key. M is bound to log, epoch and index, so a record cannot be given the MAC of another place, nor of a later key
+(CVE-2023-31439).
 """
 
 from __future__ import annotations

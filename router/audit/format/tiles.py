@@ -145,5 +145,3 @@ def write_tile(directory: Path, path: Path, data: bytes) -> None:
         os.write(descriptor, data)
     finally:
         os.close(descriptor)
-
-

@@ -1,0 +1,169 @@
+"""The ledger as the gate sees it: append, and learn when it is durable."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Mapping
+
+from router.audit import recovery
+from router.audit.errors import LedgerError, LedgerUnavailable
+from router.audit.fields import encode_body
+from router.audit.format import layout
+from router.audit.home import Home, open_home
+from router.audit.inbox import Inbox, body_decision
+from router.audit.journal import Journal
+from router.audit.kinds import Kind
+from router.audit.scribe import Place, Scribe, boot_id
+from router.audit.settings import LedgerSettings
+from router.audit.writer import Listener, Writer
+
+Done = Callable[[LedgerUnavailable | None], None]
+_OPENING_S = 30.0
+
+
+class Ticket:
+    """The receipt of an append: the record's index, and a way to wait for the disk."""
+
+    __slots__ = ("_ledger", "index")
+
+    def __init__(self, ledger: Ledger, index: int) -> None:
+        self._ledger = ledger
+        self.index = index
+
+    def add_done_callback(self, callback: Done) -> None:
+        """`callback(None)` once durable, or `callback(error)`; from the writer's thread, or at once if it is over."""
+        self._ledger.when_durable(self.index, callback)
+
+    def wait(self, timeout_s: float) -> None:
+        """Return once the record is durable; LedgerUnavailable if the ledger failed or the time ran out."""
+        self._ledger.wait(self.index, timeout_s)
+
+
+class Ledger:
+    """One writer's ledger. Thread-safe; append never waits for the disk."""
+
+    def __init__(self, settings: LedgerSettings, home: Home, inbox: Inbox, writer: Writer) -> None:
+        self._settings = settings
+        self._home = home
+        self._inbox = inbox
+        self._writer = writer
+        self._callbacks: dict[int, list[Done]] = {}
+        self._callbacks_lock = threading.Lock()
+        writer.on_durable(self._call_back)
+
+    @classmethod
+    def open(cls, settings: LedgerSettings) -> Ledger:
+        """Lock, recover, begin an epoch, say so durably. LedgerError says what stands in the way."""
+        home = open_home(settings.directory, settings.log_name)
+        try:
+            ledger = cls._enter(settings, home)
+        except BaseException:
+            home.close()
+            raise
+        return ledger
+
+    @classmethod
+    def _enter(cls, settings: LedgerSettings, home: Home) -> Ledger:
+        found = recovery.recover(home)
+        try:
+            journal = Journal(home.directory, settings.reserve_bytes)
+            if found.segment is not None:
+                journal.resume(found.segment, found.segment_bytes, found.day)
+        except OSError as error:
+            raise LedgerError(f"the ledger in {home.directory} cannot be written: {error.strerror}") from error
+        inbox = Inbox(found.tree.size, found.orphans, settings.checkpoint_every)
+        writer = Writer(home, settings, inbox, Scribe(home, Place(found.epoch, found.prev), found.tree), journal)
+        ledger = cls(settings, home, inbox, writer)
+        last = ledger._first_words(found)
+        writer.start()
+        try:
+            last.wait(_OPENING_S)
+        except LedgerUnavailable as error:
+            ledger._abandon()
+            raise LedgerError(f"the ledger in {home.directory} cannot be written: {error}") from error
+        return ledger
+
+    def _first_words(self, found: recovery.Found) -> Ticket:
+        """What every process says first: its key, what it found, which exchanges its predecessor left open."""
+        self._inbox.append(Kind.KEY_EPOCH, b"")
+        if found.torn:
+            gap = {"bytes": found.torn, "reason": "torn_tail", "lost_from": found.tree.size}
+            self.append(Kind.RECOVERY_GAP, {**gap, "quarantine": layout.QUARANTINE})
+        settings = self._settings
+        ticket = self.append(
+            Kind.START,
+            {
+                "version": settings.version,
+                "pid": os.getpid(),
+                "boot": boot_id(),
+                "durability": settings.durability.value,
+                "previous": found.previous,
+                "reviewer": self._home.custody,
+                "heartbeat_s": int(settings.heartbeat_s),
+                "checkpoint_every": settings.checkpoint_every,
+            },
+        )
+        for decision in found.orphans:
+            ticket = self.append(Kind.OUTCOME, {"decision": decision, "ending": "interrupted"})
+        return ticket
+
+    @property
+    def failure(self) -> str | None:
+        """Why no new exchange may begin; None while the ledger is sound."""
+        return self._inbox.refusal
+
+    @property
+    def log(self) -> str:
+        """The log's id."""
+        return self._home.log
+
+    @property
+    def reviewer_is_local(self) -> bool:
+        """The reviewer's secret key still lies in the ledger's own directory: it should be moved away."""
+        return self._home.custody != "offline"
+
+    def append(self, kind: Kind, body: Mapping[str, object]) -> Ticket:
+        """Give a record its place. LedgerFieldError: the caller's mistake; LedgerUnavailable: nothing may be sent."""
+        encoded = encode_body(kind, body)
+        return Ticket(self, self._inbox.append(kind, encoded, body_decision(kind, body)))
+
+    def on_durable(self, listener: Listener) -> None:
+        """`listener(highest durable index)`, once per batch, from the writer's thread; also once after a failure."""
+        self._writer.on_durable(listener)
+
+    def wait(self, index: int, timeout_s: float) -> None:
+        if not self._writer.wait(index, timeout_s):
+            raise LedgerUnavailable(self._writer.failed or f"record {index} was not durable within {timeout_s} s")
+
+    def when_durable(self, index: int, callback: Done) -> None:
+        """See Ticket.add_done_callback."""
+        with self._callbacks_lock:
+            over = index <= self._writer.durable or self._writer.failed is not None
+            if not over:
+                self._callbacks.setdefault(index, []).append(callback)
+        if over:
+            callback(self._verdict(index))
+
+    def _call_back(self, durable: int) -> None:
+        if not self._callbacks:
+            return
+        failed = self._writer.failed is not None
+        with self._callbacks_lock:
+            due = [index for index in self._callbacks if failed or index <= durable]
+            calls = [(index, callback) for index in due for callback in self._callbacks.pop(index)]
+        for index, callback in calls:
+            callback(self._verdict(index))
+
+    def _verdict(self, index: int) -> LedgerUnavailable | None:
+        return None if index <= self._writer.durable else LedgerUnavailable(self._writer.failed or "")
+
+    def close(self) -> None:
+        """An orderly end: everything written, a stop record, a checkpoint over it, the lock given back."""
+        if self._writer.failed is None and not self._inbox.finished:
+            self._inbox.close(encode_body(Kind.STOP, {"reason": "closed", "open": self._inbox.open_count}))
+        self._abandon()
+
+    def _abandon(self) -> None:
+        self._writer.join()
+        self._home.close()
