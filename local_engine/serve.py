@@ -1,0 +1,130 @@
+"""The process: listen, load, serve, drain, end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import uvicorn
+
+from local_engine.api.app import make_app
+from local_engine.api.front import Front, read_keys
+from local_engine.lifeline import die_with
+from local_engine.model_file import NoSuchModel, locate
+from local_engine.options import BadOptions, Options, parse
+from local_engine.service import Service
+from local_engine.worker.boot import boot
+
+BACKLOG = 512
+KEEP_ALIVE = 75
+
+log = logging.getLogger("local_engine")
+
+
+def main() -> int:
+    """0 after a clean end, 1 when the engine broke, 2 when the command line cannot be served."""
+    try:
+        options = parse()
+        if options.parent is not None:
+            die_with(options.parent)
+        _start_logging(options.log_level)
+        path = locate(options.spec.model)
+        keys = read_keys(options.api_key_file)
+        listener = _listener(options)
+    except (BadOptions, NoSuchModel, OSError, ValueError) as error:
+        print(f"local_engine: {error}", file=sys.stderr)  # noqa: T201 - the log may not be up yet
+        return 2
+    service = Service(functools.partial(boot, options.spec, path, options.state_dir))
+    front = Front(service, options.spec, options.max_body, options.ready_wait, keys)
+    with asyncio.Runner(loop_factory=_loop) as runner:
+        return runner.run(_serve(front, listener, options))
+
+
+def _loop() -> asyncio.AbstractEventLoop:
+    import uvloop  # noqa: PLC0415 - the only user
+
+    return uvloop.new_event_loop()
+
+
+async def _serve(front: Front, listener: socket.socket, options: Options) -> int:
+    config = uvicorn.Config(
+        make_app(front),
+        http="httptools",
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        timeout_keep_alive=KEEP_ALIVE,
+        timeout_graceful_shutdown=int(options.drain),
+    )
+    server = _Server(config)
+    front.service.on_failure = functools.partial(_end_if_it_served, server, front.service)
+    front.service.start()
+    log.info("listening on %s", _name(listener))
+    await server.serve(sockets=[listener])
+    front.service.stop()
+    _forget_path(options)
+    return 1 if server.broken else 0
+
+
+class _Server(uvicorn.Server):
+    """Ends with status 0 on SIGTERM or SIGINT; uvicorn itself would raise the signal again."""
+
+    broken = False
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        loop = asyncio.get_running_loop()
+        for signum in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(signum, self.handle_exit, signum, None)
+        yield
+
+
+def _end_if_it_served(server: _Server, service: Service) -> None:
+    """A model that never loaded is said in /health; an engine that broke is replaced by whoever supervises."""
+    if service.served:
+        server.broken = server.should_exit = True
+
+
+def _listener(options: Options) -> socket.socket:
+    """The inherited socket, a new UNIX socket of mode 0600, or a TCP socket."""
+    if options.fd is not None:
+        return socket.socket(fileno=options.fd)
+    if options.socket is not None:
+        options.socket.unlink(missing_ok=True)
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        mask = os.umask(0o177)
+        try:
+            listener.bind(str(options.socket))
+        finally:
+            os.umask(mask)
+        listener.listen(BACKLOG)
+        return listener
+    family = socket.AF_INET6 if ":" in (options.host or "") else socket.AF_INET
+    return socket.create_server((options.host or "", options.port), family=family, backlog=BACKLOG)
+
+
+def _forget_path(options: Options) -> None:
+    if options.socket is not None:
+        Path(options.socket).unlink(missing_ok=True)
+
+
+def _name(listener: socket.socket) -> str:
+    name = listener.getsockname()
+    return f"{name[0]}:{name[1]}" if isinstance(name, tuple) else str(name or "an inherited socket")
+
+
+def _start_logging(level: str) -> None:
+    logging.basicConfig(
+        level=level.upper(), stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )

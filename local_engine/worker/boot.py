@@ -1,0 +1,61 @@
+"""From a command line to a loaded model: choose the library, then import it, then load. Runs on the engine thread."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from pathlib import Path
+
+from local_engine import library
+from local_engine.jobs import Loaded
+from local_engine.launch import EngineSpec
+from local_engine.model_file import fingerprint
+from local_engine.options import usable_cores
+from local_engine.scheduling.step import Limits
+from local_engine.text.template import ChatTemplate, TemplateRefusal
+from local_engine.worker.thread import Loop, Post
+
+log = logging.getLogger("local_engine")
+
+
+def boot(spec: EngineSpec, path: Path, state_dir: Path | None, post: Post) -> tuple[Loaded, Loop]:
+    """Raises NoLibrary or ModelError with a sentence for the operator."""
+    choice = library.choose(library.candidates(), path, state_dir, library.run_probe)
+    library.select(choice)
+    # Imported only now: the import itself loads the library that was chosen.
+    from local_engine.native.grammar import grammar_for  # noqa: PLC0415
+    from local_engine.worker.loop import StepLoop  # noqa: PLC0415
+    from local_engine.worker.machine import Machine, load  # noqa: PLC0415
+
+    # The thread that receives a step's tokens must get the interpreter at once, not after the default 5 ms.
+    sys.setswitchinterval(0.0005)
+    limits = Limits(slots=spec.parallel, cells=spec.context, queue=spec.queue)
+    machine: Machine = load(path, limits, spec.threads or usable_cores(), log.info)
+    model = machine.model
+    facts = Loaded(
+        description=model.describe(),
+        fingerprint=fingerprint(path),
+        context=min(spec.context, model.trained_context),
+        embed_limit=machine.embed_limit,
+        width=model.width,
+        vocabulary_size=model.vocabulary_size,
+        beginning=(model.bos(),) if model.adds_bos else (),
+        template=_template(model.chat_template(), model.special_texts(), model.token_text(model.eos())),
+        choice=choice,
+        tokenise=lambda text, special: model.tokenise(text, special=special),
+        piece=model.piece,
+        grammar=grammar_for,
+    )
+    return facts, StepLoop(machine, post)
+
+
+def _template(source: str | None, special: list[str], end: str) -> ChatTemplate | None:
+    """None when the model has no usable template: chat is then refused, completions still work."""
+    if source is None:
+        log.warning("the model has no chat template: only /v1/completions will answer")
+        return None
+    try:
+        return ChatTemplate(source, special, eos=end)
+    except TemplateRefusal as error:
+        log.warning("%s: only /v1/completions will answer", error)
+        return None

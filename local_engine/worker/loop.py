@@ -1,0 +1,156 @@
+"""The steps of the engine thread: take in, decode, sample, tell."""
+
+from __future__ import annotations
+
+import queue
+from collections.abc import Callable, Generator
+
+from local_engine.jobs import (
+    Cancel,
+    Delivery,
+    EmbeddingTicket,
+    Event,
+    Failed,
+    Message,
+    Stop,
+    Ticket,
+)
+from local_engine.native.sampler import DeadEnd, GrammarError
+from local_engine.scheduling.scheduler import Scheduler
+from local_engine.scheduling.step import Sequence, Step
+from local_engine.worker.generation import Generation
+from local_engine.worker.machine import Machine
+
+QUEUE_FULL = Failed("queue_full", "The engine's waiting line is full. Try again later.")
+DEAD_END = Failed("grammar_dead_end", "The model has no token that continues the answer within the response format.")
+
+
+class StepLoop:
+    """The running jobs and the scheduler that orders them."""
+
+    def __init__(self, machine: Machine, post: Callable[[list[Delivery]], None]) -> None:
+        self.scheduler = Scheduler(machine.limits)
+        self._machine = machine
+        self._post = post
+        self._generations: dict[int, Generation] = {}
+        self._embeddings: dict[EmbeddingTicket, Generator[None, None, list[list[float]]]] = {}
+        self._news: list[Delivery] = []
+
+    @property
+    def idle(self) -> bool:
+        return self.scheduler.idle and not self._embeddings
+
+    def take_in(self, inbox: queue.SimpleQueue[Message]) -> bool:
+        """Handle all waiting messages; sleep only when there is nothing to compute. False at the end."""
+        wait = self.idle
+        while wait or not inbox.empty():
+            message = inbox.get()
+            wait = False
+            if isinstance(message, Stop):
+                return False
+            self._handle(message)
+            wait = self.idle and not self._news
+        return True
+
+    def advance(self) -> None:
+        """One step of generation, one chunk of each embedding, then tell the server."""
+        step = self.scheduler.plan()
+        for edit in step.edits:
+            self._machine.context.edit(edit)
+        if step.spans:
+            self._decode(step)
+        self._advance_embeddings()
+        if self._news:
+            news, self._news = self._news, []
+            self._post(news)
+
+    def close(self) -> None:
+        self._machine.close()
+
+    def fail_all(self, why: Failed) -> None:
+        for generation in self._generations.values():
+            self._news.append((generation.ticket.deliver, why))
+            generation.close()
+        self._news += [(ticket.deliver, why) for ticket in self._embeddings]
+        self._generations.clear()
+        self._post(self._news)
+
+    # ── messages ──
+
+    def _handle(self, message: Ticket | EmbeddingTicket | Cancel) -> None:
+        if isinstance(message, Ticket):
+            self._admit(message)
+        elif isinstance(message, EmbeddingTicket):
+            self._embeddings[message] = self._embed(message)
+        elif isinstance(message.ticket, EmbeddingTicket):
+            self._embeddings.pop(message.ticket, None)
+        elif message.ticket.number in self._generations:
+            self._end(self._generations[message.ticket.number])
+
+    def _admit(self, ticket: Ticket) -> None:
+        if self.scheduler.queue.full:
+            self._news.append((ticket.deliver, QUEUE_FULL))
+            return
+        sequence = Sequence(ticket.number, ticket.job.scope, list(ticket.job.prompt))
+        try:
+            generation = Generation(ticket, sequence, self._machine.model)
+        except GrammarError as error:
+            self._news.append((ticket.deliver, Failed("invalid_grammar", str(error))))
+            return
+        self._generations[ticket.number] = generation
+        self.scheduler.submit(sequence)
+
+    # ── steps ──
+
+    def _decode(self, step: Step) -> None:
+        context = self._machine.context
+        context.batch.clear()
+        rows = []
+        for span in step.spans:
+            row = context.batch.add(span.slot, span.start, span.tokens, output=span.sample)
+            if span.sample:
+                rows.append(row)
+        if not context.decode():
+            if not self.scheduler.relieve():
+                raise RuntimeError("the cache has no room for a single sequence")
+            return
+        for sequence, row in zip(self.scheduler.commit(step), rows, strict=True):
+            self._sample(self._generations[sequence.key], row)
+
+    def _sample(self, generation: Generation, row: int) -> None:
+        deliver = generation.ticket.deliver
+        events: list[Event]
+        try:
+            token, events = generation.sample(self._machine.context, row)
+        except DeadEnd:
+            token, events = None, [DEAD_END]
+        self._news += [(deliver, event) for event in events]
+        if token is None:
+            self._end(generation)
+        else:
+            self.scheduler.extend(generation.sequence, token)
+
+    def _end(self, generation: Generation) -> None:
+        self.scheduler.release(generation.sequence)
+        generation.close()
+        del self._generations[generation.ticket.number]
+
+    # ── embeddings ──
+
+    def _embed(self, ticket: EmbeddingTicket) -> Generator[None, None, list[list[float]]]:
+        vectors: list[list[float]] = []
+        for tokens in ticket.inputs:
+            vector = yield from self._machine.embed(tokens)
+            vectors.append(vector)
+        return vectors
+
+    def _advance_embeddings(self) -> None:
+        """One ticket at a time, since they share a context; the others wait their turn."""
+        if not self._embeddings:
+            return
+        ticket, work = next(iter(self._embeddings.items()))
+        try:
+            next(work)
+        except StopIteration as done:
+            self._news.append((ticket.deliver, done.value))
+            del self._embeddings[ticket]

@@ -1,0 +1,81 @@
+"""Everything native that the engine thread owns: the model, its main context, and one for embeddings on demand."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from local_engine.native.context import Context, ContextShape
+from local_engine.native.diagnostics import forward_logs
+from local_engine.native.model import Model
+from local_engine.scheduling.step import Limits
+
+EMBED_CELLS = 2048
+EMBED_BATCH = 64
+"""llama.cpp computes scores for every embedded token too; small batches keep their buffer at a few megabytes."""
+
+log = logging.getLogger("local_engine")
+
+
+@dataclass(slots=True)
+class Machine:
+    """Made and closed on the engine thread."""
+
+    model: Model
+    context: Context
+    limits: Limits
+    threads: int
+    _embedder: Context | None = field(default=None)
+
+    @property
+    def embed_limit(self) -> int:
+        """Tokens that one embedded text may have."""
+        return min(self.limits.cells, EMBED_CELLS)
+
+    def warm_up(self) -> None:
+        """One decode touches every weight and starts the thread team, so the first request does not pay for it."""
+        self.context.batch.clear()
+        self.context.batch.add(0, 0, [max(self.model.bos(), 0)], output=True)
+        self.context.decode()
+        self.context.clear()
+
+    def embed(self, tokens: tuple[int, ...]) -> Generator[None, None, list[float]]:
+        """The mean of the last hidden states, scaled to length 1. Yields between chunks, so that others may go on."""
+        if self._embedder is None:
+            self._embedder = Context(
+                self.model, ContextShape(self.embed_limit, 1, EMBED_BATCH, self.threads, embeddings=True)
+            )
+        self._embedder.clear()
+        total = np.zeros(self.model.width, np.float64)
+        for start in range(0, len(tokens), EMBED_BATCH):
+            chunk = tokens[start : start + EMBED_BATCH]
+            self._embedder.batch.clear()
+            self._embedder.batch.add(0, start, chunk, output=True)
+            self._embedder.batch.mark_all()
+            self._embedder.decode()
+            for row in range(len(chunk)):
+                total += self._embedder.hidden(row)
+            yield
+        return [float(value) for value in total / max(float(np.linalg.norm(total)), 1e-12)]
+
+    def close(self) -> None:
+        if self._embedder:
+            self._embedder.close()
+        self.context.close()
+        self.model.close()
+
+
+def load(path: Path, limits: Limits, threads: int, progress: Callable[[str], None]) -> Machine:
+    """Raises ModelError when the model or its context cannot be made."""
+    forward_logs()
+    progress(f"loading {path.name}")
+    model = Model(path)
+    progress(f"{model.describe()}: making a context of {limits.cells} tokens for {limits.slots} at once")
+    shape = ContextShape(limits.cells, limits.slots, limits.batch, threads)
+    machine = Machine(model, Context(model, shape), limits, threads)
+    machine.warm_up()
+    return machine
