@@ -17,7 +17,9 @@ from router.settings.environment import current
 from router.settings.findings import SettingsError
 from router.settings.load import load
 
-Config = Annotated[Path | None, typer.Option("--config", help="the tier policy file; without it the environment is enough")]
+Config = Annotated[
+    Path | None, typer.Option("--config", help="the tier policy file; without it the environment is enough")
+]
 
 app = typer.Typer(
     name="ringfence",

@@ -39,6 +39,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._held = 0
         self._paused = False
         self._head_bytes = 0
+        self._keep_alive = False
         self._fault: UpstreamFault | None = None
         self.status = 0
         self.headers: dict[bytes, bytes] = {}
@@ -89,8 +90,7 @@ class UpstreamConnection(asyncio.Protocol):
             and self._fault is None
             and self._transport is not None
             and not self._transport.is_closing()
-            and self._parser is not None
-            and self._parser.should_keep_alive()
+            and self._keep_alive
         )
 
     @property
@@ -188,8 +188,9 @@ class UpstreamConnection(asyncio.Protocol):
             self._transport.pause_reading()
 
     def on_message_complete(self) -> None:
-        if self.head_complete:
+        if self.head_complete and self._parser is not None:
             self.complete = True
+            self._keep_alive = self._parser.should_keep_alive()  # only told now
 
 
 def _border(status: int, headers: dict[bytes, bytes]) -> str:

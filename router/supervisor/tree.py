@@ -96,10 +96,10 @@ class Tree:
         spec = EngineSpec(
             name=engine.name,
             model=engine.model,
-            sha256=engine.sha256,
             context=engine.context,
             parallel=engine.parallel,
-            threads=engine.threads,
+            threads=engine.threads or None,
+            aliases=("*",),
         )
         state_directory = self._directory.parent / "engine-state"
         return Program(

@@ -1,0 +1,347 @@
+"""One exchange through a real channel and a real socket: what is relayed, what fails and how, what is recorded."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from router.audit import Kind
+from router.channel.client import ExchangeFailed
+from router.channel.messages import Cause
+from router.channel.states import State
+from tests.router.house import Script, answering, house, plain, read_request, scripted, streamed
+
+OK = plain(b'{"ok":true}')
+DONE = b"data: [DONE]\n\n"
+
+
+async def failure(script: Script, directory: Path, **changes: object) -> tuple[Cause, str]:
+    """How an exchange with such an upstream ends, and the ending that the ledger holds."""
+    async with scripted(script) as port, house(port, directory) as gate:
+        with pytest.raises(ExchangeFailed) as caught:
+            await gate.answer(**changes)
+        (outcome,) = await gate.outcomes()
+    return caught.value.failure.cause, outcome["ending"]
+
+
+async def test_an_answer_comes_through_and_leaves_its_two_records(tmp_path: Path) -> None:
+    async with scripted(answering(OK)) as port, house(port, tmp_path) as gate:
+        assert await gate.answer() == b'{"ok":true}'
+        (outcome,) = await gate.outcomes()
+        (decision,) = gate.ledger.bodies(Kind.DECISION)
+    assert (decision["upstream"], decision["caller"], decision["reach"]) == ("u", "anonymous", "host")
+    assert (outcome["decision"], outcome["ending"], outcome["status"]) == (0, "completed", 200)
+    assert outcome["received_bytes"] == len(OK)
+    assert 0 <= outcome["first_byte_ms"] <= outcome["total_ms"]
+
+
+async def test_the_upstream_sees_our_headers_only_and_the_whole_body(tmp_path: Path) -> None:
+    seen: list[bytes] = []
+
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        seen.append(await read_request(reader))
+        writer.write(OK)
+        writer.close()
+
+    body = b"x" * 900_000  # several windows of upload credit
+    async with scripted(script) as port, house(port, tmp_path) as gate:
+        await gate.answer(body=body)
+    head, _, sent = seen[0].partition(b"\r\n\r\n")
+    assert sent == body
+    names = [line.split(b":")[0].lower() for line in head.split(b"\r\n")[1:]]
+    assert names == [
+        b"host", b"user-agent", b"accept-encoding", b"authorization", b"accept", b"content-type", b"content-length",
+        b"x-request-id",
+    ]  # fmt: skip
+    assert b"Authorization: Bearer secret" in head
+    assert head.startswith(b"POST /v1/chat/completions HTTP/1.1\r\n")
+
+
+async def test_nothing_is_dialled_before_the_decision_is_durable(tmp_path: Path) -> None:
+    dialled = asyncio.Event()
+
+    async def script(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        dialled.set()
+        writer.close()
+
+    async with scripted(script) as port, house(port, tmp_path) as gate:
+        gate.ledger.held = True
+        exchange = gate.ask()
+        await asyncio.sleep(0.1)
+        assert gate.ledger.bodies(Kind.DECISION)
+        assert not dialled.is_set()
+        gate.ledger.told(0)
+        async with asyncio.timeout(2):
+            await dialled.wait()
+        exchange.cancel()
+
+
+async def test_without_a_record_there_is_no_request(tmp_path: Path) -> None:
+    async with scripted(answering(OK)) as port, house(port, tmp_path) as gate:
+        gate.ledger.failure = "disk full"
+        with pytest.raises(ExchangeFailed) as caught:
+            await gate.answer()
+        assert caught.value.failure.cause is Cause.AUDIT
+
+
+async def test_a_ledger_that_fails_while_we_wait_refuses_too(tmp_path: Path) -> None:
+    async with scripted(answering(OK)) as port, house(port, tmp_path) as gate:
+        gate.ledger.held = True
+        exchange = gate.ask()
+        await asyncio.sleep(0.05)
+        gate.ledger.fail("fsync failed")
+        with pytest.raises(ExchangeFailed) as caught:
+            await exchange.opened()
+        assert caught.value.failure.cause is Cause.AUDIT
+
+
+async def test_a_stream_comes_in_whole_events_however_it_was_cut(tmp_path: Path) -> None:
+    stream = b'data: {"a":1}\n\ndata: {"b":2}\n\n' + DONE
+    pieces = [stream[at : at + 1] for at in range(len(stream))]
+    async with scripted(answering(streamed(*pieces))) as port, house(port, tmp_path) as gate:
+        exchange = gate.ask(stream=True)
+        await exchange.opened()
+        chunks = []
+        while (data := await exchange.chunk()) is not None:
+            chunks.append(data)
+    assert b"".join(chunks) == stream
+    assert all(chunk.endswith(b"\n\n") for chunk in chunks if chunk)
+
+
+def sends(data: bytes, pause_s: float = 0.0) -> Script:
+    """Bytes, a pause, then a cut connection."""
+
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_request(reader)
+        writer.write(data)
+        await asyncio.sleep(pause_s)
+        writer.transport.abort()
+
+    return script
+
+
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+SSE = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("answer", "pause_s", "cause"),
+    [
+        pytest.param(b"", 0, Cause.BROKE, id="cut before anything"),
+        pytest.param(b"HTTP/1.1 200", 0, Cause.BROKE, id="cut in the head"),
+        pytest.param(HEAD + b"Content-Length: 10\r\n\r\n{", 0.05, Cause.BROKE, id="cut in the body"),
+        pytest.param(SSE + b"d\r\ndata: {", 0.05, Cause.BROKE, id="cut in an event"),
+        pytest.param(SSE + b"9\r\ndata: 1\n\n\r\n", 0.05, Cause.BROKE, id="cut between events"),
+        pytest.param(streamed(b"data: 1\n\n"), 0.3, Cause.BROKE, id="a whole stream without [DONE]"),
+        pytest.param(streamed(DONE + b"data: 1"), 0.3, Cause.BROKE, id="half an event behind [DONE]"),
+        pytest.param(b"", 1, Cause.FIRST_TOKEN_TIMEOUT, id="silent"),
+        pytest.param(HEAD + b"Content-Length: 10\r\n\r\n", 1, Cause.FIRST_TOKEN_TIMEOUT, id="head, then silent"),
+        pytest.param(SSE + b"9\r\ndata: 1\n\n\r\n", 1, Cause.BETWEEN_TOKENS_TIMEOUT, id="stalls between events"),
+        pytest.param(b"garbage\r\n\r\n", 0.2, Cause.BAD_ANSWER, id="not HTTP"),
+        pytest.param(HEAD + b"Content-Length: 1\r\nContent-Length: 2\r\n\r\n{}", 0.2, Cause.BAD_ANSWER, id="two lengths"),
+        pytest.param(
+            HEAD + b"Content-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 0.2, Cause.BAD_ANSWER, id="CL and TE"
+        ),
+        pytest.param(HEAD + b"X-A: b\r\n folded\r\nContent-Length: 2\r\n\r\n{}", 0.2, None, id="obs-fold"),
+        pytest.param(HEAD + b"\r\n{}", 0.2, Cause.BAD_ANSWER, id="no length told"),
+        pytest.param(plain(b"{}", extra="Content-Encoding: gzip\r\n"), 0.2, Cause.BAD_ANSWER, id="compressed"),
+        pytest.param(plain(b"{}", "101 Switching Protocols"), 0.2, Cause.BAD_ANSWER, id="an upgrade"),
+        pytest.param(plain(b"", "302 Found", extra="Location: http://evil/\r\n"), 0.2, Cause.REDIRECT, id="a redirect"),
+        pytest.param(plain(b"<html>", content_type="text/html"), 0.2, Cause.COLD, id="a Space's starting page"),
+        pytest.param(plain(b"{}", "503 Loading"), 0.2, Cause.COLD, id="503"),
+        pytest.param(HEAD + b"X-Big: " + b"x" * 70_000 + b"\r\n\r\n", 0.2, Cause.BAD_ANSWER, id="a giant header"),
+        pytest.param(HEAD + b"A: b\r\n" * 150 + b"\r\n", 0.2, None, id="many headers of one name"),
+        pytest.param(
+            HEAD + b"".join(b"A%d: b\r\n" % n for n in range(150)) + b"\r\n", 0.2, Cause.BAD_ANSWER, id="many headers"
+        ),
+        pytest.param(OK + b"HTTP/1.1 200 OK\r\n", 0.2, None, id="bytes behind the answer"),
+    ],
+)  # fmt: skip
+async def test_every_way_to_fail_has_its_cause_and_its_record(
+    answer: bytes, pause_s: float, cause: Cause | None, tmp_path: Path
+) -> None:
+    if cause is None:
+        async with scripted(sends(answer, pause_s)) as port, house(port, tmp_path) as gate:
+            with suppress(ExchangeFailed):
+                await gate.answer()
+            assert len(await gate.outcomes()) == 1
+        return
+    assert await failure(sends(answer, pause_s), tmp_path) == (cause, str(cause))
+
+
+async def test_an_interim_answer_is_waited_out(tmp_path: Path) -> None:
+    interim = b"HTTP/1.1 103 Early Hints\r\nLink: </x>; rel=preconnect\r\n\r\n"
+    async with scripted(answering(interim + OK)) as port, house(port, tmp_path) as gate:
+        assert await gate.answer() == b'{"ok":true}'
+
+
+async def test_nobody_there_is_refused_and_ejected_at_once(tmp_path: Path) -> None:
+    async with house(1, tmp_path) as gate:
+        with pytest.raises(ExchangeFailed) as caught:
+            await gate.answer()
+        assert caught.value.failure.cause is Cause.REFUSED
+        await asyncio.sleep(0.05)
+        assert gate.client.states["u"].state is State.FAILING
+
+
+async def test_a_kept_connection_is_used_again_and_a_stale_one_replaced_once(tmp_path: Path) -> None:
+    connections = 0
+
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal connections
+        connections += 1
+        await read_request(reader)
+        writer.write(OK)
+        if connections == 1:
+            await read_request(reader)
+            writer.write(OK)
+            await read_request(reader)  # and now, without a byte, it closes
+        writer.close()
+
+    async with scripted(script) as port, house(port, tmp_path) as gate:
+        for _ in range(3):
+            assert await gate.answer() == b'{"ok":true}'
+        assert connections == 2
+        assert [row["ending"] for row in await gate.outcomes(3)] == ["completed"] * 3
+
+
+@pytest.mark.parametrize("phase", ["before the head", "before the first byte", "in mid-stream"])
+async def test_a_client_that_leaves_stops_the_upstream(phase: str, tmp_path: Path) -> None:
+    closed = asyncio.Event()
+    before = {"before the head": b"", "before the first byte": SSE, "in mid-stream": SSE + b"9\r\ndata: 1\n\n\r\n"}[
+        phase
+    ]
+
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_request(reader)
+        writer.write(before)
+        try:
+            if not await reader.read(1):
+                closed.set()
+        except ConnectionError:
+            closed.set()
+        writer.close()
+
+    async with scripted(script) as port, house(port, tmp_path) as gate:
+        exchange = gate.ask(stream=True)
+        await asyncio.sleep(0.1)
+        exchange.cancel()
+        async with asyncio.timeout(1):
+            await closed.wait()
+        (outcome,) = await gate.outcomes()
+        assert outcome["ending"] == "client_left"
+        await asyncio.sleep(0.02)
+        assert gate.client.states["u"].state is not State.FAILING
+
+
+async def test_a_worker_that_dies_leaves_outcomes_and_no_work_behind(tmp_path: Path) -> None:
+    async with scripted(sends(SSE, 2)) as port, house(port, tmp_path) as gate:
+        gate.ask(stream=True)
+        await asyncio.sleep(0.1)
+        gate.client.close()
+        assert (await gate.outcomes())[0]["ending"] == "worker_lost"
+
+
+async def test_the_gate_decides_again_and_records_its_refusal(tmp_path: Path) -> None:
+    async with scripted(answering(OK)) as port, house(port, tmp_path) as gate:
+        for changes in ({"upstream": "nowhere"}, {"caller": "somebody"}, {"model": "x"}, {"tier": "e"}, {"reach": 0}):
+            with pytest.raises(ExchangeFailed) as caught:
+                await gate.answer(**changes)
+            assert caught.value.failure.cause is Cause.POLICY, changes
+        assert len(gate.ledger.bodies(Kind.DENIAL)) == 5
+        assert not gate.ledger.bodies(Kind.DECISION)
+
+
+async def test_another_policy_than_ours_is_not_served(tmp_path: Path) -> None:
+    async with scripted(answering(OK)) as port, house(port, tmp_path) as gate:
+        with pytest.raises(ExchangeFailed) as caught:
+            await gate.answer(policy="older")
+        assert caught.value.failure.cause is Cause.STALE_POLICY
+
+
+async def test_a_slow_client_slows_the_upstream(tmp_path: Path) -> None:
+    sent = 0
+
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal sent
+        await read_request(reader)
+        writer.write(SSE)
+        event = b"data: " + b"x" * 1000 + b"\n\n"
+        try:
+            for _ in range(20_000):
+                writer.write(b"%x\r\n%s\r\n" % (len(event), event))
+                await writer.drain()
+                sent += len(event)
+        except ConnectionError:
+            pass
+
+    async with scripted(script) as port, house(port, tmp_path) as gate:
+        exchange = gate.ask(stream=True)
+        await exchange.opened()
+        await asyncio.sleep(0.5)
+        first = sent
+        await asyncio.sleep(0.3)
+        assert sent == first  # it waits for us
+        assert sent < 8_000_000
+        exchange.cancel()
+
+
+async def test_a_full_tier_queues_in_order_and_refuses_beyond(tmp_path: Path) -> None:
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_request(reader)
+        await asyncio.sleep(0.15)
+        writer.write(OK)
+        writer.close()
+
+    async with scripted(script) as port, house(port, tmp_path, concurrency=1, queue=1) as gate:
+        first, second = asyncio.create_task(gate.answer()), asyncio.create_task(gate.answer())
+        await asyncio.sleep(0.02)
+        with pytest.raises(ExchangeFailed) as caught:
+            await gate.answer()
+        assert caught.value.failure.cause is Cause.BUSY
+        assert caught.value.failure.retry_after_s > 0
+        assert await first == await second == b'{"ok":true}'
+
+
+async def test_a_cold_upstream_is_waited_for_when_asked_to(tmp_path: Path) -> None:
+    began = asyncio.get_running_loop().time()
+
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        request = await read_request(reader)
+        warm = asyncio.get_running_loop().time() - began > 0.4
+        writer.write(OK if warm else plain(b"{}", "503 Loading"))
+        if not warm:
+            assert request.startswith(b"GET")
+        writer.close()
+
+    async with scripted(script) as port, house(port, tmp_path) as gate:
+        gate.upstreams.start()
+        assert await gate.answer(wait=True) == b'{"ok":true}'
+        await asyncio.sleep(0.02)
+        assert gate.client.states["u"].state is State.READY
+
+
+async def test_a_gate_that_goes_away_is_told_to_everyone_waiting(tmp_path: Path) -> None:
+    async with scripted(sends(SSE, 2)) as port, house(port, tmp_path) as gate:
+        exchange = gate.ask(stream=True)
+        await exchange.opened()
+        await gate.gate.drain(0.01)
+        with pytest.raises(ExchangeFailed) as caught:
+            await exchange.chunk()
+        assert caught.value.failure.cause is Cause.GATE_LOST
+        assert (await gate.outcomes())[0]["ending"] == "gate_stopped"
+        with pytest.raises(ExchangeFailed):
+            await gate.client.ready(0.01)
+        with pytest.raises(ExchangeFailed):
+            await gate.answer()
+
+
+async def test_a_worker_that_talks_nonsense_loses_its_channel_only(tmp_path: Path) -> None:
+    async with scripted(answering(OK)) as port, house(port, tmp_path) as gate:
+        gate.worker_sock.detach()
+        gate.client.send(9, 77)  # type: ignore[arg-type]
+        await asyncio.sleep(0.05)
+        assert not gate.client.connected
