@@ -21,6 +21,9 @@ class Destination:
     path: str  # base path, "" or "/v1": no trailing slash
     pins: tuple[str, ...] = ()  # `addresses:` as canonical CIDR blocks; empty: judged by reach alone
     third_party_host: bool = False
+    tls_pins: tuple[
+        str, ...
+    ] = ()  # `tls_pin:` as written, "sha256/" and base64 of the SPKI's SHA-256; any one may match
 
     @property
     def authority(self) -> str:

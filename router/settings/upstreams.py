@@ -1,0 +1,131 @@
+"""Listed upstreams as the policy's rules: each destination judged, each mistake placed."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from ipaddress import ip_network
+from typing import Final
+
+from policies import (
+    Backend,
+    Destination,
+    DestinationError,
+    Reach,
+    UpstreamRule,
+    classify_reach,
+    decide_listing,
+    parse_destination,
+)
+from policies.disguise import port_written
+from router.settings.findings import Path, Report
+from router.settings.model import SettingsFile, UpstreamSettings
+from router.settings.shape import nearest
+
+NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_TLS_PIN: Final = re.compile(r"sha256/[A-Za-z0-9+/]{43}=")
+BUILT_IN_ENGINE: Final = "small"
+
+
+def compile_upstreams(settings: SettingsFile, report: Report) -> dict[str, UpstreamRule]:
+    """Every rule that stands; what does not is reported."""
+    rules: dict[str, UpstreamRule] = {}
+    engines = {BUILT_IN_ENGINE, *settings.engines}
+    first_at: dict[str, str] = {}
+    for name, upstream in settings.upstreams.items():
+        path: Path = ("upstreams", name)
+        check_name(name, path, report)
+        rule = _embedded(name, upstream, engines, report) if upstream.engine else _listed(name, upstream, report)
+        if rule is None:
+            continue
+        if rule.destination is not None:
+            other = first_at.setdefault(rule.destination.url, name)
+            if other != name:
+                report.add((*path, "url"), f"the same address as '{other}'", "list each server once")
+        rules[name] = rule
+    return rules
+
+
+def check_name(name: str, path: Path, report: Report) -> None:
+    """Names go into headers and the ledger, so they are plain."""
+    if not NAME.fullmatch(name):
+        report.add(path, f"'{name[:64]}' is not a name", "up to 64 letters, digits, '.', '_' and '-'")
+
+
+def _embedded(name: str, upstream: UpstreamSettings, engines: set[str], report: Report) -> UpstreamRule | None:
+    path: Path = ("upstreams", name, "engine")
+    for key, value in upstream.model_dump(exclude={"engine"}, exclude_defaults=True).items():
+        if value:
+            report.add(
+                ("upstreams", name, key), "means nothing beside 'engine'", "leave it away, or list two upstreams"
+            )
+    if upstream.engine not in engines:
+        report.add(path, f"no engine is called '{upstream.engine}'", nearest(str(upstream.engine), sorted(engines)))
+        return None
+    return UpstreamRule(name, Reach.PROCESS, Backend.LLAMA_CPP, engine=upstream.engine)
+
+
+def _listed(name: str, upstream: UpstreamSettings, report: Report) -> UpstreamRule | None:
+    path: Path = ("upstreams", name)
+    if upstream.url is None:
+        report.add(path, "has neither 'url' nor 'engine'", "write one of them")
+        return None
+    try:
+        plain = parse_destination(upstream.url)
+    except DestinationError as error:
+        report.add((*path, "url"), f"{error.reason}: {error}", _line_to_write(upstream.url, (*path, "url"), report))
+        return None
+    destination = replace(
+        plain,
+        third_party_host=upstream.third_party_host,
+        pins=_pins(upstream, path, report),
+        tls_pins=_tls_pins(upstream, plain, path, report),
+    )
+    listing = decide_listing(destination)
+    if not listing.allowed:
+        report.add((*path, "url"), f"{listing.reason}: {listing.detail}", _acknowledgement(path, report))
+        return None
+    reach = classify_reach(destination)
+    if reach is None:  # pragma: no cover - the grammar has refused every address that is never dialled
+        return None
+    return UpstreamRule(name, reach, Backend(upstream.backend), destination)
+
+
+def _acknowledgement(path: Path, report: Report) -> str:
+    """In the environment the words of the file do not help."""
+    variable = report.origin((*path, "url")).variable
+    number = variable.removeprefix("TIER").partition("_")[0] if variable.startswith("TIER") else "1"
+    return f"in the environment: TIER{number}_THIRD_PARTY_HOST=true" if variable else ""
+
+
+def _line_to_write(url: str, path: Path, report: Report) -> str:
+    """The whole line with the port, when that is what lacks."""
+    better = port_written(url)
+    if not better:
+        return ""
+    variable = report.origin(path).variable
+    return f"write {variable}={better}" if variable else f'write url: "{better}"'
+
+
+def _pins(upstream: UpstreamSettings, path: Path, report: Report) -> tuple[str, ...]:
+    blocks: list[str] = []
+    for position, text in enumerate(upstream.addresses):
+        place = (*path, "addresses", position)
+        try:
+            block = str(ip_network(text, strict=False))
+        except ValueError:
+            report.add(place, f"'{text}' is not a block of addresses", "write it as 10.1.2.0/24 or 10.1.2.3/32")
+            continue
+        if text not in (block, block.partition("/")[0]):
+            report.add(place, f"'{text}' is not in canonical form", f"write {block}")
+        blocks.append(block)
+    return tuple(blocks)
+
+
+def _tls_pins(upstream: UpstreamSettings, plain: Destination, path: Path, report: Report) -> tuple[str, ...]:
+    for position, pin in enumerate(upstream.tls_pin):
+        if not _TLS_PIN.fullmatch(pin):
+            report.add((*path, "tls_pin", position), "is not a pin", "write sha256/ and 44 characters of base64")
+    if upstream.tls_pin and plain.scheme != "https":
+        report.add((*path, "tls_pin"), "a certificate is only shown over https")
+    return upstream.tls_pin
