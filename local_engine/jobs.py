@@ -125,7 +125,8 @@ class Loaded:
     """What requests need to know of a loaded model; nothing native in it.
 
     `context` is the most tokens one request may use, `width` the length of an embedding. `tokenise` takes a text and
-    whether control tokens are read in it; `grammar` translates a checked JSON schema, raising ValueError.
+    whether control tokens are read in it; `grammar` translates a checked JSON schema, raising ValueError; `occupancy`
+    tells how many generations run and how many wait.
     """
 
     description: str
@@ -140,3 +141,4 @@ class Loaded:
     tokenise: Callable[[str, bool], list[int]]
     piece: Callable[[int], bytes]
     grammar: Callable[[object], str]
+    occupancy: Callable[[], tuple[int, int]]

@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from types import MappingProxyType
 
 import msgspec
 from starlette.responses import Response
 
 from local_engine.jobs import Failed
 
-NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
-
-@dataclass(frozen=True, slots=True)
 class ApiError(Exception):
     """An answer that is not the one asked for. `param` names the field to change."""
 
-    status: int
-    message: str
-    code: str
-    param: str | None = None
-    headers: Mapping[str, str] = field(default=NO_HEADERS)
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        code: str,
+        param: str | None = None,
+        *,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status, self.message, self.code, self.param = status, message, code, param
+        self.headers = dict(headers or {})
 
     @property
     def kind(self) -> str:
@@ -36,9 +38,7 @@ class ApiError(Exception):
         return {"error": {"message": self.message, "type": self.kind, "param": self.param, "code": self.code}}
 
     def response(self) -> Response:
-        return Response(
-            msgspec.json.encode(self.body()), self.status, dict(self.headers), media_type="application/json"
-        )
+        return Response(msgspec.json.encode(self.body()), self.status, self.headers, media_type="application/json")
 
 
 def invalid(param: str | None, message: str, code: str = "invalid_value") -> ApiError:

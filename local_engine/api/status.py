@@ -62,11 +62,14 @@ def _card(front: Front) -> dict[str, object]:
 
 
 def _facts(front: Front, loaded: Loaded) -> dict[str, object]:
+    running, waiting = loaded.occupancy()
     facts: dict[str, object] = {
         "model": front.spec.name,
         "description": loaded.description,
         "context": loaded.context,
         "parallel": front.spec.parallel,
+        "running": running,
+        "waiting": waiting,
         "library": loaded.choice.name,
     }
     return {**facts, "reason": loaded.choice.reason} if loaded.choice.reason else facts

@@ -40,7 +40,8 @@ class Context:
         parameters.kv_unified = True
         parameters.no_perf = True
         parameters.embeddings = shape.embeddings
-        parameters.pooling_type = lib.LLAMA_POOLING_TYPE_NONE
+        if shape.embeddings:
+            parameters.pooling_type = lib.LLAMA_POOLING_TYPE_NONE
         self.pointer = lib.llama_init_from_model(model.pointer, parameters)
         if not self.pointer:
             raise ModelError(f"no context of {shape.cells} tokens could be made; is there enough memory?")

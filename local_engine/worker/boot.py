@@ -32,6 +32,7 @@ def boot(spec: EngineSpec, path: Path, state_dir: Path | None, post: Post) -> tu
     limits = Limits(slots=spec.parallel, cells=spec.context, queue=spec.queue)
     machine: Machine = load(path, limits, spec.threads or usable_cores(), log.info)
     model = machine.model
+    loop = StepLoop(machine, post)
     facts = Loaded(
         description=model.describe(),
         fingerprint=fingerprint(path),
@@ -45,8 +46,9 @@ def boot(spec: EngineSpec, path: Path, state_dir: Path | None, post: Post) -> tu
         tokenise=lambda text, special: model.tokenise(text, special=special),
         piece=model.piece,
         grammar=grammar_for,
+        occupancy=lambda: (len(loop.scheduler.running), len(loop.scheduler.queue)),
     )
-    return facts, StepLoop(machine, post)
+    return facts, loop
 
 
 def _template(source: str | None, special: list[str], end: str) -> ChatTemplate | None:
