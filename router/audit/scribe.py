@@ -12,19 +12,11 @@ from router.audit.format import seal
 from router.audit.format.notes import Checkpoint
 from router.audit.format.ratchet import KEY_BYTES, Ratchet
 from router.audit.format.record import FIRST_PREV, covered, finish, head, leaf_hash
+from router.audit.format.statement import epoch_statement
 from router.audit.format.tiles import TileStack
 from router.audit.home import Home
 from router.audit.inbox import Item
 from router.audit.kinds import Kind
-
-
-def epoch_statement(log: str, epoch: int, index: int, prev: str, body: dict[str, str]) -> bytes:
-    """What the log's own key signs when an epoch begins: no stranger can begin one, although anyone can seal."""
-    lines = ["ringfence/key-epoch/v1", log, str(epoch), str(index), prev, *(body[name] for name in SIGNED_OF_EPOCH)]
-    return ("\n".join(lines) + "\n").encode()
-
-
-SIGNED_OF_EPOCH = ("purpose", "suite", "sealed", "reviewer", "boot")
 
 
 @dataclass(slots=True)

@@ -32,6 +32,12 @@ def context(log: str, epoch: int) -> bytes:
     return _LABEL + bytes.fromhex(log) + epoch.to_bytes(8, "big")
 
 
+def step(key: bytes, bound: bytes, index: int) -> tuple[bytes, bytes]:
+    """K[i+1] and M[i] from K[i]: the reviewer's side, which has nothing to hide from itself."""
+    both = hashlib.sha512(_COUNTER + key + bound + index.to_bytes(8, "big")).digest()
+    return both[:KEY_BYTES], both[KEY_BYTES:]
+
+
 class Ratchet:
     """Holds one key, K of the next record; each step overwrites the one before."""
 

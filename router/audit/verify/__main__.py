@@ -1,0 +1,58 @@
+"""`python ringfence-verify.pyz DIR`: the verifier alone, for a machine that has Python and `cryptography` only."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from router.audit.verify.check import verify
+from router.audit.verify.findings import CannotVerifyError
+from router.audit.verify.keys import load_keys
+from router.audit.verify.stream import STANDARD, Codec
+
+
+def arguments() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="ringfence-verify",
+        description="Verify a Ringfence ledger. Exit code: 0 intact, 1 tampered, 2 incomplete or (with --strict) "
+        "not fully checked, 3 cannot verify.",
+    )
+    parser.add_argument("directory", type=Path, help="the ledger's directory, or a file in it")
+    parser.add_argument("--key", type=Path, help="the reviewer's secret key; else DIR/reviewer.key, if it is there")
+    parser.add_argument("--vkey", help="the log's public key (text or file) as you noted it; else DIR/log.vkey")
+    parser.add_argument("--note", action="append", default=[], help="SIZE:ROOT from a notebook, or a saved checkpoint")
+    parser.add_argument("--strict", action="store_true", help="exit 2 also when something could not be checked")
+    parser.add_argument("--json", action="store_true", help="print the report as JSON")
+    return parser
+
+
+def ledger_directory(path: Path) -> Path:
+    """The ledger's directory, for it or for a segment or the checkpoint in it."""
+    if path.is_dir():
+        return path
+    return path.parent.parent if path.parent.name == "segments" else path.parent
+
+
+def run(options: argparse.Namespace, codec: Codec = STANDARD) -> int:
+    """Verify, print, and return the exit code."""
+    directory = ledger_directory(options.directory)
+    try:
+        keys = load_keys(directory, options.key, options.vkey, tuple(options.note))
+        report = verify(directory, keys, codec)
+    except CannotVerifyError as error:
+        print(f"cannot verify: {error}", file=sys.stderr)  # noqa: T201 - a command-line tool
+        return 3
+    strict = options.strict
+    text = json.dumps(report.as_json(strict=strict), indent=1) if options.json else report.text(strict=strict)
+    print(text)  # noqa: T201 - a command-line tool
+    return report.exit_code(strict=strict)
+
+
+def main() -> int:
+    return run(arguments().parse_args())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,74 @@
+"""Checks every MAC: opens the sealed epoch keys with the reviewer's key and walks the ratchet beside the records."""
+
+from __future__ import annotations
+
+import base64
+import hmac
+
+from router.audit.format import ratchet, seal
+from router.audit.format.notes import NoteError, VerifierKey
+from router.audit.format.statement import epoch_statement
+from router.audit.verify.findings import Finding, Weight
+from router.audit.verify.stream import Add, Record
+
+MOST_SKIPPED = 50_000_000  # steps over missing records; a lie about an index must not keep us busy for ever
+
+
+class MacCheck:
+    """One pass over the records of a log. Without a reviewer's key it checks the signatures of the epochs only."""
+
+    def __init__(self, log: str, vkey: VerifierKey, reviewer: seal.ReviewerSecret | None, add: Add) -> None:
+        self._log = log
+        self._vkey = vkey
+        self._reviewer = reviewer
+        self._add = add
+        self._key: bytes | None = None
+        self._context = b""
+        self._next = 0
+        self.checked = 0
+        self.unkeyed = 0  # records of epochs whose key does not open
+
+    def see(self, record: Record) -> None:
+        if record.fields["kind"] == "key_epoch" and record.fields["body"].get("purpose") == "mac":
+            self._begin(record)
+        if self._key is None:
+            self.unkeyed += 1
+            return
+        if not 0 <= record.number - self._next <= MOST_SKIPPED:
+            return  # the stream has told of it
+        while self._next < record.number:
+            self._key, _ = ratchet.step(self._key, self._context, self._next)
+            self._next += 1
+        self._key, mac_key = ratchet.step(self._key, self._context, record.number)
+        self._next += 1
+        self.checked += 1
+        if hmac.digest(mac_key, record.message, "sha256").hex() != record.mac:
+            self._say(record, "mac", "its MAC is wrong: the record was altered, or not written by this ledger")
+
+    def _begin(self, record: Record) -> None:
+        """A new epoch: whoever began it must hold the log's own key, since anyone can seal to the reviewer."""
+        body = record.fields["body"]
+        try:
+            statement = epoch_statement(self._log, record.epoch, record.number, record.prev.hex(), body)
+            self._vkey.verify(statement, base64.b64decode(body["sig"], validate=True))
+        except (NoteError, KeyError, TypeError, ValueError):
+            self._say(record, "epoch_signature", "the epoch is not signed by the log's key: another writer began it")
+        self._key = self._open(record) if self._reviewer is not None else None
+        self._context = ratchet.context(self._log, record.epoch)
+        self._next = record.number
+
+    def _open(self, record: Record) -> bytes | None:
+        if self._reviewer is None:
+            return None
+        try:
+            sealed = base64.b64decode(record.fields["body"]["sealed"], validate=True)
+            return self._reviewer.open(sealed, seal.epoch_info(self._log, record.epoch))
+        except (seal.SealError, KeyError, TypeError, ValueError):
+            self._add(self._at(record, Weight.UNCHECKED, "key", "this reviewer's key does not open the epoch's key"))
+            return None
+
+    def _say(self, record: Record, code: str, message: str) -> None:
+        self._add(self._at(record, Weight.TAMPERED, code, message))
+
+    def _at(self, record: Record, weight: Weight, code: str, message: str) -> Finding:
+        return Finding(weight, code, message, record.number, record.file, record.offset)

@@ -1,0 +1,92 @@
+"""Checks that the records tell a whole story: exchanges end, times run, starts follow stops."""
+
+from __future__ import annotations
+
+from router.audit.verify.findings import Finding, Weight
+from router.audit.verify.stream import Add, Fields, Record
+
+MOST_OPEN = 1_000_000
+_SLACK_US = 5_000_000
+
+
+class Story:
+    """One pass over the meaning of the records. It remembers what is open, never what is over."""
+
+    def __init__(self, add: Add) -> None:
+        self._add = add
+        self._open: dict[int, None] = {}
+        self._ended: bool | None = None  # how the last process ended, None before the first
+        self._heartbeat_us = 0
+        self._last: tuple[int, int, int] | None = None  # epoch, mono, wall
+        self.kinds: dict[str, int] = {}
+        self.custody = ""
+        self.durability: dict[str, int] = {}
+
+    def see(self, record: Record) -> None:
+        kind, body = record.fields["kind"], record.fields["body"]
+        self.kinds[kind] = self.kinds.get(kind, 0) + 1
+        self._time(record)
+        if kind == "decision":
+            if len(self._open) < MOST_OPEN:
+                self._open[record.number] = None
+        elif kind == "outcome":
+            self._outcome(record, body)
+        elif kind in ("start", "stop", "recovery_gap"):
+            self._process(record, kind, body)
+
+    def _outcome(self, record: Record, body: Fields) -> None:
+        decision = body.get("decision")
+        if decision in self._open:
+            del self._open[decision]
+        else:
+            self._say(record, Weight.TAMPERED, "orphan", f"an outcome of no open decision: {decision!s:.20}")
+
+    def _process(self, record: Record, kind: str, body: Fields) -> None:
+        if kind == "recovery_gap":
+            told = f"{body.get('bytes')} bytes of a torn tail were set aside at start: an unfinished record may be lost"
+            self._say(record, Weight.INCOMPLETE, "gap", told)
+            return
+        self._ended = kind == "stop"
+        if kind == "start":
+            self.custody = str(body.get("reviewer", ""))
+            durability = str(body.get("durability", ""))
+            self.durability[durability] = self.durability.get(durability, 0) + 1
+            self._heartbeat_us = int(body.get("heartbeat_s", 0)) * 1_000_000
+            if body.get("previous") == "crashed":
+                self._say(record, Weight.NOTE, "crash", "the process before this one did not end in order")
+
+    def _time(self, record: Record) -> None:
+        """Within an epoch both clocks run; silence is never longer than a heartbeat."""
+        mono, wall = record.fields["mono"], record.fields["t"]
+        if self._last is not None and self._last[0] == record.epoch:
+            passed, shown = mono - self._last[1], wall - self._last[2]
+            if passed < 0:
+                self._say(record, Weight.TAMPERED, "time", "its monotonic time is before that of the record before it")
+            elif self._heartbeat_us and passed > 2 * self._heartbeat_us + _SLACK_US:
+                self._say(
+                    record,
+                    Weight.INCOMPLETE,
+                    "silence",
+                    f"{passed // 1_000_000} s of silence before it",
+                )
+            if abs(shown - passed) > _SLACK_US:
+                self._say(
+                    record,
+                    Weight.NOTE,
+                    "clock",
+                    f"before it the wall clock was set by {(shown - passed) // 1_000_000} s",
+                )
+        self._last = (record.epoch, mono, wall)
+
+    def finish(self) -> None:
+        """Exchanges under way are open in a running ledger; in one that has stopped, their outcomes are missing."""
+        weight = Weight.INCOMPLETE if self._ended else Weight.NOTE
+        for decision in self._open:
+            self._add(Finding(weight, "open", "a decision without an outcome", decision))
+        if self._ended is False:
+            self._add(
+                Finding(Weight.NOTE, "running", "it does not end with a stop: it is being written, or its writer died")
+            )
+
+    def _say(self, record: Record, weight: Weight, code: str, message: str) -> None:
+        self._add(Finding(weight, code, message, record.number, record.file, record.offset))

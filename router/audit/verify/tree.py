@@ -1,0 +1,77 @@
+"""Checks the tree: every checkpoint record, the checkpoint file, and the numbers in the reviewer's notebook."""
+
+from __future__ import annotations
+
+import base64
+
+from router.audit.format.notes import Checkpoint, NoteError
+from router.audit.format.tiles import TileStack
+from router.audit.verify.findings import Finding, Weight
+from router.audit.verify.keys import Keys, Note
+from router.audit.verify.stream import Add, Record
+
+
+class TreeCheck:
+    """One pass over the leaves of a log."""
+
+    def __init__(self, keys: Keys, notes: tuple[Note, ...], tree: TileStack, add: Add) -> None:
+        self._vkey = keys.vkey
+        self._notes = sorted(notes, key=lambda note: note.size, reverse=True)
+        self._tree = tree
+        self._add = add
+        self._broken = False
+        self.signed = 0  # records under the newest good checkpoint record
+        self.kept: list[Note] = []  # notes that the log agrees with
+        self._match_notes()
+
+    @property
+    def root(self) -> bytes:
+        return self._tree.root()
+
+    @property
+    def size(self) -> int:
+        return self._tree.size
+
+    def see(self, record: Record) -> None:
+        if record.fields["kind"] == "checkpoint":
+            self._checkpoint(record)
+        self._tree.add(record.leaf)
+        self._tree.full.clear()
+        self._match_notes()
+
+    def _match_notes(self) -> None:
+        while self._notes and self._notes[-1].size <= self._tree.size:
+            note = self._notes.pop()
+            if note.size == self._tree.size and note.root == self._tree.root():
+                self.kept.append(note)
+                continue
+            told = f"the first {note.size} records are not those that {note.source} tells of: the log was rewritten"
+            self._add(Finding(Weight.TAMPERED, "root", told))
+
+    def _checkpoint(self, record: Record) -> None:
+        """A checkpoint record covers all records before it. After the first that fails, all others would fail too."""
+        if self._broken:
+            return
+        body = record.fields["body"]
+        try:
+            stated = Checkpoint(self._vkey.name, int(body["size"]), bytes.fromhex(body["root"]))
+            self._vkey.verify(stated.text().encode(), base64.b64decode(body["sig"], validate=True))
+        except (NoteError, KeyError, TypeError, ValueError):
+            self._say(record, "signature", "the checkpoint is not signed by the log's key")
+            return
+        if stated.size != self._tree.size or stated.root != self._tree.root():
+            self._broken = True
+            self._say(
+                record, "root", f"of the {stated.size} records signed for here, one was altered, added or removed"
+            )
+            return
+        self.signed = stated.size
+
+    def _say(self, record: Record, code: str, message: str) -> None:
+        self._add(Finding(Weight.TAMPERED, code, message, record.number, record.file, record.offset))
+
+    def finish(self) -> None:
+        """Notes that the log is too short for: it was cut, or rolled back."""
+        for note in self._notes:
+            told = f"{note.source} tells of {note.size} records, the log has {self.size}: it was cut or rolled back"
+            self._add(Finding(Weight.TAMPERED, "size", told))

@@ -1,0 +1,121 @@
+"""`ringfence audit`: the reviewer's commands. They read a ledger's directory and nothing else of the service."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from router.audit.format.seal import ReviewerSecret
+from router.audit.home import write_new
+from router.audit.show import CODEC, Filter, Tail, parse_time, show_records
+from router.audit.verify.__main__ import ledger_directory, run
+from router.audit.verify.findings import CannotVerifyError
+from router.audit.verify.keys import load_keys
+
+CANNOT = 3
+FOLLOW_S = 0.5
+Directory = Annotated[Path, typer.Argument(metavar="DIR|FILE", help="the ledger's directory, or a file in it")]
+Key = Annotated[Path | None, typer.Option("--key", help="the reviewer's secret key; else DIR/reviewer.key, if there")]
+Vkey = Annotated[str | None, typer.Option("--vkey", help="the log's public key as you noted it; else DIR/log.vkey")]
+Notes = Annotated[list[str] | None, typer.Option("--note", help="SIZE:ROOT from a notebook, or a saved checkpoint")]
+
+audit_app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
+
+
+@audit_app.command()
+def verify(
+    directory: Directory = Path("ledger"),
+    key: Key = None,
+    vkey: Vkey = None,
+    note: Notes = None,
+    strict: Annotated[bool, typer.Option("--strict", help="exit 2 also when something could not be checked")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="print the report as JSON")] = False,
+) -> None:
+    """Was anything changed, deleted, added, moved or cut? Exit: 0 intact, 1 tampered, 2 incomplete, 3 cannot tell."""
+    options = argparse.Namespace(directory=directory, key=key, vkey=vkey, note=note or [], strict=strict, json=as_json)
+    raise typer.Exit(run(options, CODEC))
+
+
+@audit_app.command()
+def show(
+    directory: Directory = Path("ledger"),
+    *,
+    key: Key = None,
+    vkey: Vkey = None,
+    note: Notes = None,
+    kind: Annotated[str | None, typer.Option(help="only records of this kind")] = None,
+    caller: Annotated[str | None, typer.Option(help="only of this caller")] = None,
+    model: Annotated[str | None, typer.Option(help="only for this model")] = None,
+    tier: Annotated[str | None, typer.Option(help="only over this tier")] = None,
+    upstream: Annotated[str | None, typer.Option(help="only to this upstream")] = None,
+    reason: Annotated[str | None, typer.Option(help="only with this reason or ending")] = None,
+    request_id: Annotated[str | None, typer.Option("--request-id", help="only of this request")] = None,
+    since: Annotated[str | None, typer.Option(help="not before this time (ISO 8601, UTC)")] = None,
+    until: Annotated[str | None, typer.Option(help="before this time (ISO 8601, UTC)")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="the records' own lines")] = False,
+) -> None:
+    """Show records, once the whole ledger is verified; of a tampered one only the findings."""
+    body = {"caller": caller, "model": model, "tier": tier, "upstream": upstream, "request_id": request_id}
+    wanted = {field: value for field, value in body.items() if value is not None}
+    try:
+        chosen = Filter(kind, wanted, reason, parse_time(since), parse_time(until))
+        root = ledger_directory(directory)
+        report, lines = show_records(root, load_keys(root, key, vkey, tuple(note or ())), chosen, as_json=as_json)
+    except CannotVerifyError as error:
+        typer.echo(f"cannot show: {error}", err=True)
+        raise typer.Exit(CANNOT) from None
+    for line in lines:
+        typer.echo(line)
+    code = report.exit_code()
+    if code:
+        typer.echo(report.text(), err=True)
+    raise typer.Exit(code)
+
+
+@audit_app.command()
+def tail(
+    directory: Directory = Path("ledger"),
+    count: Annotated[int, typer.Option("-n", min=1, help="how many records")] = 10,
+    follow: Annotated[bool, typer.Option("-f", "--follow", help="go on as they are written, until Ctrl-C")] = False,
+) -> None:
+    """The newest records as they lie there, not verified: for the operator's eye."""
+    newest = Tail(ledger_directory(directory), count)
+    try:
+        lines = newest.first()
+        while True:
+            for line in lines:
+                typer.echo(line)
+            if not follow:
+                return
+            time.sleep(FOLLOW_S)
+            lines = newest.again()
+    except (OSError, ValueError) as error:
+        typer.echo(f"cannot read {directory}: {error}", err=True)
+        raise typer.Exit(CANNOT) from None
+    except KeyboardInterrupt:
+        return
+
+
+@audit_app.command()
+def keygen(
+    output: Annotated[Path, typer.Option("--out", help="directory for the two files")] = Path(),
+) -> None:
+    """Make the reviewer's pair: run it on the reviewer's machine, give the operator the public half only."""
+    secret = ReviewerSecret.generate()
+    public, private = output / "reviewer.pub", output / "reviewer.key"
+    if public.exists() or private.exists():
+        typer.echo(f"{public} or {private} is there already: nothing was written", err=True)
+        raise typer.Exit(CANNOT)
+    output.mkdir(mode=0o700, parents=True, exist_ok=True)
+    write_new(private, f"{secret.text()}\n".encode())
+    write_new(public, f"{secret.public.text()}\n".encode())
+    typer.echo(
+        f"{private}: keep it offline, with a copy. Without it no MAC can be checked and no sealed capture opened;\n"
+        f"  who has it can do both, and could forge MACs (but not the log's signature).\n"
+        f"{public}: put it into the empty ledger directory before the first start (key {secret.public.id}).\n"
+        "After the first start, note on paper the line in log.vkey, and now and then what `ringfence audit anchor` prints."
+    )
