@@ -1,0 +1,166 @@
+"""ringfence explain: would this destination be dialled, where would this request go, and why? Nothing is sent."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from policies import (
+    ANONYMOUS,
+    Caller,
+    Decision,
+    Destination,
+    DestinationError,
+    Endpoint,
+    Policy,
+    Reach,
+    RequestFacts,
+    UpstreamRule,
+    decide_exchange,
+    decide_listing,
+    decide_request,
+    parse_destination,
+)
+from router.settings.environment import current
+from router.settings.findings import SettingsError
+from router.settings.load import load
+
+REACHES = {reach.word: reach for reach in Reach}
+
+
+def explain(
+    url: Annotated[str | None, typer.Argument(help="a destination: http(s)://HOST:PORT/PATH")] = None,
+    request: Annotated[Path | None, typer.Option(help="a request body as a JSON file")] = None,
+    caller: Annotated[str, typer.Option(help="as this caller")] = ANONYMOUS.name,
+    reach: Annotated[
+        str | None, typer.Option(help="as if the client narrowed it: process, host, network, rented")
+    ] = None,
+    config: Annotated[Path | None, typer.Option("--config", help="the tier policy file")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="one JSON document on standard output")] = False,
+) -> None:
+    """Say what would happen, and why. Exit 0: it would be dialled or served; 1: it would be refused."""
+    if (url is None) == (request is None):
+        _stop("name either a URL or --request FILE")
+    if reach is not None and reach not in REACHES:
+        _stop(f"--reach must be one of {', '.join(REACHES)}")
+    policy = _policy(config)
+    if url is not None:
+        answer = _explain_url(url, policy)
+    else:
+        answer = _explain_request(_facts(request or Path(), reach), caller, policy)
+    print(json.dumps(answer) if as_json else "\n".join(_speak(answer)))
+    raise typer.Exit(0 if answer["allowed"] else 1)
+
+
+def _policy(config: Path | None) -> Policy:
+    try:
+        return load(config, current()).policy
+    except SettingsError as error:
+        _stop(f"{error}\nthe settings are not good, so nothing can be explained: see 'ringfence check'")
+
+
+def _explain_url(url: str, policy: Policy) -> dict[str, Any]:
+    try:
+        destination = parse_destination(url)
+    except DestinationError as error:
+        return {"url": url, "allowed": False, "reason": error.reason.value, "why": str(error)}
+    listed = [rule for rule in policy.upstreams.values() if _same_server(rule, destination)]
+    if listed:
+        names = [rule.name for rule in listed]
+        why = f"listed as {', '.join(names)}, reach {listed[0].reach.word}"
+        return {"url": url, "allowed": True, "reason": "allowed", "upstreams": names, "why": why}
+    judged = decide_listing(destination)
+    why = judged.detail if not judged.allowed else "it is not in the 'upstreams' table, so it is never dialled"
+    reason = judged.reason.value if not judged.allowed else "upstream_unknown"
+    return {"url": url, "allowed": False, "reason": reason, "why": why}
+
+
+def _same_server(rule: UpstreamRule, destination: Destination) -> bool:
+    return rule.destination is not None and rule.destination.url == destination.url
+
+
+def _facts(file: Path, reach: str | None) -> RequestFacts:
+    try:
+        raw = file.read_bytes()
+        body = json.loads(raw)
+    except OSError as error:
+        _stop(f"{file}: cannot be read: {error.strerror}")
+    except (ValueError, RecursionError) as error:
+        _stop(f"{file}: not JSON: {error}")
+    model = body.get("model", "") if isinstance(body, dict) else None
+    if not isinstance(body, dict) or not isinstance(model, str):
+        _stop(f"{file}: must be one JSON object with a text as its 'model'")
+    narrowed = REACHES[reach] if reach is not None else None
+    return RequestFacts(_endpoint(body), model, body.get("stream") is True, len(raw), narrowed)
+
+
+def _endpoint(body: dict[str, Any]) -> Endpoint:
+    if "messages" in body:
+        return Endpoint.CHAT
+    return Endpoint.EMBEDDINGS if "input" in body else Endpoint.COMPLETIONS
+
+
+def _explain_request(facts: RequestFacts, name: str, policy: Policy) -> dict[str, Any]:
+    known = policy.callers.get(name)
+    if known is None and not (policy.any_caller and name == ANONYMOUS.name):
+        callers = ", ".join(sorted(policy.callers)) or "none"
+        return {"allowed": False, "reason": "caller_unknown", "why": f"no caller is called '{name}' (known: {callers})"}
+    caller = known or ANONYMOUS
+    decision = decide_request(facts, caller, policy)
+    model = facts.model or policy.default_model
+    return {
+        "allowed": decision.allowed,
+        "reason": decision.reason.value,
+        "why": _why(decision, caller, facts, policy),
+        "caller": caller.name,
+        "model": model,
+        "ceiling": decision.ceiling.word,
+        "tiers": _tiers(facts, caller, model, policy) if model in policy.models else [],
+    }
+
+
+def _why(decision: Decision, caller: Caller, facts: RequestFacts, policy: Policy) -> str:
+    model = policy.models.get(facts.model or policy.default_model)
+    if model is None:
+        return f"no model is called '{facts.model}' (known: {', '.join(policy.models)})"
+    if decision.detail:
+        return decision.detail
+    asked = f", the client {facts.reach.word}" if facts.reach is not None else ""
+    return f"the caller may reach {caller.reach.word}, the model {model.reach.word}{asked}: the narrowest counts"
+
+
+def _tiers(facts: RequestFacts, caller: Caller, model: str, policy: Policy) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": tier,
+            "upstreams": [_upstream(facts, caller, tier, name, policy) for name in policy.tiers[tier].upstreams],
+        }
+        for tier in policy.models[model].tiers
+    ]
+
+
+def _upstream(facts: RequestFacts, caller: Caller, tier: str, name: str, policy: Policy) -> dict[str, Any]:
+    decision = decide_exchange(facts, caller.name, tier, name, policy)
+    reach = policy.upstreams[name].reach.word
+    return {"name": name, "reach": reach, "allowed": decision.allowed, "reason": decision.reason.value}
+
+
+def _speak(answer: dict[str, Any]) -> list[str]:
+    verdict = "allowed" if answer["allowed"] else f"refused ({answer['reason']})"
+    spoken = [f"{verdict}: {answer['why']}"]
+    if "model" in answer:
+        spoken.append(f"caller {answer['caller']}, model {answer['model']}, ceiling {answer['ceiling']}")
+    for number, tier in enumerate(answer.get("tiers", []), 1):
+        spoken.append(f"{number}. tier {tier['name']}")
+        for one in tier["upstreams"]:
+            outcome = "would be asked" if one["allowed"] else f"refused: {one['reason']}"
+            spoken.append(f"   {one['name']} ({one['reach']}): {outcome}")
+    return spoken
+
+
+def _stop(message: str) -> NoReturn:
+    typer.echo(message, err=True)
+    raise typer.Exit(2)

@@ -1,0 +1,91 @@
+"""ringfence keys: create (the key is shown once), list, revoke."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+from pydantic import ValidationError
+
+from router.settings import keystore
+from router.settings.findings import SettingsError
+from router.settings.model import KeyEntry
+
+keys_app = typer.Typer(no_args_is_help=True)
+
+File = Annotated[Path, typer.Option("--file", help="the keys file")]
+AsJson = Annotated[bool, typer.Option("--json", help="one JSON document on standard output")]
+DEFAULT = Path("keys.yaml")
+
+
+@keys_app.command()
+def create(
+    name: Annotated[str, typer.Argument(help="whom the key stands for")],
+    file: File = DEFAULT,
+    reach: Annotated[str | None, typer.Option(help="how far: process, host, network or rented")] = None,
+    model: Annotated[list[str] | None, typer.Option(help="only this model (may be given again)")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make a key for a caller. It is shown once; only its hash is stored."""
+    ceiling = keystore.Ceiling(reach, tuple(model) if model else None)
+    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    try:
+        entry, key = keystore.create(file, name, ceiling, now)
+    except ValidationError as error:
+        parts = ", ".join(f"{found['loc'][0]}: {found['msg']}" for found in error.errors())
+        _stop(parts, 2)
+    except keystore.CeilingConflict as error:
+        _stop(str(error), 1)
+    except (SettingsError, OSError) as error:
+        _stop(str(error), 2)
+    if as_json:
+        print(json.dumps({"id": entry.id, "caller": entry.caller, "key": key, "file": str(file)}))
+        return
+    print(key)
+    typer.echo(
+        f"Keep it: it is not stored, only its hash is ({file}). Revoke it: ringfence keys revoke {entry.id}", err=True
+    )
+
+
+@keys_app.command("list")
+def list_keys(file: File = DEFAULT, as_json: AsJson = False) -> None:
+    """Show all keys: public ids, callers and ceilings, never a key or a hash."""
+    try:
+        keys = keystore.read(file)
+    except SettingsError as error:
+        _stop(str(error), 2)
+    if as_json:
+        print(json.dumps([key.model_dump(exclude={"sha256"}) for key in keys]))
+        return
+    for key in keys:
+        print(_row(key))
+    if not keys:
+        typer.echo(f"no keys in {file}: ringfence keys create NAME --file {file}", err=True)
+
+
+@keys_app.command()
+def revoke(
+    public: Annotated[str, typer.Argument(metavar="ID", help="the key's public id, as 'keys list' shows it")],
+    file: File = DEFAULT,
+) -> None:
+    """Forget a key; after a reload it opens nothing."""
+    try:
+        known = keystore.revoke(file, public)
+    except (SettingsError, OSError) as error:
+        _stop(str(error), 2)
+    if not known:
+        _stop(f"no key has the id {public} in {file}", 1)
+    typer.echo(f"revoked {public}", err=True)
+
+
+def _row(key: KeyEntry) -> str:
+    models = ", ".join(key.models) if key.models is not None else "every model"
+    return f"{key.id}  {key.created or '-':20}  {key.caller:24}  {key.reach:8}  {models}"
+
+
+def _stop(message: str, code: int) -> NoReturn:
+    typer.echo(message, err=True)
+    raise typer.Exit(code)
