@@ -37,7 +37,11 @@ class ListenSettings(Strict):
     )
     port: int = Field(default=7860, ge=0, le=65535, description="The TCP port; 0 takes any free one.")
     workers: Annotated[int, BeforeValidator(_workers)] = Field(
-        default=0, ge=0, le=256, description="Worker processes; `auto`: one per CPU core, at most 8."
+        default=0,
+        ge=0,
+        le=256,
+        json_schema_extra={"written": "auto"},
+        description="Worker processes; `auto`: one per CPU core, at most 8.",
     )
 
 

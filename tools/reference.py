@@ -1,0 +1,180 @@
+"""Write docs/reference/policy-file.md and .env.example from the settings themselves, so that they cannot disagree.
+
+Run: .venv/bin/python tools/reference.py. A test compares what is committed with what this writes.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final, get_args, get_origin
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+
+from router.settings.environment import FIRST_TIER, TIER_PARTS, VARIABLES
+from router.settings.model import KeyEntry, SettingsFile
+
+ROOT: Final = Path(__file__).resolve().parent.parent
+PAGE: Final = ROOT / "docs" / "reference" / "policy-file.md"
+SAMPLE: Final = ROOT / ".env.example"
+SAMPLES: Final = {
+    "CUSTOM_LLM_BASE_URL": "http://10.1.2.3:8000/v1",
+    "CUSTOM_LLM_MODEL": "deepseek-coder-6.7b",
+    "TIER2_BASE_URL": "https://alice-llm.hf.space:443/v1",
+    "TIER2_MODEL": "deepseek-coder-1.3b-instruct",
+    "TIER2_NAME": "space",
+    "TIER2_TIMEOUT": "300000",
+    "TIER2_ENABLED": "true",
+    "TIER2_THIRD_PARTY_HOST": "true",
+    "RINGFENCE_CONFIG": "tiers.yaml",
+    "RINGFENCE_HOST": "127.0.0.1",
+    "RINGFENCE_PORT": "7860",
+    "RINGFENCE_WORKERS": "auto",
+    "RINGFENCE_KEYS_FILE": "keys.yaml",
+    "RINGFENCE_AUDIT_DIRECTORY": "./ledger",
+    "RINGFENCE_AUDIT_DURABILITY": "strict",
+    "RINGFENCE_REQUIRE_SEAL": "none",
+    "RINGFENCE_BODY_BYTES": "10485760",
+    "RINGFENCE_ANSWER_BYTES": "33554432",
+    "RINGFENCE_JSON_DEPTH": "64",
+    "RINGFENCE_DRAIN": "20s",
+    "RINGFENCE_ENGINE_CONTEXT": "8192",
+    "RINGFENCE_ENGINE_PARALLEL": "4",
+    "RINGFENCE_ENGINE_THREADS": "0",
+    "RINGFENCE_EMBEDDED_LAST": "true",
+}
+INTRODUCTION: Final = """# The tier policy file
+
+One YAML file, read strictly: an unknown key, a key written twice, an anchor, an alias or a tag is an error with its
+line. `ringfence check FILE` tells every mistake at once, `ringfence check --print` what is in force and where it came
+from. Ready-made files are in `policies/examples/`. This page is written by `tools/reference.py`.
+
+**The `upstreams` table is the allow-list: nothing else is ever dialled.** A destination is refused, whatever the file
+says, when it is a catalogued cloud provider, a metadata address or not in canonical form. Times are written with a unit
+(`500ms`, `2s`, `3m`, `12h`, `1d`). Plain `no`, `012` and `1:30` are text, as are all quoted values.
+
+From weak to strong: defaults, environment, file, flags. Upstreams and tiers come whole from one place: a file that
+names any replaces those of the environment. With neither, the embedded engine is the only tier.
+
+**Reach** is how far a prompt may travel: `process` (embedded engine) < `host` (loopback) < `network` (private
+addresses) < `rented` (somebody else's computer). A name without `addresses` may only resolve to private addresses, and
+with `third_party_host: true` only to public ones; with `addresses`, all of its addresses must lie in them.
+"""
+
+
+def main() -> int:
+    """Write both files."""
+    PAGE.parent.mkdir(parents=True, exist_ok=True)
+    PAGE.write_text(page(), encoding="utf-8")
+    SAMPLE.write_text(sample(), encoding="utf-8")
+    print(f"{PAGE.relative_to(ROOT)}, {SAMPLE.relative_to(ROOT)}")
+    return 0
+
+
+def page() -> str:
+    """The reference page."""
+    tables = "\n".join(_tables("Top of the file", SettingsFile))
+    keys = "\n".join(_table("The keys file", KeyEntry))
+    environment = "\n".join(_environment())
+    return f"{INTRODUCTION}\n{tables}\n{keys}\n{environment}"
+
+
+def sample() -> str:
+    """The sample of an environment file: every variable, commented out, with its reason."""
+    lines = [
+        "# Every variable that Ringfence reads, with a sample value and why one would set it. An empty value counts as",
+        "# not set; an unknown RINGFENCE_*, CUSTOM_LLM_* or TIERn_* is refused. Load it with: set -a; . ./.env; set +a",
+        "# With none of them, the embedded engine alone serves on 127.0.0.1:7860. Written by tools/reference.py.",
+    ]
+    first = [(variable.name, variable.why) for variable in FIRST_TIER]
+    second = [(f"TIER2_{part}", f"Tier n (here 2, up to 99): {why}.") for part, why in TIER_PARTS]
+    router = [(variable.name, variable.why) for variable in VARIABLES]
+    for name, why in (*first, *second, *router):
+        lines += ["", f"# {why}", f"#{name}={SAMPLES.get(name, '')}"]
+    return "\n".join(lines) + "\n"
+
+
+def _tables(title: str, shape: type[BaseModel], path: str = "") -> Iterator[str]:
+    yield from _table(title, shape)
+    for name, field in shape.model_fields.items():
+        inner, suffix = _inner(field.annotation)
+        if inner is not None:
+            own = f"{path}{name}{suffix}"
+            yield ""
+            yield from _tables(f"`{own}`", inner, f"{own}.")
+
+
+def _table(title: str, shape: type[BaseModel]) -> Iterator[str]:
+    yield f"## {title}"
+    yield ""
+    yield "| Key | Type | Default | What it is for |"
+    yield "|---|---|---|---|"
+    for name, field in shape.model_fields.items():
+        yield f"| `{name}` | {_type(field)} | {_default(field)} | {field.description} |"
+
+
+def _inner(annotation: Any) -> tuple[type[BaseModel] | None, str]:
+    """The model inside an annotation, and how its items are written."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation, ""
+    suffix = {dict: ".NAME", tuple: "[]"}.get(get_origin(annotation), "")
+    found = [inner for inner, _ in map(_inner, get_args(annotation)) if inner is not None]
+    return (found[0], suffix) if found else (None, "")
+
+
+def _type(field: FieldInfo) -> str:
+    annotation = field.annotation
+    if any("parse_duration" in str(item) for item in (annotation, *field.metadata)):
+        return "time"
+    inner, suffix = _inner(annotation)
+    if inner is not None:
+        return {"": "keys", ".NAME": "names with keys", "[]": "list"}[suffix]
+    return _plain(annotation)
+
+
+def _plain(annotation: Any) -> str:
+    words = {str: "text", int: "whole number", bool: "true or false", float: "number"}
+    if annotation in words:
+        return words[annotation]
+    parts = [item for item in get_args(annotation) if item not in (type(None), Ellipsis)]
+    if get_origin(annotation) is tuple:
+        return f"list of {_plain(parts[0])}"
+    if get_origin(annotation) is dict:
+        return "names with text"
+    if all(isinstance(part, (str, int)) for part in parts):
+        return ", ".join(f"`{part}`" for part in parts)
+    return _plain(parts[0])
+
+
+def _default(field: FieldInfo) -> str:
+    value = (field.json_schema_extra or {}).get("written", field.default)  # type: ignore[union-attr]
+    if value is PydanticUndefined:
+        return "required"
+    if value in (None, "", ()) or value == {} or isinstance(value, BaseModel):
+        return "-"
+    if "time" in _type(field):
+        return f"`{value:g}s`" if value else "-"
+    return f"`{str(value).lower() if isinstance(value, bool) else value}`"
+
+
+def _environment() -> Iterator[str]:
+    yield "## The environment"
+    yield ""
+    yield "| Variable | What it is for |"
+    yield "|---|---|"
+    for variable in (*FIRST_TIER, *VARIABLES):
+        place = f" (`{'.'.join(map(str, variable.path))}`)" if variable.path else ""
+        yield f"| `{variable.name}`{place} | {variable.why} |"
+    for part, why in TIER_PARTS:
+        yield f"| `TIERn_{part}` | Tier n: {why}. |"
+    yield ""
+    yield "`CUSTOM_LLM_*` is tier 1. A client asks for tier 1's model, and it falls over all tiers in order, each asked"
+    yield "for the model that it serves; the model of another tier may be asked for by its own name."
+    yield ""
+
+
+if __name__ == "__main__":
+    sys.exit(main())
