@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from router.cli.audit import audit_app
-from router.cli.check import check, explain
+from router.cli.check import check
+from router.cli.explain import explain
 from router.cli.keys import keys_app
 from router.cli.warm import warm
 from router.settings.environment import current
 from router.settings.findings import SettingsError
-from router.settings.load import load
+from router.settings.load import Flags, load
+from router.supervisor.scrub import scrubbed
+from router.supervisor.serve import CannotServe
+from router.supervisor.serve import serve as run_service
 
-Config = Annotated[
-    Path | None, typer.Option("--config", help="the tier policy file; without it the environment is enough")
-]
+BAD = 1
 
 app = typer.Typer(
     name="ringfence",
@@ -37,16 +37,24 @@ app.add_typer(audit_app, name="audit", help="Verify and read the ledger.")
 
 @app.command()
 def serve(
-    config: Config = None,
+    config: Annotated[Path | None, typer.Option(help="the tier policy file; the environment alone is enough")] = None,
     host: Annotated[str | None, typer.Option(help="address to listen on")] = None,
     port: Annotated[int | None, typer.Option(help="port to listen on")] = None,
     workers: Annotated[int | None, typer.Option(help="worker processes")] = None,
 ) -> None:
     """Run the service until Ctrl-C or SIGTERM."""
-    from router.supervisor.serve import CannotServe
-    from router.supervisor.serve import serve as run
-
-    ...
+    environment = current()
+    try:
+        snapshot = load(config, environment, Flags(host, port, workers))
+        run_service(snapshot, scrubbed(environment), typer.echo)
+    except SettingsError as error:
+        for finding in error.findings:
+            typer.echo(str(finding), err=True)
+        typer.echo("Nothing was started: the settings above must be right first.", err=True)
+        raise typer.Exit(BAD) from None
+    except CannotServe as error:
+        typer.echo(f"ringfence: {error}", err=True)
+        raise typer.Exit(BAD) from None
 
 
 def main() -> None:

@@ -141,9 +141,11 @@ async def scripted(script: Script) -> AsyncIterator[int]:
 
 
 @asynccontextmanager
-async def house(port: int, directory: Path, **settings: Any) -> AsyncIterator[House]:
+async def house(
+    port: int, directory: Path, change: Callable[[Snapshot], Snapshot] = lambda same: same, **settings: Any
+) -> AsyncIterator[House]:
     """The gate's service with one worker attached, ready to be asked."""
-    snapshot, ledger = snapshot_for(port, **settings), MemoryLedger()
+    snapshot, ledger = change(snapshot_for(port, **settings)), MemoryLedger()
     recorder = Recorder(ledger)  # type: ignore[arg-type] - the interface over a list
     gates: list[Gate] = []
     upstreams = Upstreams(
