@@ -1,208 +1,245 @@
 """The closed list of what a record's body may hold, and of which type: content has no field to slip in by.
 
-Names and texts are bounded and reduced to printable ASCII without quotes or backslashes, so a body has one spelling in
-JSON, a terminal shows what it says, and no line can be broken. Keyed digests are hexadecimal of a fixed length.
+Strings are names, reasons and digests: at most 128 printable ASCII characters without quotes, backslashes, angle
+brackets and ampersands; anything else becomes "_". So a body has one spelling in JSON, a terminal or a table shows it
+harmlessly, and no string can break a line. Fields without a default are required.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping
-from typing import Final, TypeAlias
+from collections.abc import Mapping
+from typing import Annotated, Final, TypeAlias
 
 import msgspec
+from msgspec import UNSET, Meta, UnsetType
 
 from router.audit.errors import LedgerFieldError
 from router.audit.kinds import Kind
 
-JsonValue: TypeAlias = str | int | float | bool | list[str] | None
-Check: TypeAlias = Callable[[object], JsonValue]
+JsonValue: TypeAlias = str | int | float | bool | list[str]
 
 MOST_NAME: Final = 128
-MOST_TEXT: Final = 240
-MOST_LIST: Final = 64
-MOST_SEALED: Final = 8192
-MOST_COUNT: Final = 2**53 - 1  # what every JSON reader holds exactly
-_NOT_NAME: Final = re.compile(r"[^A-Za-z0-9._:/@+=,~-]")
-_NOT_TEXT: Final = re.compile(r"[^A-Za-z0-9._:/@+=,~ ()%;-]")
-_HEX: Final = re.compile(r"[0-9a-f]{16,128}")
-_BASE64: Final = re.compile(r"[A-Za-z0-9+/]{4,}={0,2}")
+MOST_MILLIS: Final = 1e12
+Name: TypeAlias = Annotated[str, Meta(max_length=MOST_NAME)]
+Names: TypeAlias = Annotated[list[Name], Meta(max_length=64)]
+Count: TypeAlias = Annotated[int, Meta(ge=0, le=2**53 - 1)]  # what every JSON reader holds exactly
+Millis: TypeAlias = float  # to the microsecond; -1.0: it never happened
+Digest: TypeAlias = Annotated[str, Meta(pattern="^[0-9a-f]{16,128}$")]  # keyed, or of ciphertext: never of content
+Digests: TypeAlias = Annotated[list[Digest], Meta(max_length=64)]
+Sealed: TypeAlias = Annotated[str, Meta(pattern="^[A-Za-z0-9+/]{4,8192}={0,2}$")]  # base64
+
+_SAFE: Final = bytes(code for code in range(32, 127) if chr(code) not in "\\<>&'`")  # of a whole body
+_HARMLESS: Final = frozenset(chr(code) for code in _SAFE) - {'"'}  # in one string
 
 
-def _name(value: object) -> str:
-    if type(value) is not str:
-        value = _plain(value)
-    if _NOT_NAME.search(value) is None and len(value) <= MOST_NAME:
-        return value
-    return _NOT_NAME.sub("_", value[:MOST_NAME])
+class Body(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """What all bodies have in common: nothing that is not listed."""
 
 
-def _text(value: object) -> str:
-    return _NOT_TEXT.sub("_", _plain(value)[:MOST_TEXT])
+class Start(Body):
+    version: Name
+    pid: Count
+    boot: Name
+    durability: Name
+    previous: Name  # how the process before ended: first, clean, crashed
+    reviewer: Name  # where the reviewer's secret key lies: offline, on_this_machine
+    heartbeat_s: Count
+    checkpoint_every: Count
 
 
-def _plain(value: object) -> str:
-    if not isinstance(value, str):
-        raise LedgerFieldError(f"a string is wanted, not {type(value).__name__}")
-    return str(value)
+class Stop(Body):
+    reason: Name
+    open: Count  # decisions without an outcome
 
 
-def _count(value: object) -> int:
-    if type(value) is not int or not 0 <= value <= MOST_COUNT:
-        raise LedgerFieldError(f"a count from 0 to 2^53-1 is wanted, not {value!r}")
-    return value
+class Policy(Body):
+    digest: Name
+    source: Name | UnsetType = UNSET
+    previous: Name | UnsetType = UNSET
+    actor: Name | UnsetType = UNSET
 
 
-def _flag(value: object) -> bool:
-    if type(value) is not bool:
-        raise LedgerFieldError(f"true or false is wanted, not {value!r}")
-    return value
+class Enforcement(Body):
+    process: Name
+    level: Name
+    seal: Name | UnsetType = UNSET
+    pid: Count | UnsetType = UNSET
+    kernel: Name | UnsetType = UNSET
+    passed: Names | UnsetType = UNSET
+    failed: Names | UnsetType = UNSET
 
 
-def _millis(value: object) -> float:
-    """Milliseconds to the microsecond; -1 means that it never happened."""
-    if type(value) not in {int, float} or not -1 <= value <= 1e12:  # type: ignore[operator]  # the type is known by here
-        raise LedgerFieldError(f"milliseconds are wanted, not {value!r}")
-    return round(float(value), 3)  # type: ignore[arg-type]  # likewise
+class Probe(Body):
+    upstream: Name
+    state: Name
+    tier: Name | UnsetType = UNSET
+    backend: Name | UnsetType = UNSET
+    software: Name | UnsetType = UNSET
+    address: Name | UnsetType = UNSET
+    status: Count | UnsetType = UNSET
+    reason: Name | UnsetType = UNSET
+    cold: bool | UnsetType = UNSET
+    ms: Millis | UnsetType = UNSET
 
 
-def _matching(pattern: re.Pattern[str], most: int, wanted: str) -> Check:
-    def check(value: object) -> str:
-        if not isinstance(value, str) or len(value) > most or pattern.fullmatch(value) is None:
-            raise LedgerFieldError(f"{wanted} is wanted")
-        return str(value)
+class Decision(Body):
+    request_id: Name
+    caller: Name
+    model: Name
+    endpoint: Name
+    upstream: Name
+    policy: Name  # its digest
+    reason: Name
+    served_model: Name | UnsetType = UNSET
+    tier: Name | UnsetType = UNSET
+    reach: Name | UnsetType = UNSET
+    address: Name | UnsetType = UNSET
+    attempt: Count | UnsetType = UNSET
+    body_bytes: Count | UnsetType = UNSET
+    stream: bool | UnsetType = UNSET
+    prompt_mac: Digest | UnsetType = UNSET
+    message_macs: Digests | UnsetType = UNSET
+    capture: Digest | UnsetType = UNSET
 
-    return check
+
+class Outcome(Body):
+    decision: Count
+    ending: Name
+    status: Count | UnsetType = UNSET
+    sent_bytes: Count | UnsetType = UNSET
+    received_bytes: Count | UnsetType = UNSET
+    first_byte_ms: Millis | UnsetType = UNSET
+    total_ms: Millis | UnsetType = UNSET
+    tokens_in: Count | UnsetType = UNSET
+    tokens_out: Count | UnsetType = UNSET
+    address: Name | UnsetType = UNSET
+    answer_mac: Digest | UnsetType = UNSET
+    capture: Digest | UnsetType = UNSET
 
 
-def _list_of(check: Check) -> Check:
-    def check_all(value: object) -> list[str]:
-        if not isinstance(value, list | tuple) or len(value) > MOST_LIST:
-            raise LedgerFieldError(f"a list of at most {MOST_LIST} is wanted")
-        return [str(check(item)) for item in value]
+class Denial(Body):
+    request_id: Name
+    caller: Name
+    model: Name
+    endpoint: Name
+    reason: Name
+    param: Name | UnsetType = UNSET
+    reach: Name | UnsetType = UNSET
+    policy: Name | UnsetType = UNSET
+    tier: Name | UnsetType = UNSET
+    upstream: Name | UnsetType = UNSET
+    body_bytes: Count | UnsetType = UNSET
 
-    return check_all
+
+class Heartbeat(Body):
+    open: Count
 
 
-_hex: Final = _matching(_HEX, 128, "16 to 128 lower-case hexadecimal digits")
-_sealed: Final = _matching(_BASE64, MOST_SEALED, "base64")
+class KeyEpoch(Body):
+    suite: Name
+    sealed: Sealed
+    reviewer: Digest
+    boot: Name
+    sig: Sealed
 
-_ASKED: Final[Mapping[str, Check]] = {"request_id": _name, "caller": _name, "model": _name, "endpoint": _name}
-_CHANGE: Final[Mapping[str, Check]] = {
-    "digest": _name,
-    "previous": _name,
-    "source": _name,
-    "result": _name,
-    "actor": _name,
+
+class Checkpoint(Body):
+    size: Count
+    root: Digest
+    sig: Sealed
+    oldest_open: Count
+
+
+class RecoveryGap(Body):
+    bytes: Count
+    reason: Name
+    lost_from: Count
+    quarantine: Name | UnsetType = UNSET
+
+
+class Erasure(Body):
+    subject: Name
+    reason: Name
+    actor: Name | UnsetType = UNSET
+    day: Name | UnsetType = UNSET
+    count: Count | UnsetType = UNSET
+
+
+class Reload(Body):
+    result: Name
+    digest: Name | UnsetType = UNSET
+    previous: Name | UnsetType = UNSET
+    source: Name | UnsetType = UNSET
+    reason: Name | UnsetType = UNSET
+    actor: Name | UnsetType = UNSET
+
+
+class Admin(Body):
+    action: Name
+    actor: Name | UnsetType = UNSET
+    target: Name | UnsetType = UNSET
+    result: Name | UnsetType = UNSET
+    digest: Digest | UnsetType = UNSET
+
+
+FORMS: Final[Mapping[Kind, type[Body]]] = {
+    Kind.START: Start,
+    Kind.STOP: Stop,
+    Kind.POLICY: Policy,
+    Kind.ENFORCEMENT: Enforcement,
+    Kind.PROBE: Probe,
+    Kind.DECISION: Decision,
+    Kind.OUTCOME: Outcome,
+    Kind.DENIAL: Denial,
+    Kind.HEARTBEAT: Heartbeat,
+    Kind.KEY_EPOCH: KeyEpoch,
+    Kind.CHECKPOINT: Checkpoint,
+    Kind.RECOVERY_GAP: RecoveryGap,
+    Kind.ERASURE: Erasure,
+    Kind.RELOAD: Reload,
+    Kind.ADMIN: Admin,
 }
-
-REQUIRED: Final[Mapping[Kind, Mapping[str, Check]]] = {
-    Kind.START: {
-        "version": _name,
-        "pid": _count,
-        "durability": _name,
-        "previous": _name,
-        "reviewer": _name,
-        "heartbeat_s": _count,
-    },
-    Kind.STOP: {"reason": _name},
-    Kind.POLICY: {"digest": _name},
-    Kind.ENFORCEMENT: {"process": _name, "level": _name},
-    Kind.PROBE: {"upstream": _name, "state": _name},
-    Kind.DECISION: {**_ASKED, "upstream": _name, "policy": _name, "reason": _name},
-    Kind.OUTCOME: {"decision": _count, "ending": _name},
-    Kind.DENIAL: {**_ASKED, "reason": _name},
-    Kind.HEARTBEAT: {"open": _count},
-    Kind.KEY_EPOCH: {
-        "purpose": _name,
-        "suite": _name,
-        "sealed": _sealed,
-        "reviewer": _hex,
-        "boot": _name,
-        "sig": _sealed,
-    },
-    Kind.CHECKPOINT: {"size": _count, "root": _hex, "sig": _sealed, "oldest_open": _count},
-    Kind.RECOVERY_GAP: {"bytes": _count, "reason": _name},
-    Kind.ERASURE: {"subject": _name, "reason": _name},
-    Kind.RELOAD: {"result": _name},
-    Kind.ADMIN: {"action": _name},
-}
-OPTIONAL: Final[Mapping[Kind, Mapping[str, Check]]] = {
-    Kind.START: {"checkpoint_every": _count, "boot": _name},
-    Kind.STOP: {"open": _count},
-    Kind.POLICY: _CHANGE,
-    Kind.ENFORCEMENT: {
-        "pid": _count,
-        "seal": _name,
-        "kernel": _name,
-        "passed": _list_of(_name),
-        "failed": _list_of(_name),
-    },
-    Kind.PROBE: {
-        "backend": _name,
-        "software": _name,
-        "tier": _name,
-        "status": _count,
-        "ms": _millis,
-        "reason": _name,
-        "cold": _flag,
-        "address": _name,
-    },
-    Kind.DECISION: {
-        "served_model": _name,
-        "tier": _name,
-        "reach": _name,
-        "attempt": _count,
-        "body_bytes": _count,
-        "stream": _flag,
-        "prompt_mac": _hex,
-        "message_macs": _list_of(_hex),
-        "capture": _hex,
-        "address": _name,
-    },
-    Kind.OUTCOME: {
-        "status": _count,
-        "sent_bytes": _count,
-        "received_bytes": _count,
-        "first_byte_ms": _millis,
-        "total_ms": _millis,
-        "tokens_in": _count,
-        "tokens_out": _count,
-        "answer_mac": _hex,
-        "capture": _hex,
-        "address": _name,
-    },
-    Kind.DENIAL: {
-        "param": _name,
-        "reach": _name,
-        "policy": _name,
-        "tier": _name,
-        "upstream": _name,
-        "body_bytes": _count,
-    },
-    Kind.KEY_EPOCH: {"day": _name},
-    Kind.RECOVERY_GAP: {"quarantine": _name, "lost_from": _count, "detail": _text},
-    Kind.ERASURE: {"actor": _name, "day": _name, "capture": _hex, "count": _count},
-    Kind.RELOAD: _CHANGE,
-    Kind.ADMIN: {"actor": _name, "target": _name, "result": _name, "digest": _name, "detail": _text},
-}
-_CHECKS: Final = {kind: {**REQUIRED[kind], **OPTIONAL.get(kind, {})} for kind in Kind}
+_MILLIS: Final = {Kind.OUTCOME: ("first_byte_ms", "total_ms"), Kind.PROBE: ("ms",)}
 _encode: Final = msgspec.json.Encoder().encode
 
 
 def encode_body(kind: Kind, body: Mapping[str, object]) -> bytes:
-    """The body as JSON, in its one spelling; LedgerFieldError names the field that has no place in it."""
-    checks = _CHECKS[kind]
-    checked: dict[str, JsonValue] = {}
-    for field, value in body.items():
-        check = checks.get(field)
-        if check is None:
-            raise LedgerFieldError(f"{kind} has no field {field!r}: see docs/ledger-format.md")
-        try:
-            checked[field] = check(value)
-        except LedgerFieldError as error:
-            raise LedgerFieldError(f"{kind}.{field}: {error}") from None
-    missing = REQUIRED[kind].keys() - checked.keys()
-    if missing:
-        raise LedgerFieldError(f"{kind} lacks {sorted(missing)}")
-    return _encode(checked)
+    """The body as JSON, in its one spelling; LedgerFieldError names what has no place in it."""
+    try:
+        form = msgspec.convert(body, FORMS[kind])
+    except msgspec.ValidationError:
+        form = _convert_cleaned(kind, body)
+    if kind in _MILLIS:
+        _round(kind, form)
+    data = _encode(form)
+    if not data.translate(None, _SAFE):
+        return data
+    return _encode(_convert_cleaned(kind, body))
+
+
+def _convert_cleaned(kind: Kind, body: Mapping[str, object]) -> Body:
+    try:
+        form = msgspec.convert({field: _clean(value) for field, value in body.items()}, FORMS[kind])
+    except msgspec.ValidationError as error:
+        raise LedgerFieldError(f"a record of kind {kind}: {error}. See docs/ledger-format.md") from None
+    _round(kind, form)
+    return form
+
+
+def _clean(value: object) -> object:
+    if isinstance(value, str):
+        return "".join(char if char in _HARMLESS else "_" for char in value[:MOST_NAME])
+    if isinstance(value, list):
+        return [_clean(item) for item in value]
+    return value
+
+
+def _round(kind: Kind, form: Body) -> None:
+    """Milliseconds with three decimals have one spelling in every JSON writer."""
+    for field in _MILLIS.get(kind, ()):
+        value = getattr(form, field)
+        if value is UNSET:
+            continue
+        if not -1 <= value <= MOST_MILLIS:
+            raise LedgerFieldError(f"a record of kind {kind}: {field} is {value}: -1 to 10^12 is wanted")
+        setattr(form, field, round(value, 3))

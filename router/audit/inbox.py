@@ -80,6 +80,15 @@ class Inbox:
             if self._next > self._checkpointed:
                 self._put_checkpoint()
 
+    def begin_epoch(self) -> None:
+        """Ask for a new key; a checkpoint before it covers all that the old key vouched for."""
+        with self._changed:
+            if self._closed:
+                return
+            if self._next > self._checkpointed:
+                self._put_checkpoint()
+            self._put(Kind.KEY_EPOCH, b"")
+
     @property
     def unchecked(self) -> int:
         """Records that no checkpoint covers yet."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -23,11 +24,12 @@ class JournalChanged(OSError):
 class Journal:
     """Appends bytes and makes them durable. After any OSError from here, nothing may be appended again."""
 
-    def __init__(self, directory: Path, reserve_bytes: int) -> None:
+    def __init__(self, directory: Path, reserve_bytes: int, today: Callable[[], int] | None = None) -> None:
         self._directory = directory
         self._descriptor = -1
         self._day = 0
         self.size = 0  # bytes in the open segment
+        self._today = today or _today
         self._reserve = directory / layout.RESERVE
         self._fill_reserve(reserve_bytes)
 
@@ -51,11 +53,11 @@ class Journal:
         descriptor = os.open(path, flags, 0o600)
         sync_directory(path.parent)
         self.close()
-        self._descriptor, self.size, self._day = descriptor, 0, _today()
+        self._descriptor, self.size, self._day = descriptor, 0, self._today()
 
     def is_due(self, limit: int) -> bool:
         """Whether the next record should begin a segment: this one is large, or of another day."""
-        return self._descriptor < 0 or (self.size > 0 and (self.size >= limit or self._day != _today()))
+        return self._descriptor < 0 or (self.size > 0 and (self.size >= limit or self._day != self._today()))
 
     def write(self, data: bytes) -> bool:
         """Append; False if the reserve had to be given up for it. JournalChanged if we are not alone."""

@@ -86,7 +86,7 @@ class Ledger:
 
     def _first_words(self, found: recovery.Found) -> Ticket:
         """What every process says first: its key, what it found, which exchanges its predecessor left open."""
-        self._inbox.append(Kind.KEY_EPOCH, b"")
+        self._inbox.begin_epoch()
         if found.torn:
             gap = {"bytes": found.torn, "reason": "torn_tail", "lost_from": found.tree.size}
             self.append(Kind.RECOVERY_GAP, {**gap, "quarantine": layout.QUARANTINE})

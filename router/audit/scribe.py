@@ -63,7 +63,6 @@ class Scribe:
         key = os.urandom(KEY_BYTES)
         sealed = home.reviewer.seal(key, seal.epoch_info(home.log, place.epoch))
         body = {
-            "purpose": "mac",
             "suite": seal.SUITE,
             "sealed": base64.b64encode(sealed).decode(),
             "reviewer": home.reviewer.id,

@@ -7,9 +7,10 @@ fsync that succeeds would be a lie.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from router.audit.fields import encode_body
 from router.audit.format.layout import tile_path
@@ -40,6 +41,7 @@ class Writer:
         self._listeners: list[Listener] = []
         self._durable = scribe.tree.size - 1
         self._failed: str | None = None
+        self._rotating = False  # the key epoch that begins the next segment is on its way
         self._last_record_s = self._last_checkpoint_s = self._last_note_s = time.monotonic()
 
     def start(self) -> None:
@@ -75,6 +77,8 @@ class Writer:
             self._put_note()
         except OSError as error:
             self._fail(f"the ledger stopped: {error.strerror or error}; records after {self._durable} may be lost")
+        except Exception as error:  # noqa: BLE001 - whatever it is, nobody may wait for a thread that has ended
+            self._fail(f"the ledger stopped: {type(error).__name__}; records after {self._durable} may be lost")
         finally:
             self._scribe.destroy()
             self._journal.close()
@@ -110,24 +114,35 @@ class Writer:
         """One batch; a segment that is due ends between two records."""
         lines: list[bytes] = []
         for item in items:
-            if not lines and self._journal.is_due(self._settings.segment_bytes):
+            if item.kind is Kind.KEY_EPOCH and self._journal.is_due(self._settings.segment_bytes):
+                self._flush(lines)
                 self._rotate(item.number)
             lines.append(self._scribe.line(item))
             if item.kind is Kind.CHECKPOINT:
                 self._last_checkpoint_s = time.monotonic()
-        if not self._journal.write(b"".join(lines)):
-            self._inbox.refuse(FULL, _NEW_WORK)
-        if self._settings.durability is not Durability.ASYNC:
-            self._journal.sync()
+        self._flush(lines)
         self._put_tiles()
         self._advance(items[-1].number)
+        if not self._rotating and self._journal.is_due(self._settings.segment_bytes):
+            self._rotating = True
+            self._inbox.begin_epoch()
+
+    def _flush(self, lines: list[bytes]) -> None:
+        if lines and not self._journal.write(b"".join(lines)):
+            self._inbox.refuse(FULL, _NEW_WORK)
+        if lines and self._settings.durability is not Durability.ASYNC:
+            self._journal.sync()
+        lines.clear()
 
     def _rotate(self, first: int) -> None:
-        """What a new segment follows is under a checkpoint, and durable whatever the mode."""
+        """Begin a segment: what it follows is durable in any mode. Each begins with a key of its own, so it can be
+        checked when those before it are pruned.
+        """
         if first and self._settings.durability is Durability.ASYNC:
             self._journal.sync()
         self._put_note()
         self._journal.begin(first)
+        self._rotating = False
 
     def _put_tiles(self) -> None:
         full = self._scribe.tree.full
@@ -150,8 +165,7 @@ class Writer:
             self._durable = index
             listeners = tuple(self._listeners)
             self._moved.notify_all()
-        for listener in listeners:
-            listener(index)
+        self._tell(listeners)
 
     def _fail(self, sentence: str) -> None:
         with self._moved:
@@ -159,5 +173,9 @@ class Writer:
             self._inbox.fail(sentence)
             listeners = tuple(self._listeners)
             self._moved.notify_all()
+        self._tell(listeners)
+
+    def _tell(self, listeners: Iterable[Listener]) -> None:
         for listener in listeners:
-            listener(self._durable)
+            with contextlib.suppress(RuntimeError):  # an event loop that has closed has nobody left to tell
+                listener(self._durable)

@@ -117,5 +117,5 @@ def keygen(
         f"{private}: keep it offline, with a copy. Without it no MAC can be checked and no sealed capture opened;\n"
         f"  who has it can do both, and could forge MACs (but not the log's signature).\n"
         f"{public}: put it into the empty ledger directory before the first start (key {secret.public.id}).\n"
-        "After the first start, note on paper the line in log.vkey, and now and then what `ringfence audit anchor` prints."
+        "After the first start, note on paper the line in log.vkey; later, what `ringfence audit anchor` prints."
     )

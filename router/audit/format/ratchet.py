@@ -20,11 +20,12 @@ KEY_BYTES: Final = 32
 _LABEL: Final = b"ringfence/ledger/v1/ratchet"
 _COUNTER: Final = b"\x00\x00\x00\x01"
 _HEADER: Final = bytes.__basicsize__ - 1  # where CPython keeps the contents of a bytes object
+_memset: Final = ctypes.memset
 
 
-def wipe(secret: bytes, start: int = 0) -> None:
-    """Overwrite a bytes object that nobody else holds, from `start` on. CPython only, as the rest of the gate."""
-    ctypes.memset(id(secret) + _HEADER + start, 0, len(secret) - start)
+def wipe(secret: bytes) -> None:
+    """Overwrite a bytes object that nobody else holds. CPython only, as the rest of the gate."""
+    _memset(id(secret) + _HEADER, 0, len(secret))
 
 
 def context(log: str, epoch: int) -> bytes:
@@ -52,13 +53,13 @@ class Ratchet:
     def mac(self, message: bytes) -> bytes:
         """The MAC of the next record; its keys are gone when this returns."""
         old = self._state
-        step = hashlib.sha512(_COUNTER)
-        step.update(memoryview(old)[:KEY_BYTES])
-        step.update(self._context + self._index.to_bytes(8, "big"))
-        new = step.digest()
+        derivation = hashlib.sha512(_COUNTER)
+        derivation.update(memoryview(old)[:KEY_BYTES])
+        derivation.update(self._context + self._index.to_bytes(8, "big"))
+        new = derivation.digest()
         mac = hmac.digest(memoryview(new)[KEY_BYTES:], message, "sha256")
-        wipe(old)
-        wipe(new, KEY_BYTES)
+        _memset(id(old) + _HEADER, 0, len(old))
+        _memset(id(new) + _HEADER + KEY_BYTES, 0, KEY_BYTES)
         self._state = new
         self._index += 1
         return mac

@@ -29,7 +29,7 @@ class MacCheck:
         self.unkeyed = 0  # records of epochs whose key does not open
 
     def see(self, record: Record) -> None:
-        if record.fields["kind"] == "key_epoch" and record.fields["body"].get("purpose") == "mac":
+        if record.fields["kind"] == "key_epoch":
             self._begin(record)
         if self._key is None:
             self.unkeyed += 1

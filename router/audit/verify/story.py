@@ -17,7 +17,8 @@ class Story:
         self._open: dict[int, None] = {}
         self._ended: bool | None = None  # how the last process ended, None before the first
         self._heartbeat_us = 0
-        self._last: tuple[int, int, int] | None = None  # epoch, mono, wall
+        self._boot = ""  # monotonic times are of one boot
+        self._last: tuple[int, int] | None = None  # the last record's times: monotonic, wall
         self.kinds: dict[str, int] = {}
         self.custody = ""
         self.durability: dict[str, int] = {}
@@ -25,7 +26,7 @@ class Story:
     def see(self, record: Record) -> None:
         kind, body = record.fields["kind"], record.fields["body"]
         self.kinds[kind] = self.kinds.get(kind, 0) + 1
-        self._time(record)
+        self._time(record, kind)
         if kind == "decision":
             if len(self._open) < MOST_OPEN:
                 self._open[record.number] = None
@@ -55,14 +56,16 @@ class Story:
             if body.get("previous") == "crashed":
                 self._say(record, Weight.NOTE, "crash", "the process before this one did not end in order")
 
-    def _time(self, record: Record) -> None:
-        """Within an epoch both clocks run; silence is never longer than a heartbeat."""
+    def _time(self, record: Record, kind: str) -> None:
+        """Within one boot both clocks run; while a process runs, silence is never longer than a heartbeat."""
         mono, wall = record.fields["mono"], record.fields["t"]
-        if self._last is not None and self._last[0] == record.epoch:
-            passed, shown = mono - self._last[1], wall - self._last[2]
+        if kind == "key_epoch" and record.fields["body"].get("boot") != self._boot:
+            self._boot, self._last = str(record.fields["body"].get("boot")), None
+        if self._last is not None:
+            passed, shown = mono - self._last[0], wall - self._last[1]
             if passed < 0:
                 self._say(record, Weight.TAMPERED, "time", "its monotonic time is before that of the record before it")
-            elif self._heartbeat_us and passed > 2 * self._heartbeat_us + _SLACK_US:
+            elif self._ended is False and kind != "key_epoch" and passed > 2 * self._heartbeat_us + _SLACK_US:
                 self._say(
                     record,
                     Weight.INCOMPLETE,
@@ -76,7 +79,7 @@ class Story:
                     "clock",
                     f"before it the wall clock was set by {(shown - passed) // 1_000_000} s",
                 )
-        self._last = (record.epoch, mono, wall)
+        self._last = (mono, wall)
 
     def finish(self) -> None:
         """Exchanges under way are open in a running ledger; in one that has stopped, their outcomes are missing."""
