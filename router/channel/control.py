@@ -22,13 +22,14 @@ MOST_DESCRIPTORS = 4
 class Word(StrEnum):
     """What is said. The first block goes to a child, the second to the supervisor."""
 
-    SETTINGS = "settings"  # + memory file
+    SETTINGS = "settings"  # + memory file: the first ones, or new ones to swap in
+    REFUSED = "refused"  # `text`: new settings were not taken, and why: for the ledger
     CHANNEL = "channel"  # + socket; `name`: the worker at the other end
     PROCESSES = "processes"  # `rows`: the state of every process
     DRAIN = "drain"  # finish what runs, then exit
     PING = "ping"
 
-    READY = "ready"
+    READY = "ready"  # `text`: the digest of the policy now in force here
     PONG = "pong"
     FATAL = "fatal"  # `text`: starting again would not help
 

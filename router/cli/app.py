@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -44,9 +45,9 @@ def serve(
 ) -> None:
     """Run the service until Ctrl-C or SIGTERM."""
     environment = current()
+    settings = partial(load, config, environment, Flags(host, port, workers))
     try:
-        snapshot = load(config, environment, Flags(host, port, workers))
-        run_service(snapshot, scrubbed(environment), typer.echo)
+        run_service(settings(), scrubbed(environment), typer.echo, settings)
     except SettingsError as error:
         for finding in error.findings:
             typer.echo(str(finding), err=True)

@@ -47,7 +47,9 @@ class GateProcess:
     def _on_message(self, message: Message, descriptors: list[int]) -> None:
         match message.word:
             case Word.SETTINGS:
-                self._begin(decode(read_memory_file(descriptors[0])))
+                self._take(decode(read_memory_file(descriptors[0])))
+            case Word.REFUSED:
+                self._note_refusal(message.text)
             case Word.CHANNEL:
                 self._attach(descriptors[0])
             case Word.PING:
@@ -67,22 +69,48 @@ class GateProcess:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    def _begin(self, snapshot: Snapshot) -> None:
+    def _take(self, snapshot: Snapshot) -> None:
+        """The first settings open the ledger; later ones are recorded, then swapped in."""
+        if self._gate is None:
+            recorder = self._open_ledger(snapshot)
+            if recorder is None:
+                return
+            recorder.note(RecordKind.POLICY, {"digest": snapshot.policy.digest, "source": snapshot.source})
+            world = self._world(snapshot, recorder, None)
+            self._gate = Gate(world)
+        else:
+            before = self._gate.world
+            change = {"digest": snapshot.policy.digest, "previous": before.snapshot.policy.digest, "result": "taken"}
+            before.recorder.note(RecordKind.RELOAD, {**change, "source": snapshot.source})
+            world = self._world(snapshot, before.recorder, before.upstreams)
+            self._gate.swap(world)
+        self._drain_s = snapshot.limits.drain_s
+        world.upstreams.start()
+        self._control.send(Message(Word.READY, text=snapshot.policy.digest))
+
+    def _world(self, snapshot: Snapshot, recorder: Recorder, before: Upstreams | None) -> World:
+        upstreams = Upstreams(snapshot.policy, snapshot.credentials, Dialler(self._engines), self._tell_states, before)
+        admissions = {name: Admission(tier.concurrency, tier.queue) for name, tier in snapshot.tiers.items()}
+        return World(snapshot, recorder, upstreams, admissions)
+
+    def _open_ledger(self, snapshot: Snapshot) -> Recorder | None:
+        """None when there is no ledger to be had: then there is no service either."""
         try:
-            ledger = Ledger.open(_ledger_settings(snapshot))
+            return Recorder(Ledger.open(_ledger_settings(snapshot)))
         except LedgerError as error:
             self._log("ledger_refused", reason=str(error))
             self._control.send(Message(Word.FATAL, text=str(error)))
             self._stopping.set()
+            return None
+
+    def _note_refusal(self, reason: str) -> None:
+        if self._gate is None:
             return
-        recorder = Recorder(ledger)
-        recorder.note(RecordKind.POLICY, {"digest": snapshot.policy.digest, "source": snapshot.source})
-        upstreams = Upstreams(snapshot.policy, snapshot.credentials, Dialler(self._engines), self._tell_states)
-        admissions = {name: Admission(tier.concurrency, tier.queue) for name, tier in snapshot.tiers.items()}
-        self._drain_s = snapshot.limits.drain_s
-        self._gate = Gate(World(snapshot, recorder, upstreams, admissions))
-        upstreams.start()
-        self._control.send(Message(Word.READY))
+        world = self._gate.world
+        digest = world.snapshot.policy.digest
+        change = {"digest": digest, "previous": digest, "result": "refused", "source": world.snapshot.source}
+        world.recorder.note(RecordKind.RELOAD, change)
+        self._log("reload_refused", reason=reason)
 
     def _tell_states(self) -> None:
         if self._gate is not None:

@@ -19,6 +19,7 @@ from router.gate.world import World
 
 WORKER_LOST = "worker_lost"
 CANCELLED_S = 0.05
+OLD_POLICY_S = 5.0
 MOST_EXCHANGES = 20_000  # of one worker
 
 
@@ -27,6 +28,7 @@ class Gate:
 
     def __init__(self, world: World) -> None:
         self._world = world
+        self._before: World | None = None
         self._links: dict[Link, dict[int, GateExchange]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._idle = asyncio.Event()
@@ -37,6 +39,28 @@ class Gate:
         link = await attach(sock, self._on_frame, self._on_closed)
         self._links.setdefault(link, {})
         link.send(0, Kind.STATES, self._world.upstreams.states())
+
+    @property
+    def world(self) -> World:
+        return self._world
+
+    def swap(self, world: World) -> None:
+        """New exchanges live in `world`; those that run finish where they began.
+
+        Those of workers that have not swapped yet may begin in the old one for OLD_POLICY_S.
+        """
+        before, self._before, self._world = self._world, self._world, world
+        self.tell_states()
+        asyncio.get_running_loop().call_later(OLD_POLICY_S, self._forget, before)
+
+    def _forget(self, world: World) -> None:
+        if self._before is world:
+            self._before = None
+        world.upstreams.close(heir=self._world.upstreams)
+
+    def _world_of(self, digest: str) -> World:
+        before = self._before
+        return before if before is not None and before.snapshot.policy.digest == digest else self._world
 
     def tell_states(self) -> None:
         states = self._world.upstreams.states()
@@ -83,7 +107,8 @@ class Gate:
             raise ChannelError("an exchange number twice, or too many exchanges")
         if message.body_bytes > self._world.snapshot.limits.body_bytes or message.body_bytes <= 0:
             raise ChannelError(f"a body of {message.body_bytes} bytes")
-        exchanges[number] = GateExchange(number, link, message, self._world, lambda: self._over(exchanges, number))
+        world = self._world_of(message.policy)
+        exchanges[number] = GateExchange(number, link, message, world, lambda: self._over(exchanges, number))
         self._idle.clear()
 
     def _over(self, exchanges: dict[int, GateExchange], number: int) -> None:

@@ -47,18 +47,27 @@ class Upstreams:
     """States, pools and probers of all listed upstreams."""
 
     def __init__(
-        self, policy: Policy, credentials: Mapping[str, str], dialler: Dialler, tell: Callable[[], None]
+        self,
+        policy: Policy,
+        credentials: Mapping[str, str],
+        dialler: Dialler,
+        tell: Callable[[], None],
+        before: Upstreams | None = None,
     ) -> None:
         self._tell = tell
-        self._all = {
-            name: _Upstream(Pool(rule, dialler), credentials.get(name, ""), UpstreamState(name, State.COLD))
-            for name, rule in policy.upstreams.items()
-        }
+        self._all: dict[str, _Upstream] = {}
+        for name, rule in policy.upstreams.items():
+            kept = before._all.get(name) if before is not None else None  # noqa: SLF001 - the same class
+            credential = credentials.get(name, "")
+            if kept is not None and (kept.pool.rule, kept.credential) == (rule, credential):
+                self._all[name] = kept  # unchanged: it keeps its connections and its state
+            else:
+                self._all[name] = _Upstream(Pool(rule, dialler), credential, UpstreamState(name, State.COLD))
 
     def start(self) -> None:
         """Probe what is ours. A rented machine is left asleep until it is asked for: a probe would wake and bill it."""
         for upstream in self._all.values():
-            if upstream.pool.rule.reach is not Reach.RENTED:
+            if upstream.pool.rule.reach is not Reach.RENTED and upstream.state.state is State.COLD:
                 self._probe_until_ready(upstream)
 
     def states(self) -> bytes:
@@ -116,8 +125,11 @@ class Upstreams:
         state = upstream.state
         return Warmed(name, tier, state.state, was_cold, round((time.monotonic() - began) * 1000), state.reason)
 
-    def close(self) -> None:
-        for upstream in self._all.values():
+    def close(self, heir: Upstreams | None = None) -> None:
+        """Stop probing and close kept connections, but for those that `heir` has taken over."""
+        for name, upstream in self._all.items():
+            if heir is not None and heir._all.get(name) is upstream:  # noqa: SLF001 - the same class
+                continue
             if upstream.prober is not None:
                 upstream.prober.cancel()
             upstream.pool.close()

@@ -30,29 +30,29 @@ class Program:
     controlled: bool = True
 
 
+@dataclass(frozen=True, slots=True)
+class Watcher:
+    """Who is told what happens to a child."""
+
+    started: Callable[[Child], None]
+    ready: Callable[[Child, str], None]  # with the digest of the policy it serves by
+    changed: Callable[[], None]
+    fatal: Callable[[str], None]
+
+
 class Child:
     """Runs one program for as long as the service lives."""
 
-    def __init__(
-        self,
-        program: Program,
-        environment: Mapping[str, str],
-        log: Log,
-        *,
-        started: Callable[[Child], None],
-        changed: Callable[[], None],
-        fatal: Callable[[str], None],
-    ) -> None:
+    def __init__(self, program: Program, environment: Mapping[str, str], log: Log, watcher: Watcher) -> None:
         self.program = program
         self._environment = environment
         self._log = log
-        self._started = started
-        self._changed = changed
-        self._fatal = fatal
+        self._watcher = watcher
         self._control: Control | None = None
         self._process: asyncio.subprocess.Process | None = None
         self._heard = 0.0
         self._stopping = False
+        self.digest = ""  # of the policy that it said it serves by
         self.restarts = 0
         self.state = "starting"
         self.reason = ""
@@ -119,7 +119,7 @@ class Child:
         self._heard = time.monotonic()
         self._control = Control(ours, self._on_message, lambda: None)
         self._become("starting" if self.program.controlled else "ready", self.reason)
-        self._started(self)
+        self._watcher.started(self)
         pinging = asyncio.create_task(self._ping()) if self.program.controlled else None
         try:
             return await self._process.wait()
@@ -140,14 +140,16 @@ class Child:
     def _on_message(self, message: Message, _descriptors: list[int]) -> None:
         self._heard = time.monotonic()
         if message.word is Word.READY:
+            self.digest = message.text
             self._become("ready", "")
+            self._watcher.ready(self, message.text)
         elif message.word is Word.FATAL:
-            self._fatal(message.text)
+            self._watcher.fatal(message.text)
 
     def _become(self, state: str, reason: str) -> None:
         if (state, reason) != (self.state, self.reason):
             self.state, self.reason = state, reason
-            self._changed()
+            self._watcher.changed()
 
 
 def describe(code: int) -> str:

@@ -12,35 +12,52 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from router.settings.findings import SettingsError
 from router.settings.snapshot import Snapshot
-from router.supervisor.tree import Tree
+from router.supervisor.tree import CannotReload, Tree
 
 BACKLOG = 2048
 Say = Callable[[str], None]
+Load = Callable[[], Snapshot]
 
 
 class CannotServe(Exception):
     """The service cannot start, or cannot go on; the message is for the operator."""
 
 
-def serve(snapshot: Snapshot, environment: Mapping[str, str], say: Say) -> None:
-    """Run the service until SIGINT or SIGTERM; CannotServe tells why it could not."""
+def serve(snapshot: Snapshot, environment: Mapping[str, str], say: Say, reload: Load) -> None:
+    """Run the service until SIGINT or SIGTERM; CannotServe tells why it could not.
+
+    SIGHUP calls `reload` for new settings; a mistake in them is said, and the old ones stay in force.
+    """
     directory = Path(snapshot.audit.directory).parent / "run"
     with _listener(snapshot) as listener, _run_directory(directory) as own:
-        asyncio.run(_serve(snapshot, listener, own, environment, say))
+        asyncio.run(_serve(snapshot, listener, own, environment, say, reload))
 
 
 async def _serve(
-    snapshot: Snapshot, listener: socket.socket, directory: Path, environment: Mapping[str, str], say: Say
+    snapshot: Snapshot, listener: socket.socket, directory: Path, environment: Mapping[str, str], say: Say, reload: Load
 ) -> None:
     tree = Tree(snapshot, listener, directory, environment)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, tree.stop)
+    loop.add_signal_handler(signal.SIGHUP, _reload, tree, reload, say)
     say(_greeting(snapshot, listener))
     await tree.run()
     if tree.failure is not None:
         raise CannotServe(tree.failure)
+
+
+def _reload(tree: Tree, load: Load, say: Say) -> None:
+    try:
+        snapshot = load()
+        tree.reload(snapshot)
+    except (SettingsError, CannotReload) as error:
+        say(f"{error}\nThe new settings were not taken: the old ones stay in force.")
+        tree.refused(str(error))
+    else:
+        say(f"Settings taken: policy {snapshot.policy.digest[:16]} from {snapshot.source}")
 
 
 def _greeting(snapshot: Snapshot, listener: socket.socket) -> str:

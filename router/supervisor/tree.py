@@ -15,10 +15,16 @@ from router.channel.control import Message, Word, memory_file
 from router.logs import Log
 from router.settings.codec import encode
 from router.settings.snapshot import EngineSettings, Snapshot
-from router.supervisor.child import Child, Program
+from router.supervisor.child import Child, Program, Watcher
 
 PYTHON = (sys.executable, "-I", "-m")
 ENGINE_BACKLOG = 128
+FIXED = ("listen", "engines", "audit", "require_seal")  # what processes were started by
+LONGEST_REASON = 4000
+
+
+class CannotReload(Exception):
+    """These settings cannot be swapped in; the message says why."""
 
 
 class Tree:
@@ -57,6 +63,18 @@ class Tree:
                 child.kill()
         self._ended.set()
 
+    def reload(self, snapshot: Snapshot) -> None:
+        """Swap settings: the gate first, which records the change; then the workers. CannotReload keeps the old."""
+        for name in FIXED:
+            if getattr(snapshot, name) != getattr(self._snapshot, name):
+                raise CannotReload(f"'{name}' cannot change while the service runs: restart it")
+        self._snapshot = snapshot
+        self._give_settings(self._gate)
+
+    def refused(self, reason: str) -> None:
+        """New settings were not taken: the old stay in force, and the log and the ledger say so."""
+        self._gate.send(Message(Word.REFUSED, text=reason[:LONGEST_REASON]))
+
     async def _drain(self) -> None:
         """Clients' answers first, then the ledger, then the engines: each needs the next."""
         for group in (self._workers, [self._gate], self._engines):
@@ -76,9 +94,8 @@ class Tree:
     # --- children ---
 
     def _child(self, program: Program) -> Child:
-        return Child(
-            program, self._environment, self._log, started=self._on_started, changed=self._tell, fatal=self._on_fatal
-        )
+        watcher = Watcher(self._on_started, self._on_ready, self._tell, self._on_fatal)
+        return Child(program, self._environment, self._log, watcher)
 
     def _gate_command(self, control: int) -> list[str]:
         return [*PYTHON, "router.gate", "--control", str(control), "--engines", str(self._directory)]
@@ -110,13 +127,23 @@ class Tree:
         """A new process needs its settings, and new channels between the gate and the workers."""
         if child in self._engines:
             return
+        self._give_settings(child)
+        for worker in self._workers if child is self._gate else [child]:
+            self._connect(worker)
+        self._tell()
+
+    def _give_settings(self, child: Child) -> None:
         snapshot = self._snapshot.for_gate() if child is self._gate else self._snapshot.for_workers()
         descriptor = memory_file(encode(snapshot))
         child.send(Message(Word.SETTINGS), [descriptor])
         os.close(descriptor)
-        for worker in self._workers if child is self._gate else [child]:
-            self._connect(worker)
-        self._tell()
+
+    def _on_ready(self, child: Child, digest: str) -> None:
+        """Once the gate knows a policy, workers that serve by another one are given it too."""
+        if child is self._gate and digest == self._snapshot.policy.digest:
+            for worker in self._workers:
+                if worker.digest not in ("", digest):
+                    self._give_settings(worker)
 
     def _connect(self, worker: Child) -> None:
         """A channel between the gate and one worker, once both run."""

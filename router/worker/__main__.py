@@ -12,6 +12,7 @@ import uvicorn
 import uvloop
 
 from router.api.app import Application
+from router.api.lane import Receive, Scope, Send
 from router.channel.client import GateClient
 from router.channel.control import Control, Message, Word, read_memory_file
 from router.logs import Log
@@ -31,6 +32,7 @@ class Worker:
         self._listener = listener
         self._gate = GateClient()
         self._view = View()
+        self._application: Application | None = None
         self._server: uvicorn.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._stopped = asyncio.Event()
@@ -43,7 +45,7 @@ class Worker:
     def _on_message(self, message: Message, descriptors: list[int]) -> None:
         match message.word:
             case Word.SETTINGS:
-                self._spawn(self._serve(decode(read_memory_file(descriptors[0]))))
+                self._take(decode(read_memory_file(descriptors[0])))
             case Word.CHANNEL:
                 self._spawn(self._gate.attach(socket.socket(fileno=descriptors[0])))
             case Word.PROCESSES:
@@ -61,10 +63,23 @@ class Worker:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
+    def _take(self, snapshot: Snapshot) -> None:
+        """Serve by these settings from now on; requests under way finish under those they began with."""
+        self._application = Application(snapshot, self._gate, self._view, self._log)
+        if self._server is None:
+            self._spawn(self._serve(snapshot))
+        else:
+            self._control.send(Message(Word.READY, text=snapshot.policy.digest))
+
+    async def _call(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self._application is not None:
+            await self._application(scope, receive, send)
+
     async def _serve(self, snapshot: Snapshot) -> None:
         config = uvicorn.Config(
-            Application(snapshot, self._gate, self._view, self._log),
+            self._call,
             http="httptools",
+            interface="asgi3",
             ws="none",
             lifespan="off",
             log_config=None,
@@ -76,7 +91,7 @@ class Worker:
             backlog=BACKLOG,
         )
         self._server = uvicorn.Server(config)
-        self._control.send(Message(Word.READY))
+        self._control.send(Message(Word.READY, text=snapshot.policy.digest))
         await self._server.serve(sockets=[self._listener])
         self._stopped.set()
 
