@@ -9,6 +9,7 @@ from typing import Final
 _PORTLESS: Final = re.compile(r"(?P<front>(?P<scheme>https?)://(?:\[[0-9a-f:]+\]|[a-z0-9.-]+))(?P<path>/.*)?")
 _DEFAULT_PORT: Final = {"http": "80", "https": "443"}
 _HOSTNAME_IN_BRACKETS: Final = re.compile(r"https?://\[+(?![0-9a-f:]+\])")
+_FOREIGN: Final = re.compile(r"[^a-z0-9.:\[\]-]")
 _PATHLESS: Final = re.compile(r"https?://[^/]+")
 
 
@@ -62,6 +63,7 @@ _SIGNS: Final[tuple[tuple[Callable[[str], bool], str], ...]] = (
     (lambda url: not url.startswith(("http://", "https://")), "the scheme is written in lower case here"),
     (lambda url: _HOSTNAME_IN_BRACKETS.match(url) is not None, "brackets are for IPv6 addresses (without a zone) only"),
     (lambda url: "_" in _authority(url), "a host name has no underscore (RFC 1123)"),
+    (lambda url: _FOREIGN.search(_authority(url)) is not None, "a host name has only a-z, 0-9, '-' and '.'"),
     (lambda url: "//" in _path(url), "the path holds an empty segment ('//')"),
     (lambda url: _path(url).endswith("/"), "leave out the slash at the end"),
     (lambda url: _path(url) != "", "a path has only letters, digits, '.', '_', '~' and '-' between its slashes"),

@@ -33,7 +33,8 @@ def decide_listing(destination: Destination) -> Decision:
 
 def _judge_pins(destination: Destination) -> Decision | None:
     blocks = tuple(ip_network(pin) for pin in destination.pins)
-    wrong = next(filter(None, (_judge_pin(destination, block) for block in blocks)), None)
+    judged = (_judge_pin(destination, block) for block in blocks)
+    wrong = next((decision for decision in judged if decision is not None), None)
     address = address_of(destination)
     if wrong is None and address is not None and blocks and not any(address in block for block in blocks):
         return _refused(Reason.ADDRESS_OUTSIDE_PIN, f"{address} lies outside its own pins")

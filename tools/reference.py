@@ -150,7 +150,8 @@ def _plain(annotation: Any) -> str:
 
 
 def _default(field: FieldInfo) -> str:
-    value = (field.json_schema_extra or {}).get("written", field.default)  # type: ignore[union-attr]
+    extra = field.json_schema_extra
+    value = extra.get("written", field.default) if isinstance(extra, dict) else field.default
     if value is PydanticUndefined:
         return "required"
     if value in (None, "", ()) or value == {} or isinstance(value, BaseModel):
