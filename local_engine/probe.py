@@ -18,8 +18,10 @@ TOKENS = 96
 def decode(model: Path) -> None:
     """One batch of TOKENS, then one token: the two shapes that serving uses."""
     from local_engine.native.context import Context, ContextShape  # noqa: PLC0415 - after the library is chosen
+    from local_engine.native.diagnostics import forward_logs  # noqa: PLC0415
     from local_engine.native.model import Model  # noqa: PLC0415
 
+    forward_logs()
     loaded = Model(model)
     context = Context(loaded, ContextShape(cells=256, sequences=1, batch=TOKENS, threads=2))
     context.batch.add(0, 0, [max(loaded.bos(), 0), *range(100, 99 + TOKENS)], output=True)

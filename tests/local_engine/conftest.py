@@ -71,13 +71,13 @@ def state_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def _built() -> None:
+def built() -> None:
     if not BUILT:
         pytest.skip("THE ENGINE IS NOT COMPILED: run `make` first, then these tests prove something")
 
 
 @pytest.fixture
-def fresh(_built: None, tmp_path: Path, state_dir: Path) -> Iterator[Child]:
+def fresh(built: None, tmp_path: Path, state_dir: Path) -> Iterator[Child]:
     """A process of the test's own, for tests that harm it."""
     listener, path = listen(tmp_path)
     child = Child(listener, path, spawn(listener, SPEC, state_dir))
@@ -86,7 +86,7 @@ def fresh(_built: None, tmp_path: Path, state_dir: Path) -> Iterator[Child]:
 
 
 @pytest.fixture(scope="session")
-def shared(_built: None, tmp_path_factory: pytest.TempPathFactory, state_dir: Path) -> Iterator[Child]:
+def shared(built: None, tmp_path_factory: pytest.TempPathFactory, state_dir: Path) -> Iterator[Child]:
     listener, path = listen(tmp_path_factory.mktemp("engine"))
     child = Child(listener, path, spawn(listener, SPEC, state_dir))
     with child.client() as client:

@@ -17,7 +17,7 @@ from tests.local_engine.conversation import QUESTION, chat, chat_body, events_of
 
 pytestmark = pytest.mark.engine
 
-LONG = "Once upon a time there was a fox who lived in a forest by a river. " * 12
+COUNTING = ", ".join(str(number) for number in range(1, 60)) + ","
 
 
 def test_a_stream_says_what_the_whole_answer_says(client: httpx.Client) -> None:
@@ -44,29 +44,33 @@ def test_equal_seeds_give_equal_answers_and_others_differ(client: httpx.Client) 
 
 
 async def test_alone_and_batched_greedy_answers_are_equal(shared: Child) -> None:
-    prompts = [f"Name {count} animals." for count in range(2, 6)]
+    """Sequences that the model continues without doubt: sums of floats depend on the batch's shape, so a near tie
+    between two tokens may fall either way, but a token of another sequence would be plain to see.
+    """
+    starts = [", ".join(str(number) for number in range(first, first + 8)) + "," for first in (1, 20, 40, 70)]
     async with shared.async_client() as client:
 
         async def ask(prompt: str, scope: str) -> str:
-            body, headers = chat_body(prompt, max_tokens=24), {"X-Ringfence-Scope": scope}
-            return text_of((await client.post("/v1/chat/completions", json=body, headers=headers)).json())
+            body = {"prompt": prompt, "temperature": 0, "max_tokens": 20}
+            answer = await client.post("/v1/completions", json=body, headers={"X-Ringfence-Scope": scope})
+            return str(answer.json()["choices"][0]["text"])
 
-        alone = [await ask(prompt, "alone") for prompt in prompts]
-        batched = await asyncio.gather(*(ask(prompt, "batched") for prompt in prompts))
+        alone = [await ask(prompt, "alone") for prompt in starts]
+        batched = await asyncio.gather(*(ask(prompt, "batched") for prompt in starts))
     assert batched == alone
-    assert len(set(alone)) == len(prompts)
+    assert [text.split(",")[0].strip() for text in alone] == ["9", "28", "48", "78"]
 
 
 def test_a_reused_prefix_changes_nothing_but_the_work(client: httpx.Client) -> None:
     def ask(scope: str) -> Any:
-        answer = client.post("/v1/chat/completions", json=chat_body(LONG), headers={"X-Ringfence-Scope": scope})
-        return answer.json()
+        body = {"prompt": COUNTING, "temperature": 0, "max_tokens": 16}
+        return client.post("/v1/completions", json=body, headers={"X-Ringfence-Scope": scope}).json()
 
     first, again, stranger = ask("one"), ask("one"), ask("two")
-    assert text_of(first) == text_of(again) == text_of(stranger)
-    cached = [a["usage"]["prompt_tokens_details"]["cached_tokens"] for a in (first, again, stranger)]
+    assert len({answer["choices"][0]["text"] for answer in (first, again, stranger)}) == 1
+    cached = [answer["usage"]["prompt_tokens_details"]["cached_tokens"] for answer in (first, again, stranger)]
     assert cached[0] == cached[2] == 0, "a scope never sees another's cache"
-    assert cached[1] > 150
+    assert cached[1] == first["usage"]["prompt_tokens"] - 1
 
 
 def test_choices_have_seeds_of_their_own(client: httpx.Client) -> None:
@@ -74,10 +78,8 @@ def test_choices_have_seeds_of_their_own(client: httpx.Client) -> None:
     texts = {choice["message"]["content"] for choice in answer["choices"]}
     assert [choice["index"] for choice in answer["choices"]] == [0, 1, 2]
     assert len(texts) == 3
-    events = events_of(
-        client.post("/v1/chat/completions", json=chat_body(n=3, temperature=1.5, seed=1, stream=True)).text
-    )
-    assert {streamed_text(events, index) for index in range(3)} == texts
+    events = events_of(client.post("/v1/chat/completions", json=chat_body(n=3, seed=1, stream=True)).text)
+    assert [streamed_text(events, index) for index in range(3)] == [text_of(chat(client))] * 3, "greedy needs no seed"
 
 
 def test_a_stop_string_ends_the_answer_before_it(client: httpx.Client) -> None:
