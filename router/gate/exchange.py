@@ -47,6 +47,7 @@ class GateExchange:
             self._link.send(self._number, Kind.CREDIT, COUNT.pack(len(data)))
         elif self._missing == 0 and self._task is None:
             self._task = asyncio.create_task(self._run())
+            self._task.add_done_callback(lambda _: self._over())  # also if it is cancelled before it ever ran
         else:
             self.cancel("protocol")
 
@@ -71,8 +72,6 @@ class GateExchange:
             self._tell(Failure(Cause.AUDIT, str(error), AUDIT_BACK_S))
         except asyncio.CancelledError:
             pass  # the worker asked for it, or is gone; the outcome says so
-        finally:
-            self._over()
 
     def _tell(self, failure: Failure) -> None:
         self._link.send(self._number, Kind.FAIL, encode(failure))
@@ -94,21 +93,24 @@ class GateExchange:
         admission = self._world.admissions[self._open.tier]
         await admission.enter(self._deadline.left_s)
         try:
-            index = await self._world.recorder.record(RecordKind.DECISION, self._decision())
-            await self._exchange(index)
+            await self._exchange(self._world.recorder.append(RecordKind.DECISION, self._decision()))
         finally:
             admission.leave()
 
     async def _exchange(self, index: int) -> None:
-        """From here on there is a decision, so there will be exactly one outcome."""
+        """From here on there is a decision, so there will be exactly one outcome. It is durable, then we dial."""
         upstream = self._open.upstream
         try:
+            await self._world.recorder.durable(index)
             self._link.send(self._number, Kind.RECORD, COUNT.pack(index))
             status = await self._ask_and_relay()
         except UpstreamFault as fault:
             self._ending = str(fault.cause)
             if fault.cause not in NOT_THE_UPSTREAMS:
                 self._world.upstreams.failed(upstream, fault)
+            raise
+        except LedgerUnavailable:
+            self._ending = str(Cause.AUDIT)
             raise
         except asyncio.CancelledError:
             self._ending = self._cancelled

@@ -24,13 +24,21 @@ class Recorder:
         return self._ledger.failure
 
     async def record(self, kind: Kind, body: Mapping[str, object]) -> int:
-        """Append and wait until durable; the index. LedgerUnavailable: nothing may be dialled."""
-        index = self._ledger.append(kind, body).index
+        """Append and wait until durable; the index. LedgerUnavailable: it may never be."""
+        index = self.append(kind, body)
+        await self.durable(index)
+        return index
+
+    def append(self, kind: Kind, body: Mapping[str, object]) -> int:
+        """Append; the index. From here on the record exists, whether or not anyone waits for the disk."""
+        return self._ledger.append(kind, body).index
+
+    async def durable(self, index: int) -> None:
+        """Wait until this record is on the disk. LedgerUnavailable: nothing may be dialled."""
         if index > self._durable:
             future: asyncio.Future[None] = self._loop.create_future()
             self._waiting.append((index, future))
             await future
-        return index
 
     def note(self, kind: Kind, body: Mapping[str, object]) -> None:
         """Append without waiting. A ledger that has failed already refuses every new exchange."""
