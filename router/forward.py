@@ -17,7 +17,7 @@ from policies import Decision
 from router.body import Inbound
 from router.channel.client import Exchange, ExchangeFailed, GateClient
 from router.channel.messages import Cause, Failure, Head, Open
-from router.errors import UpstreamFailed
+from router.errors import BodyTooLarge, UpstreamFailed
 from router.failures import MOVE_ON, error_of, failure_of
 from router.reply import Headers, Reply
 from router.settings.snapshot import Snapshot
@@ -73,6 +73,8 @@ class Forwarder:
         policy = self._snapshot.policy
         served = policy.models[self._model].served.get(attempt.tier, self._model)
         body = self._inbound.body(served)
+        if len(body) > self._snapshot.limits.body_bytes:  # our spelling of it may be longer than the client's
+            raise BodyTooLarge(f"The body is larger than {self._snapshot.limits.body_bytes} bytes.")
         message = Open(
             request_id=self._inbound.request_id,
             caller=self._caller,
