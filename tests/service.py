@@ -105,17 +105,17 @@ class Service:
         return read_ledger(self.ledger, kind)
 
     def settled(self, decisions: int | None = None) -> list[dict[str, Any]]:
-        """All outcomes, once every decision has one (and there are so many); AssertionError otherwise."""
+        """All outcomes, once every decision has one (and there are so many decisions); AssertionError otherwise."""
         until = time.monotonic() + 10
         while True:
-            taken = [record["i"] for record in self.records("decision")]
-            outcomes = self.records("outcome")
+            records = self.records()
+            taken = [record for record in records if record["kind"] == "decision"]
+            outcomes = [record for record in records if record["kind"] == "outcome"]
             if len(outcomes) >= len(taken) and (decisions is None or len(taken) >= decisions):
-                break
+                assert_one_outcome_each(records)
+                return outcomes
             assert time.monotonic() < until, f"{len(taken)} decisions, {len(outcomes)} outcomes"
             time.sleep(0.05)
-        assert_one_outcome_each(self.records())
-        return outcomes
 
     def verify(self) -> subprocess.CompletedProcess[str]:
         return ringfence(self.directory, "audit", "verify", str(self.ledger))

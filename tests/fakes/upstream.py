@@ -87,7 +87,7 @@ class Upstream:
         if self._fault() == "reset_connect":
             wire.reset()
             return
-        while True:
+        while not wire.closing:
             request = await wire.request(pause_s=SLOW_READ_S if self._fault() == "slow_reader" else 0.0)
             if request is None:
                 return
@@ -104,6 +104,7 @@ class Upstream:
         try:
             if request.method == "GET":
                 await self._answer_probe(wire, request, generation)
+                seen.ending = "complete"
             elif request.path.endswith(GENERATING):
                 seen.ending = "fault" if await self._generate(generation) else "complete"
             else:

@@ -116,6 +116,10 @@ class Wire:
             await self.send(data[at : at + step])
             await asyncio.sleep(0)
 
+    @property
+    def closing(self) -> bool:
+        return self._writer.is_closing()
+
     def reset(self) -> None:
         """Close with RST: what a crashed or firewalled server looks like."""
         sock = self._writer.get_extra_info("socket")
