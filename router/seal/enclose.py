@@ -1,0 +1,128 @@
+"""The order of sealing. Every step holds for good, and each is taken while the next one is still allowed."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from router.seal import attack, landlock, namespace, process
+from router.seal.attestation import Attempt, Attestation, Part, path_files
+from router.seal.filter import assemble, install
+from router.seal.machine import Machine, UnknownMachine, this_machine
+from router.seal.process import UnexpectedlyHeld
+from router.seal.profiles import STAGE_0, Profile, rules_of
+from router.seal.rooms import coverage_directories
+
+UNREADABLE: Final = "/etc/passwd"  # exists everywhere, holds no secret, and is in nobody's room
+UNWRITABLE: Final = str(Path(os.__file__))
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """`announced`: the sockets it is right to hold, as descriptors. `keep`: capabilities, by number."""
+
+    profile: Profile
+    room: landlock.Room
+    announced: Collection[int] = ()
+    keep: Collection[int] = ()
+
+
+@dataclass(slots=True)
+class _Progress:
+    installed: list[Part] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def took(self, part: Part, refusal: str) -> None:
+        """Which part is in force now, or why it is not."""
+        if refusal:
+            self.notes.append(f"no {part}: {refusal}")
+        else:
+            self.installed.append(part)
+
+
+def begin() -> None:
+    """Stage 0: no io_uring. Before the first event loop, so that none holds a ring when stage 1 comes. What the
+    machine refuses here it refuses `enclose` too, which says so.
+    """
+    try:
+        machine = this_machine()
+        install(assemble(STAGE_0, machine))
+    except (OSError, UnknownMachine):
+        return
+
+
+def enclose(plan: Plan) -> Attestation:
+    """Stage 1: seal this process for what it is, attack it, and tell. UnexpectedlyHeld: it must not go on.
+
+    Call it before the first thread is started: capabilities and file rules hold for the calling thread alone.
+    """
+    process.check_descriptors(plan.announced)
+    if (count := process.threads()) != 1:
+        raise UnexpectedlyHeld(f"the process has {count} threads; it can be sealed only while it has one")
+    progress = _Progress()
+    abi = 0
+    attempts: tuple[Attempt, ...] = ()
+    try:
+        machine = this_machine()
+    except UnknownMachine as error:
+        progress.notes.append(str(error))
+    else:
+        abi = landlock.version()
+        with attack.prey(UNREADABLE, UNWRITABLE) as targets:
+            _seal(plan, machine, abi, progress)
+            attempts = attack.attack_self(plan.profile, tuple(progress.installed), targets)
+    return Attestation(
+        profile=plan.profile,
+        pid=os.getpid(),
+        machine=platform.machine(),
+        kernel=platform.release(),
+        landlock=abi,
+        installed=tuple(part for part in Part if part in progress.installed),
+        attempts=attempts,
+        notes=tuple(progress.notes),
+        capabilities=process.effective_capabilities(),
+        path_files=path_files(),
+        environment=process.environment_names(),
+    )
+
+
+def _seal(plan: Plan, machine: Machine, abi: int, progress: _Progress) -> None:
+    if plan.profile is not Profile.GATE:  # the gate is the way out
+        progress.took(Part.NETNS, _attempt_network())
+    process.shut_memory()
+    process.gain_nothing()
+    process.drop_capabilities(plan.keep)
+    progress.took(Part.LANDLOCK, _attempt_landlock(plan.room, abi))
+    if Part.LANDLOCK in progress.installed:
+        progress.notes += landlock.lacking(abi)
+    progress.took(Part.SECCOMP, _attempt_seccomp(plan.profile, machine))
+
+
+def _attempt_network() -> str:
+    try:
+        return namespace.leave_network()
+    except OSError as error:
+        return str(error.strerror)
+
+
+def _attempt_landlock(room: landlock.Room, abi: int) -> str:
+    if not abi:
+        return "this kernel has none, or it is switched off or hidden here"
+    try:
+        landlock.restrict(room, abi)
+    except OSError as error:
+        return f"{error.filename}: {error.strerror}"
+    return ""
+
+
+def _attempt_seccomp(profile: Profile, machine: Machine) -> str:
+    rules = rules_of(profile, os.getpid(), writes=bool(coverage_directories()))
+    try:
+        install(assemble(rules, machine))
+    except OSError as error:
+        return str(error.strerror)
+    return ""

@@ -1,0 +1,93 @@
+"""Which files each kind of process needs: its own code, its libraries, and little else."""
+
+from __future__ import annotations
+
+import base64
+import json
+import sys
+import sysconfig
+from pathlib import Path
+from typing import Final
+
+from router.seal.landlock import Room, joined
+from router.seal.profiles import Profile
+
+PACKAGES: Final = ("router", "policies", "local_engine")
+LIBRARIES: Final = ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/local/lib", "/nix/store", "/gnu/store")
+SYSTEM: Final = (
+    *LIBRARIES,
+    "/etc/ld.so.cache",
+    "/etc/localtime",
+    "/usr/share/zoneinfo",
+    "/dev/null",
+    "/dev/urandom",
+    "/sys/devices/system/cpu",
+    "/proc/self",
+)
+RESOLVER: Final = (
+    "/etc/resolv.conf",
+    "/etc/hosts",
+    "/etc/nsswitch.conf",
+    "/etc/host.conf",
+    "/etc/gai.conf",
+    "/etc/services",
+    "/etc/protocols",
+    "/run/systemd/resolve",  # where resolv.conf points to with systemd-resolved
+)
+AUTHORITIES: Final = ("/etc/ssl", "/etc/pki", "/etc/ca-certificates", "/usr/share/ca-certificates", "/usr/lib/ssl")
+ENGINE_SYSTEM: Final = ("/proc", "/sys/devices/system/node", "/sys/devices/system/cpu", "/sys/fs/cgroup")
+LOADERS: Final = ("/lib64/ld-linux-x86-64.so.2", "/lib/ld-linux-aarch64.so.1", "/lib/ld-musl-x86_64.so.1")
+
+
+def room_of(profile: Profile, *, write: tuple[str, ...] = (), read: tuple[str, ...] = ()) -> Room:
+    """The room of a process of this kind; `write` and `read` are what this installation adds."""
+    own = Room(read=(*_code(), *SYSTEM, *read), listed=_import_places(), write=(*write, *coverage_directories()))
+    match profile:
+        case Profile.WORKER:
+            return own
+        case Profile.GATE:
+            return joined(own, Room(read=(*RESOLVER, *AUTHORITIES), tcp=True))
+        case Profile.ENGINE:
+            return joined(own, Room(read=ENGINE_SYSTEM, write=("/dev/null",), execute=_interpreters()))
+
+
+def _code() -> tuple[str, ...]:
+    """Python, its library, the installed packages and this one, wherever they lie. Imports go on working."""
+    paths = sysconfig.get_paths()
+    checkout = Path(__file__).resolve().parents[2]
+    return (
+        sys.prefix,
+        sys.base_prefix,
+        paths["stdlib"],
+        paths["platstdlib"],
+        paths["purelib"],
+        paths["platlib"],
+        *(str(checkout / package) for package in PACKAGES),
+    )
+
+
+def _import_places() -> tuple[str, ...]:
+    return tuple(path for path in sys.path if path)
+
+
+def _interpreters() -> tuple[str, ...]:
+    return (sys.executable, str(Path(sys.executable).resolve()), *LOADERS)
+
+
+def coverage_directories() -> tuple[str, ...]:
+    """Where coverage.py writes when a process ends, if it measures one of our own test runs: then, and only then,
+    is COVERAGE_PROCESS_CONFIG set (or COVERAGE_PROCESS_START, for data in the working directory).
+    """
+    variables = dict(
+        entry.split(b"=", 1) for entry in Path("/proc/self/environ").read_bytes().split(b"\0") if b"=" in entry
+    )
+    if b"COVERAGE_PROCESS_START" in variables:
+        return (str(Path.cwd()),)
+    found = variables.get(b"COVERAGE_PROCESS_CONFIG", b"")
+    if not found:
+        return ()
+    try:
+        settings = json.loads(base64.b64decode(found))
+    except ValueError:
+        return ()
+    return (str((Path.cwd() / settings["data_file"]).parent),)
