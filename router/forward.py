@@ -59,6 +59,7 @@ class Forwarder:
             except ExchangeFailed as error:
                 self.record = exchange.record if exchange.record is not None else self.record
                 failures.append(error.failure)
+                exchange.cancel(error.failure.cause)
                 if self._content:
                     raise UpstreamFailed("The upstream broke off: this answer is not complete.") from None
                 if error.failure.cause not in MOVE_ON:

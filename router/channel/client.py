@@ -75,10 +75,10 @@ class Exchange:
         self.finish()
         return self.rows
 
-    def cancel(self) -> None:
-        """Stop the upstream's work. Safe at any time, and again."""
+    def cancel(self, cause: Cause = Cause.CANCELLED) -> None:
+        """Stop the upstream's work. Safe at any time, and again. `cause`: what is wrong with its answer, if we left."""
         if self.finish():
-            self._client.send(self._number, Kind.CANCEL)
+            self._client.send(self._number, Kind.CANCEL, cause.encode())
 
     def finish(self) -> bool:
         """Forget the exchange; True if it was still under way."""

@@ -23,7 +23,7 @@ class Kind(IntEnum):
 
     OPEN = 1  # an Open message: exchange with this upstream
     BODY = 2  # request bytes, until Open.body_bytes have come
-    CANCEL = 3  # the client left, or another attempt won
+    CANCEL = 3  # a Cause: the client left ("cancelled"), or the worker does not want this answer
     DENY = 4  # a Denial message: record it
     WARM = 5  # a Warm message: make upstreams ready, tell how it went
 

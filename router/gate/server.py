@@ -14,7 +14,7 @@ from router.audit import LedgerUnavailable
 from router.channel.frames import COUNT, ChannelError, Kind
 from router.channel.link import Link, attach
 from router.channel.messages import Cause, Denial, Failure, Open, Warm, decode, encode
-from router.gate.exchange import GateExchange
+from router.gate.exchange import CLIENT_LEFT, GateExchange
 from router.gate.world import World
 
 WORKER_LOST = "worker_lost"
@@ -146,4 +146,13 @@ def _tell(exchange: GateExchange, kind: Kind, payload: bytes) -> None:
         case Kind.CREDIT:
             exchange.take_credit(COUNT.unpack(payload)[0])
         case _:
-            exchange.cancel()
+            exchange.cancel(cancelled_because(payload))
+
+
+def cancelled_because(payload: bytes) -> str:
+    """The ending of an exchange that its worker cancelled: from the closed list of causes, or the client's leaving."""
+    try:
+        cause = Cause(payload.decode("ascii", "replace"))
+    except ValueError:
+        return CLIENT_LEFT
+    return CLIENT_LEFT if cause is Cause.CANCELLED else str(cause)
