@@ -37,12 +37,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _tell(options.report, {"word": "sealed", "text": attestation.to_json()})
     if missing := attestation.missing(tuple(options.require)):
         return _refuse(options.report, shortfall(attestation, missing))
-    if not options.command:
-        print(attestation.to_json())  # noqa: T201 - what it was asked for
-        return 0
-    if options.report is not None:
-        os.close(options.report)
-    os.execv(options.command[0], options.command)  # noqa: S606 - no shell
+    if options.command:
+        if options.report is not None:
+            os.close(options.report)
+        os.execv(options.command[0], options.command)  # noqa: S606 - no shell
+    print(attestation.to_json())  # noqa: T201 - what it was asked for
+    return 0
 
 
 def shortfall(attestation: Attestation, missing: Sequence[str]) -> str:

@@ -15,7 +15,6 @@ from router.seal.filter import assemble, install
 from router.seal.machine import Machine, UnknownMachine, this_machine
 from router.seal.process import UnexpectedlyHeld
 from router.seal.profiles import STAGE_0, Profile, rules_of
-from router.seal.rooms import coverage_directories
 
 UNREADABLE: Final = "/etc/passwd"  # exists everywhere, holds no secret, and is in nobody's room
 UNWRITABLE: Final = str(Path(os.__file__))
@@ -66,6 +65,7 @@ def enclose(plan: Plan) -> Attestation:
     progress = _Progress()
     abi = 0
     attempts: tuple[Attempt, ...] = ()
+    environment = process.environment_names()  # once memory is shut, an ordinary user can't read its own
     try:
         machine = this_machine()
     except UnknownMachine as error:
@@ -86,7 +86,7 @@ def enclose(plan: Plan) -> Attestation:
         notes=tuple(progress.notes),
         capabilities=process.effective_capabilities(),
         path_files=path_files(),
-        environment=process.environment_names(),
+        environment=environment,
     )
 
 
@@ -99,7 +99,7 @@ def _seal(plan: Plan, machine: Machine, abi: int, progress: _Progress) -> None:
     progress.took(Part.LANDLOCK, _attempt_landlock(plan.room, abi))
     if Part.LANDLOCK in progress.installed:
         progress.notes += landlock.lacking(abi)
-    progress.took(Part.SECCOMP, _attempt_seccomp(plan.profile, machine))
+    progress.took(Part.SECCOMP, _attempt_seccomp(plan, machine))
 
 
 def _attempt_network() -> str:
@@ -119,8 +119,8 @@ def _attempt_landlock(room: landlock.Room, abi: int) -> str:
     return ""
 
 
-def _attempt_seccomp(profile: Profile, machine: Machine) -> str:
-    rules = rules_of(profile, os.getpid(), writes=bool(coverage_directories()))
+def _attempt_seccomp(plan: Plan, machine: Machine) -> str:
+    rules = rules_of(plan.profile, os.getpid(), writes=bool(plan.room.write))
     try:
         install(assemble(rules, machine))
     except OSError as error:

@@ -57,7 +57,8 @@ Condition = tuple[Test, ...]  # all must hold
 class Rules:
     """`allow`: always. `when`: if one of its conditions holds, otherwise EPERM. `deny`: never, with EPERM.
 
-    `unknown`: never, as if the kernel had no such call. Every other call gets `default`: an error number, or None to let it through.
+    `unknown`: never, as if the kernel had no such call. Every other call gets `default`: an error number, or None to
+    let it through.
     """
 
     allow: frozenset[str] = frozenset()

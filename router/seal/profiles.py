@@ -134,7 +134,7 @@ def _alone(pid: int) -> dict[str, tuple[Condition, ...]]:
 
 
 def _worker(pid: int, *, writes: bool) -> Rules:
-    """Serves on what it inherited. `writes`: file calls are left to Landlock, for coverage data of our tests."""
+    """Serves on what it inherited. `writes`: its room has a place to write, where Landlock watches."""
     when = {**_common(), **_alone(pid)}
     if not writes:
         when |= {"open": ((_without(1, _OPEN_FOR_WRITING),),), "openat": ((_without(2, _OPEN_FOR_WRITING),),)}
