@@ -1,8 +1,8 @@
 """The closed list of what a record's body may hold, and of which type: content has no field to slip in by.
 
 Strings are names, reasons and digests: at most 128 printable ASCII characters without quotes, backslashes, angle
-brackets and ampersands; anything else becomes "_". So a body has one spelling in JSON, a terminal or a table shows it
-harmlessly, and no string can break a line. Fields without a default are required.
+brackets and ampersands; anything else becomes "_", and what was cut ends with "~". So a body has one spelling in JSON,
+a terminal or a table shows it harmlessly, and no string can break a line. Fields without a default are required.
 """
 
 from __future__ import annotations
@@ -228,7 +228,8 @@ def _convert_cleaned(kind: Kind, body: Mapping[str, object]) -> Body:
 
 def _clean(value: object) -> object:
     if isinstance(value, str):
-        return "".join(char if char in _HARMLESS else "_" for char in value[:MOST_NAME])
+        text = value if len(value) <= MOST_NAME else value[: MOST_NAME - 1] + "~"
+        return "".join(char if char in _HARMLESS else "_" for char in text)
     if isinstance(value, list):
         return [_clean(item) for item in value]
     return value

@@ -73,8 +73,8 @@ class Home:
 def open_home(directory: Path, log_name: str) -> Home:
     """Make or enter the directory, take its lock, make or read its keys; LedgerError if that cannot be done."""
     try:
-        for name in (".", layout.SEGMENTS):
-            (directory / name).mkdir(mode=0o700, parents=True, exist_ok=True)
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        (directory / layout.SEGMENTS).mkdir(mode=0o700, exist_ok=True)
         lock = _take_lock(directory / layout.LOCK)
     except OSError as error:
         raise LedgerError(f"the ledger directory {directory} cannot be used: {error.strerror}") from error

@@ -116,6 +116,8 @@ class Inbox:
     def close(self, stop_body: bytes) -> None:
         """The last two records of an orderly end: stop, and a checkpoint over it."""
         with self._changed:
+            if self._closed:
+                return  # it failed: nothing more is written
             self._put(Kind.STOP, stop_body)
             self._put_checkpoint()
             self._shut("the ledger is closed", frozenset(Kind))

@@ -48,6 +48,7 @@ class Ledger:
         self._home = home
         self._inbox = inbox
         self._writer = writer
+        self._closed = False
         self._callbacks: dict[int, list[Done]] = {}
         self._callbacks_lock = threading.Lock()
         writer.on_durable(self._call_back)
@@ -80,7 +81,7 @@ class Ledger:
         try:
             last.wait(_OPENING_S)
         except LedgerUnavailable as error:
-            ledger._abandon()
+            writer.join()
             raise LedgerError(f"the ledger in {home.directory} cannot be written: {error}") from error
         return ledger
 
@@ -159,11 +160,10 @@ class Ledger:
         return None if index <= self._writer.durable else LedgerUnavailable(self._writer.failed or "")
 
     def close(self) -> None:
-        """An orderly end: everything written, a stop record, a checkpoint over it, the lock given back."""
-        if self._writer.failed is None and not self._inbox.finished:
-            self._inbox.close(encode_body(Kind.STOP, {"reason": "closed", "open": self._inbox.open_count}))
-        self._abandon()
-
-    def _abandon(self) -> None:
+        """An orderly end: everything written, a stop record, a checkpoint over it, the lock given back. Once."""
+        if self._closed:
+            return
+        self._closed = True
+        self._inbox.close(encode_body(Kind.STOP, {"reason": "closed", "open": self._inbox.open_count}))
         self._writer.join()
         self._home.close()

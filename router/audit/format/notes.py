@@ -61,7 +61,7 @@ def parse_vkey(text: str) -> VerifierKey:
     """Read a vkey; NoteError says what is wrong with it."""
     name, _, rest = text.strip().partition("+")
     stated, _, encoded = rest.partition("+")
-    key = _base64(encoded)
+    key = decode_base64(encoded)
     if not name or len(key) != 33 or key[0] != ED25519:
         raise NoteError("not an Ed25519 verifier key: name+hash+base64 is wanted")
     found = VerifierKey(name, key[1:])
@@ -112,7 +112,7 @@ def parse_checkpoint(text: str) -> Checkpoint:
     lines = text.split("\n")
     if len(lines) != 4 or not lines[1].isascii() or not lines[1].isdigit():
         raise NoteError("not a checkpoint: origin, size and root are wanted, a line each")
-    found = Checkpoint(lines[0], int(lines[1]), _base64(lines[2]))
+    found = Checkpoint(lines[0], int(lines[1]), decode_base64(lines[2]))
     if found.text() != text or len(found.root) != 32 or not found.origin:
         raise NoteError("the checkpoint is not in its one spelling")
     return found
@@ -124,13 +124,13 @@ def _is_by(name: str, blob: bytes, key: VerifierKey) -> bool:
 
 def _signature(line: str) -> tuple[str, bytes]:
     name, _, encoded = line.removeprefix(_DASH).partition(" ")
-    blob = _base64(encoded)
-    if not line.startswith(_DASH) or not name or len(blob) < 5:
+    if not line.startswith(_DASH) or not name or len(encoded) < 8:
         raise NoteError("a line below the note is not a signature")
-    return name, blob
+    return name, decode_base64(encoded)
 
 
-def _base64(text: str) -> bytes:
+def decode_base64(text: str) -> bytes:
+    """Strict base64; NoteError otherwise."""
     try:
         return base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):

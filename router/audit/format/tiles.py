@@ -14,7 +14,7 @@ from typing import Final
 from router.audit.format import layout
 from router.audit.format.record import leaf_hash
 from router.audit.format.segments import list_segments, segment_lines
-from router.audit.format.tree import complete_root, fold
+from router.audit.format.tree import complete_root, fold, node_hash
 
 WIDTH: Final = layout.TILE_WIDTH
 HASH: Final = 32
@@ -98,6 +98,22 @@ class HashReader:
             level += 1
         return TileStack(size, levels)
 
+    def root_of(self, low: int, high: int) -> bytes:
+        """The root over the leaves low … high - 1, as RFC 6962 defines it."""
+        count = high - low
+        if count >= WIDTH and count & (count - 1) == 0 and low % count == 0:
+            return self._complete(low, count)
+        if count <= WIDTH and low % WIDTH + count <= WIDTH:
+            return fold(peaks_of(self.leaves(low, high)))
+        middle = low + (1 << ((count - 1).bit_length() - 1))
+        return node_hash(self.root_of(low, middle), self.root_of(middle, high))
+
+    def _complete(self, low: int, count: int) -> bytes:
+        """A complete subtree of at least one tile, from the highest level whose tiles it fills."""
+        level = (count.bit_length() - 1) // 8
+        shift = 8 * level
+        return complete_root([self.node(level - 1, number) for number in range(low >> shift, (low + count) >> shift)])
+
     def _tile(self, level: int, number: int, width: int) -> list[bytes]:
         stored = self._stored(level, number, width)
         if stored is not None:
@@ -139,7 +155,8 @@ class HashReader:
 def write_tile(directory: Path, path: Path, data: bytes) -> None:
     """Write one tile; not synced, since it can be made again from the segments."""
     target = directory / path
-    target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for folder in reversed(path.parents[:-1]):
+        (directory / folder).mkdir(mode=0o700, exist_ok=True)
     descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
         os.write(descriptor, data)

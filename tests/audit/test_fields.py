@@ -1,0 +1,72 @@
+"""The gate against content: closed forms, bounded and harmless strings."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from router.audit import Kind, LedgerFieldError
+from router.audit.fields import FORMS, encode_body
+from tests.audit.ledgers import DECISION, DENIAL
+
+
+def test_every_kind_has_its_form() -> None:
+    assert set(FORMS) == set(Kind)
+
+
+@pytest.mark.parametrize("kind", list(Kind))
+@pytest.mark.parametrize("field", ["prompt", "messages", "content", "text", "detail", "error", "sha256"])
+def test_no_kind_has_a_field_for_content(kind: Kind, field: str) -> None:
+    with pytest.raises(LedgerFieldError, match=f"unknown field `{field}`|missing required"):
+        encode_body(kind, {field: "x"})
+    assert field not in FORMS[kind].__struct_fields__
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "sentence"),
+    [
+        (Kind.OUTCOME, {"decision": "5", "ending": "x"}, "Expected `int`"),
+        (Kind.OUTCOME, {"decision": True, "ending": "x"}, "Expected `int`"),
+        (Kind.OUTCOME, {"decision": -1, "ending": "x"}, ">= 0"),
+        (Kind.OUTCOME, {"decision": 2**53, "ending": "x"}, "<= 9007199254740991"),
+        (Kind.OUTCOME, {"decision": 1}, "missing required field `ending`"),
+        (Kind.OUTCOME, {"decision": 1, "ending": "x", "total_ms": math.nan}, "total_ms is nan"),
+        (Kind.OUTCOME, {"decision": 1, "ending": "x", "total_ms": -2.0}, "total_ms is -2.0"),
+        (Kind.OUTCOME, {"decision": 1, "ending": "x", "total_ms": 1e13}, "10\\^12"),
+        (Kind.OUTCOME, {"decision": 1, "ending": "x", "answer_mac": "the answer"}, "matching regex"),
+        (Kind.DECISION, {**DECISION, "prompt_mac": "AB" * 32}, "matching regex"),
+        (Kind.DECISION, {**DECISION, "prompt_mac": "ab" * 65}, "matching regex"),
+        (Kind.DECISION, {**DECISION, "prompt_mac": "ab" * 32 + "\n"}, "matching regex"),
+        (Kind.DECISION, {**DECISION, "message_macs": ["ab" * 32] * 65}, "length <= 64"),
+        (Kind.DECISION, {**DECISION, "message_macs": ["words"]}, "matching regex"),
+        (Kind.DECISION, {**DECISION, "caller": b"bytes"}, "Expected `str`"),
+    ],
+)
+def test_a_wrong_type_is_a_mistake_of_ours(kind: Kind, body: dict[str, object], sentence: str) -> None:
+    with pytest.raises(LedgerFieldError, match=sentence):
+        encode_body(kind, body)
+
+
+@given(st.text(max_size=300))
+def test_any_string_becomes_bounded_harmless_ascii(text: str) -> None:
+    data = encode_body(Kind.DENIAL, {**DENIAL, "model": text})
+    model = json.loads(data)["model"]
+    assert len(model) <= 128
+    assert model.isascii()
+    assert model.isprintable()
+    assert not set(model) & set("\"'\\<>&`")
+    assert all(ours in (theirs, "_") for ours, theirs in zip(model[:127], text, strict=False))
+
+
+@given(st.floats(-1, 1e12), st.integers(0, 2**53 - 1), st.text(max_size=50))
+def test_a_body_has_one_spelling_in_two_libraries(ms: float, count: int, ending: str) -> None:
+    data = encode_body(Kind.OUTCOME, {"decision": count, "ending": ending, "total_ms": ms, "first_byte_ms": -1})
+    read = json.loads(data)
+    assert json.dumps(read, separators=(",", ":"), ensure_ascii=False).encode() == data
+    assert msgspec.json.encode(msgspec.json.decode(data)) == data
+    assert abs(read["total_ms"] - ms) <= 0.001

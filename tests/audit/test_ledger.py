@@ -1,0 +1,330 @@
+"""Stories of the writer: order, durability, callbacks, endings, failures; with real files and a real thread."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from router.audit import Durability, Kind, Ledger, LedgerError, LedgerFieldError, LedgerUnavailable
+from router.audit import home as home_module
+from router.audit.format import layout
+from router.audit.format.seal import ReviewerSecret
+from router.audit.journal import Journal
+from tests.audit.ledgers import DECISION, DENIAL, WAIT_S, build, check, codes, exchange, fields, kinds, settings
+
+
+def test_a_first_start_needs_nothing(tmp_path: Path) -> None:
+    directory = tmp_path / "deep" / "ledger"
+    ledger = Ledger.open(settings(directory))
+    assert ledger.reviewer_is_local
+    assert ledger.failure is None
+    ledger.close()
+    assert kinds(directory) == ["key_epoch", "start", "stop", "checkpoint"]
+    start = fields(directory)[1]["body"]
+    assert start["previous"] == "first"
+    assert start["reviewer"] == "on_this_machine"
+    assert start["pid"] == os.getpid()
+    assert start["durability"] == "async"
+
+
+def test_nobody_else_may_read_it(tmp_path: Path) -> None:
+    build(tmp_path / "ledger", exchanges=200)
+    for path in [tmp_path / "ledger", *(tmp_path / "ledger").rglob("*")]:
+        wanted = 0o700 if path.is_dir() else 0o600
+        assert stat.S_IMODE(path.stat().st_mode) == wanted, path
+
+
+def test_a_reviewer_who_gave_a_public_key_holds_the_secret_alone(tmp_path: Path) -> None:
+    secret = ReviewerSecret.generate()
+    (tmp_path / layout.REVIEWER_PUBLIC).write_text(secret.public.text() + "\n")
+    ledger = Ledger.open(settings(tmp_path))
+    assert not ledger.reviewer_is_local
+    ledger.close()
+    assert not (tmp_path / layout.REVIEWER_SECRET).exists()
+    assert fields(tmp_path)[1]["body"]["reviewer"] == "offline"
+
+
+@pytest.mark.parametrize("durability", list(Durability))
+def test_indexes_are_given_in_order_and_become_durable(tmp_path: Path, durability: Durability) -> None:
+    ledger = Ledger.open(settings(tmp_path, durability=durability))
+    tickets = [ledger.append(Kind.DECISION, DECISION) for _ in range(20)]
+    assert [ticket.index for ticket in tickets] == sorted({ticket.index for ticket in tickets})
+    tickets[-1].wait(WAIT_S)
+    on_disk = {record["i"] for record in fields(tmp_path)}
+    assert {ticket.index for ticket in tickets} <= on_disk
+    for ticket in tickets:
+        ledger.append(Kind.OUTCOME, {"decision": ticket.index, "ending": "completed"})
+    ledger.close()
+    assert codes(check(tmp_path)) == []
+
+
+def test_many_threads_append_and_nothing_is_lost(tmp_path: Path) -> None:
+    ledger = Ledger.open(settings(tmp_path, durability=Durability.STRICT, checkpoint_every=50))
+    threads = [threading.Thread(target=lambda: [exchange(ledger) for _ in range(25)]) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    ledger.close()
+    assert kinds(tmp_path).count("decision") == kinds(tmp_path).count("outcome") == 200
+    assert codes(check(tmp_path)) == []
+
+
+def test_listeners_and_callbacks_hear_of_durability(tmp_path: Path) -> None:
+    ledger = Ledger.open(settings(tmp_path))
+    heard: list[int] = []
+    done: list[LedgerUnavailable | None] = []
+    ledger.on_durable(heard.append)
+    ticket = ledger.append(Kind.DENIAL, DENIAL)
+    ticket.add_done_callback(done.append)
+    ticket.wait(WAIT_S)
+    ledger.append(Kind.DENIAL, DENIAL).wait(WAIT_S)
+    ticket.add_done_callback(done.append)  # already durable: at once
+    ledger.close()
+    assert done == [None, None]
+    assert heard == sorted(heard)
+    assert heard[-1] == fields(tmp_path)[-1]["i"]
+
+
+def test_a_listener_whose_loop_has_closed_does_no_harm(tmp_path: Path) -> None:
+    ledger = Ledger.open(settings(tmp_path))
+
+    def closed(_: int) -> None:
+        raise RuntimeError("Event loop is closed")
+
+    ledger.on_durable(closed)
+    ledger.append(Kind.DENIAL, DENIAL).wait(WAIT_S)
+    ledger.close()
+    assert ledger.failure == "the ledger is closed"
+
+
+def test_an_outcome_needs_its_open_decision(tmp_path: Path) -> None:
+    ledger = Ledger.open(settings(tmp_path))
+    index = exchange(ledger)
+    for wrong in (index, 999):
+        with pytest.raises(LedgerFieldError, match="is not an open decision"):
+            ledger.append(Kind.OUTCOME, {"decision": wrong, "ending": "completed"})
+    ledger.close()
+
+
+def test_after_close_nothing_is_taken(tmp_path: Path) -> None:
+    ledger = Ledger.open(settings(tmp_path))
+    ledger.close()
+    ledger.close()
+    with pytest.raises(LedgerUnavailable, match="closed"):
+        ledger.append(Kind.DENIAL, DENIAL)
+
+
+def test_one_directory_has_one_writer(tmp_path: Path) -> None:
+    ledger = Ledger.open(settings(tmp_path))
+    with pytest.raises(LedgerError, match=f"being written by process {os.getpid()}"):
+        Ledger.open(settings(tmp_path))
+    ledger.close()
+    Ledger.open(settings(tmp_path)).close()
+
+
+def test_checkpoints_come_by_count(tmp_path: Path) -> None:
+    build(tmp_path, exchanges=12)
+    marks = [record["i"] for record in fields(tmp_path) if record["kind"] == "checkpoint"]
+    assert marks[:3] == [6, 13, 20]
+    assert [record["body"]["size"] for record in fields(tmp_path) if record["kind"] == "checkpoint"] == marks
+
+
+def test_checkpoints_and_heartbeats_come_by_time(tmp_path: Path) -> None:
+    ledger = Ledger.open(settings(tmp_path, checkpoint_idle_s=0.02, heartbeat_s=0.05, checkpoint_pause_s=0.01))
+    deadline = threading.Event()
+    seen: set[str] = set()
+    for _ in range(500):
+        seen = set(kinds(tmp_path))
+        if {"heartbeat", "checkpoint"} <= seen:
+            break
+        deadline.wait(0.02)
+    ledger.close()
+    assert {"heartbeat", "checkpoint"} <= seen
+    assert codes(check(tmp_path)) == []
+
+
+def test_segments_turn_by_size_each_with_its_own_key(tmp_path: Path) -> None:
+    build(tmp_path, exchanges=30, runs=2, segment_bytes=5000)
+    segments = sorted((tmp_path / layout.SEGMENTS).iterdir())
+    assert len(segments) > 4
+    assert all(b'"kind":"key_epoch"' in path.read_bytes().split(b"\n")[0] for path in segments)
+    assert codes(check(tmp_path)) == []
+
+
+def test_segments_turn_by_day(tmp_path: Path) -> None:
+    day = [20_000]
+    (tmp_path / layout.SEGMENTS).mkdir()
+    journal = Journal(tmp_path, 0, lambda: day[0])
+    assert journal.is_due(1000)
+    journal.begin(0)
+    journal.write(b"x\n")
+    assert not journal.is_due(1000)
+    day[0] += 1
+    assert journal.is_due(1000)
+    journal.close()
+
+
+def test_a_midnight_starts_a_segment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    build(tmp_path)
+    monkeypatch.setattr("router.audit.journal._today", lambda: 99_999)
+    build(tmp_path)
+    assert len(list((tmp_path / layout.SEGMENTS).iterdir())) == 2
+    assert codes(check(tmp_path)) == []
+
+
+# --- failures: after one, nothing is acknowledged any more ---
+
+
+@pytest.mark.parametrize("call", ["fdatasync", "write"])
+def test_any_error_of_the_disk_stops_the_ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str) -> None:
+    ledger = Ledger.open(settings(tmp_path, durability=Durability.STRICT))
+    done: list[LedgerUnavailable | None] = []
+    heard: list[int] = []
+    ledger.on_durable(heard.append)
+
+    def broken(*_: Any) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, call, broken)
+    ticket = ledger.append(Kind.DENIAL, DENIAL)
+    ticket.add_done_callback(done.append)
+    with pytest.raises(LedgerUnavailable, match="the ledger stopped: Input/output error"):
+        ticket.wait(WAIT_S)
+    monkeypatch.undo()
+    with pytest.raises(LedgerUnavailable, match="Input/output"):
+        ledger.append(Kind.DENIAL, DENIAL)
+    ticket.add_done_callback(done.append)
+    ledger.close()
+    assert [str(error) for error in done] == [ledger.failure] * 2
+    assert heard == [ticket.index - 1]
+    assert fields(tmp_path)[-1]["kind"] != "stop"
+    Ledger.open(settings(tmp_path)).close()  # the next process goes on
+
+
+def test_a_fault_of_our_own_stops_it_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ledger = Ledger.open(settings(tmp_path))
+    monkeypatch.setattr("router.audit.scribe.leaf_hash", lambda _: 1 / 0)
+    with pytest.raises(LedgerUnavailable, match="ZeroDivisionError"):
+        ledger.append(Kind.DENIAL, DENIAL).wait(WAIT_S)
+    ledger.close()
+
+
+def test_a_wait_has_an_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ledger = Ledger.open(settings(tmp_path))
+    gate = threading.Event()
+    monkeypatch.setattr(Journal, "write", lambda *_: gate.wait(WAIT_S) and None)
+    ticket = ledger.append(Kind.DENIAL, DENIAL)
+    with pytest.raises(LedgerUnavailable, match=r"not durable within 0.01 s"):
+        ticket.wait(0.01)
+    monkeypatch.undo()
+    gate.set()
+    ledger.close()
+
+
+def cut(directory: Path) -> None:
+    segment = next((directory / layout.SEGMENTS).iterdir())
+    os.truncate(segment, segment.stat().st_size - 10)
+
+
+def replace_file(directory: Path) -> None:
+    segment = next((directory / layout.SEGMENTS).iterdir())
+    data = segment.read_bytes()
+    segment.unlink()
+    segment.write_bytes(data)
+
+
+@pytest.mark.parametrize("attack", [cut, replace_file])
+def test_a_segment_changed_under_the_running_writer_stops_it(tmp_path: Path, attack: Any) -> None:
+    """CVE-2023-31438 of journald: truncate, then let the daemon go on sealing."""
+    ledger = Ledger.open(settings(tmp_path))
+    exchange(ledger)
+    attack(tmp_path)
+    with pytest.raises(LedgerUnavailable, match=r"the segment has .* bytes where we wrote"):
+        ledger.append(Kind.DENIAL, DENIAL).wait(WAIT_S)
+    ledger.close()
+
+
+def test_a_full_disk_refuses_new_work_and_records_the_old(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ledger = Ledger.open(settings(tmp_path))
+    under_way = ledger.append(Kind.DECISION, DECISION)
+    under_way.wait(WAIT_S)
+    real = os.write
+
+    def full(descriptor: int, data: bytes) -> int:
+        if (tmp_path / layout.RESERVE).exists():
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return real(descriptor, data)
+
+    monkeypatch.setattr(os, "write", full)
+    ledger.append(Kind.DENIAL, DENIAL).wait(WAIT_S)
+    with pytest.raises(LedgerUnavailable, match="the disk is full"):
+        ledger.append(Kind.DECISION, DECISION)
+    ledger.append(Kind.OUTCOME, {"decision": under_way.index, "ending": "completed"}).wait(WAIT_S)
+    assert ledger.failure is not None
+    ledger.close()
+    assert codes(check(tmp_path)) == []
+    monkeypatch.undo()
+    again = Ledger.open(settings(tmp_path))
+    assert again.failure is None
+    assert (tmp_path / layout.RESERVE).stat().st_size == 4096
+    again.close()
+
+
+def test_a_disk_that_is_full_at_start_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    build(tmp_path)
+
+    def full(*_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(LedgerError, match="cannot be written: No space left"):
+        Ledger.open(settings(tmp_path))
+    monkeypatch.undo()
+    monkeypatch.setattr(os, "fdatasync", full)
+    with pytest.raises(LedgerError, match="cannot be written: the ledger stopped: No space left"):
+        Ledger.open(settings(tmp_path, durability=Durability.STRICT))
+    monkeypatch.undo()
+    Ledger.open(settings(tmp_path)).close()
+
+
+@pytest.mark.parametrize("name", [layout.SIGNING_KEY, layout.REVIEWER_PUBLIC, layout.VKEY])
+def test_a_key_that_is_gone_or_strange_is_named(tmp_path: Path, name: str) -> None:
+    build(tmp_path)
+    whole = (tmp_path / name).read_bytes()
+    (tmp_path / name).write_bytes(b"nonsense")
+    with pytest.raises(LedgerError, match=r"the keys in .* cannot be used"):
+        Ledger.open(settings(tmp_path))
+    (tmp_path / name).unlink()
+    with pytest.raises(LedgerError, match=r"cannot be used|holds records but no log.vkey"):
+        Ledger.open(settings(tmp_path))
+    (tmp_path / name).write_bytes(whole)
+    Ledger.open(settings(tmp_path)).close()
+
+
+def test_another_logs_signing_key_is_refused(tmp_path: Path) -> None:
+    build(tmp_path)
+    (tmp_path / layout.SIGNING_KEY).write_bytes(bytes(32))
+    with pytest.raises(LedgerError, match=r"is not the key that log.vkey states"):
+        Ledger.open(settings(tmp_path))
+
+
+def test_a_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(LedgerError, match="cannot be used: Not a directory"):
+        Ledger.open(settings(tmp_path / "file" / "ledger"))
+
+
+def test_a_small_file_is_there_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    target = tmp_path / "checkpoint"
+    home_module.write_new(target, b"old")
+    monkeypatch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError(errno.EIO, "x")))
+    with pytest.raises(OSError, match="x"):
+        home_module.write_new(target, b"new")
+    assert target.read_bytes() == b"old"
