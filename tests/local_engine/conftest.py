@@ -35,8 +35,11 @@ class Child:
         return httpx.AsyncClient(transport=transport, base_url="http://engine", timeout=60)
 
     def end(self) -> None:
-        self.process.kill()
-        self.process.wait(10)
+        self.process.terminate()
+        try:
+            self.process.wait(10)
+        finally:
+            self.process.kill()
         self.listener.close()
 
 
