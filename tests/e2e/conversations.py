@@ -35,8 +35,9 @@ def policy(*fakes: Fake, timeouts: str = QUICK, more: str = "") -> str:
 
 
 def all_ready(service: Service) -> bool:
+    """Whether the worker knows of every tier's upstreams, and that they are ready."""
     tiers = service.health()["tiers"]
-    return all(row["state"] == "ready" for rows in tiers.values() for row in rows)
+    return all(rows and all(row["state"] == "ready" for row in rows) for rows in tiers.values())
 
 
 def wait_until_ready(service: Service, seconds: float = 8.0) -> None:
