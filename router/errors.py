@@ -65,6 +65,10 @@ class MethodNotAllowed(InvalidRequest):
     status, code = 405, "method_not_allowed"
 
 
+class RequestTimeout(InvalidRequest):
+    status, code = 408, "request_timeout"
+
+
 class TierUnknown(InvalidRequest):
     status, code = 404, "tier_not_found"
 

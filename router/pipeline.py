@@ -41,6 +41,7 @@ class Arrival:
     authorization: str
     reach: str  # X-Ringfence-Reach, "" when absent
     body: bytes
+    refusal: RouterError | None = None  # of a body that was not read to its end
 
 
 class Pipeline:
@@ -52,15 +53,13 @@ class Pipeline:
         self._callers = Callers(snapshot)
         self._turn = 0
 
-    @property
-    def largest_body(self) -> int:
-        return self._snapshot.limits.body_bytes
-
     async def serve(self, arrival: Arrival, reply: Reply) -> None:
         """Answer one request, whatever it is."""
         caller: Caller | None = None
         try:
             caller = self._callers.authenticate(arrival.authorization)
+            if arrival.refusal is not None:
+                raise arrival.refusal
             inbound = read(
                 arrival.body, arrival.endpoint, arrival.request_id, narrowed(arrival.reach), self._snapshot.limits
             )

@@ -1,4 +1,4 @@
-"""The ASGI application of a worker: generating endpoints to the pipeline, the rest to Starlette's routes."""
+"""What one worker serves under one snapshot: the pipeline, and Starlette's routes for everything but generating."""
 
 from __future__ import annotations
 
@@ -6,49 +6,55 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
+from policies import Endpoint
 from router.api.host import judge_origin
-from router.api.lane import ENDPOINTS, AsgiReply, Receive, Scope, Send, request_id, serve
 from router.api.status import Status, as_error
 from router.channel.client import GateClient
-from router.errors import InvalidRequest, MethodNotAllowed, RouterError, UnknownPath
+from router.errors import HostNotAllowed, InvalidRequest, MethodNotAllowed, RouterError, UnknownPath
 from router.logs import Log
-from router.pipeline import Pipeline, refuse
+from router.pipeline import Pipeline
 from router.settings.snapshot import Snapshot
 from router.view import View
 
 
 class Application:
-    """One snapshot's worth of service."""
+    """One snapshot's worth of service. As an ASGI application it serves all but the generating endpoints' POST."""
 
     def __init__(self, snapshot: Snapshot, gate: GateClient, view: View, log: Log) -> None:
-        self._snapshot = snapshot
-        self._pipeline = Pipeline(snapshot, gate)
+        self.snapshot = snapshot
+        self.pipeline = Pipeline(snapshot, gate)
+        self.largest_body = snapshot.limits.body_bytes
         self._log = log
         self._operations = Starlette(
-            routes=Status(snapshot, gate, view).routes(),
+            routes=[*Status(snapshot, gate, view).routes(), *map(_only_post, Endpoint)],
             exception_handlers={RouterError: _router_error, HTTPException: _http_error, Exception: self._mistake},
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return
-        reply, path = AsgiReply(send), scope["path"]
         try:
-            judge_origin(scope, self._snapshot)
-            if path in ENDPOINTS and scope["method"] != "POST":
-                raise MethodNotAllowed(f"{path} takes POST.")
-        except RouterError as error:
-            await refuse(reply, error, request_id(scope))
+            judge_origin(scope["headers"], self.snapshot)
+        except HostNotAllowed as error:
+            await as_error(error)(scope, receive, send)
             return
-        if path in ENDPOINTS:
-            await serve(scope, receive, send, self._pipeline, self._log)
-        else:
-            await self._operations(scope, receive, send)
+        await self._operations(scope, receive, send)
 
     async def _mistake(self, _request: Request, error: Exception) -> Response:
         self._log("internal_error", reason=type(error).__name__)
         return as_error(RouterError("Something went wrong here; the operator's log says what."))
+
+
+def _only_post(endpoint: Endpoint) -> Route:
+    """The generating endpoints are served by the protocol; what comes here came by another method."""
+
+    async def refuse(request: Request) -> Response:
+        raise MethodNotAllowed(f"{request.url.path} takes POST.")
+
+    return Route(f"/v1/{endpoint}", refuse, methods=["GET", "PUT", "PATCH", "DELETE", "OPTIONS"])
 
 
 async def _router_error(_request: Request, error: Exception) -> Response:

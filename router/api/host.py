@@ -4,28 +4,28 @@ rebinding) or by a cross-site request. So there, Host and Origin must be this ma
 
 from __future__ import annotations
 
-from collections.abc import Iterable, MutableMapping
-from typing import Any
+from collections.abc import Iterable
 from urllib.parse import urlsplit
 
 from router.errors import HostNotAllowed
+from router.reply import Headers
 from router.settings.snapshot import Snapshot
 
 LOCAL = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
-def judge_origin(scope: MutableMapping[str, Any], snapshot: Snapshot) -> None:
+def judge_origin(headers: Headers, snapshot: Snapshot) -> None:
     """HostNotAllowed unless the request was meant for us."""
     if not snapshot.policy.any_caller:
         return
-    hosts = [f"//{value.decode('latin-1')}" for value in _values(scope, b"host")]
-    origins = [value.decode("latin-1") for value in _values(scope, b"origin")]
+    hosts = [f"//{value.decode('latin-1')}" for value in _values(headers, b"host")]
+    origins = [value.decode("latin-1") for value in _values(headers, b"origin")]
     if len(hosts) > 1 or any(_name(address) not in LOCAL for address in hosts + origins):
         raise HostNotAllowed("Without keys, only this machine's own programs may ask: use 127.0.0.1 or localhost.")
 
 
-def _values(scope: MutableMapping[str, Any], name: bytes) -> Iterable[bytes]:
-    return (value for key, value in scope["headers"] if key == name)
+def _values(headers: Headers, name: bytes) -> Iterable[bytes]:
+    return (value for key, value in headers if key == name)
 
 
 def _name(address: str) -> str:

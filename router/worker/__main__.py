@@ -7,15 +7,22 @@ import asyncio
 import os
 import socket
 from collections.abc import Coroutine
+from functools import partial
+from typing import cast
 
 import uvicorn
 import uvloop
+from starlette.types import Receive, Scope, Send
 
 from router.api.app import Application
-from router.api.lane import Receive, Scope, Send
+from router.api.protocol import RouterProtocol
 from router.channel.client import GateClient
 from router.channel.control import Control, Message, Word, read_memory_file
+from router.channel.sealed import seal_process
 from router.logs import Log
+from router.seal.enclose import Plan, begin
+from router.seal.profiles import Profile
+from router.seal.rooms import room_of
 from router.settings.codec import decode
 from router.settings.snapshot import Snapshot
 from router.view import View
@@ -65,20 +72,36 @@ class Worker:
 
     def _take(self, snapshot: Snapshot) -> None:
         """Serve by these settings from now on; requests under way finish under those they began with."""
+        if self._application is None and not self._seal(snapshot):
+            self._stopped.set()
+            return
         self._application = Application(snapshot, self._gate, self._view, self._log)
         if self._server is None:
             self._spawn(self._serve(snapshot))
         else:
             self._control.send(Message(Word.READY, text=snapshot.policy.digest))
 
+    def _protocol(self) -> type[asyncio.Protocol]:
+        """Uvicorn calls this for each connection."""
+        return cast("type[asyncio.Protocol]", partial(RouterProtocol, self._serving, self._log))
+
+    def _serving(self) -> Application:
+        assert self._application is not None  # noqa: S101 - there is one before there is a server
+        return self._application
+
+    def _seal(self, snapshot: Snapshot) -> bool:
+        """Once, before the first request: False when this worker may not serve."""
+        held = (self._control.fileno(), self._listener.fileno())
+        plan = Plan(Profile.WORKER, room_of(Profile.WORKER), held)
+        return seal_process(plan, snapshot.require_seal, self._control, self._log) is not None
+
     async def _call(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if self._application is not None:
-            await self._application(scope, receive, send)
+        await self._serving()(scope, receive, send)
 
     async def _serve(self, snapshot: Snapshot) -> None:
         config = uvicorn.Config(
             self._call,
-            http="httptools",
+            http=self._protocol(),
             interface="asgi3",
             ws="none",
             lifespan="off",
@@ -112,6 +135,7 @@ def main() -> None:
     parser.add_argument("--listen", type=int, required=True)
     parser.add_argument("--name", default="worker-0")
     arguments = parser.parse_args()
+    begin()
     uvloop.run(_main(arguments.control, arguments.listen, arguments.name))
 
 
