@@ -29,6 +29,7 @@ class Word(StrEnum):
     DRAIN = "drain"  # finish what runs, then exit
     PING = "ping"
 
+    SEALED = "sealed"  # `text`: an attestation as JSON; the supervisor passes it on to the gate, `name`: whose it is
     READY = "ready"  # `text`: the digest of the policy now in force here
     PONG = "pong"
     FATAL = "fatal"  # `text`: starting again would not help
@@ -41,6 +42,7 @@ class ProcessState(msgspec.Struct, frozen=True):
     state: str  # starting, ready, restarting, stopped
     restarts: int = 0
     reason: str = ""
+    seal: str = ""  # what the kernel enforces on it; "none": nothing; empty: not known yet, or the supervisor itself
 
 
 class Message(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -70,6 +72,9 @@ class Control:
             socket.send_fds(self._sock, [msgspec.json.encode(message)], list(descriptors))
         except OSError:
             return
+
+    def fileno(self) -> int:
+        return self._sock.fileno()
 
     def close(self) -> None:
         if self._sock.fileno() >= 0:

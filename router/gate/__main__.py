@@ -14,13 +14,17 @@ import uvloop
 from router.audit import Durability, Ledger, LedgerError, LedgerSettings
 from router.audit import Kind as RecordKind
 from router.channel.control import Control, Message, Word, read_memory_file
+from router.channel.sealed import seal_process
 from router.gate.admission import Admission
 from router.gate.dial import Dialler
 from router.gate.recorder import Recorder
+from router.gate.sealing import enter_directory, gate_plan, record_seal
 from router.gate.server import Gate
 from router.gate.upstreams import Upstreams
 from router.gate.world import World
 from router.logs import Log
+from router.seal.attestation import Attestation
+from router.seal.enclose import begin
 from router.settings.codec import decode
 from router.settings.snapshot import Snapshot
 
@@ -50,6 +54,8 @@ class GateProcess:
                 self._take(decode(read_memory_file(descriptors[0])))
             case Word.REFUSED:
                 self._note_refusal(message.text)
+            case Word.SEALED:
+                self._note_seal(message)
             case Word.CHANNEL:
                 self._attach(descriptors[0])
             case Word.PING:
@@ -74,6 +80,7 @@ class GateProcess:
         if self._gate is None:
             recorder = self._open_ledger(snapshot)
             if recorder is None:
+                self._stopping.set()
                 return
             recorder.note(RecordKind.POLICY, {"digest": snapshot.policy.digest, "source": snapshot.source})
             world = self._world(snapshot, recorder, None)
@@ -96,12 +103,21 @@ class GateProcess:
     def _open_ledger(self, snapshot: Snapshot) -> Recorder | None:
         """None when there is no ledger to be had: then there is no service either."""
         try:
-            return Recorder(Ledger.open(_ledger_settings(snapshot)))
+            directory = enter_directory(snapshot.audit.directory)
+            seal = seal_process(gate_plan(directory, self._control), snapshot.require_seal, self._control, self._log)
+            if seal is None:
+                return None
+            recorder = Recorder(Ledger.open(_ledger_settings(snapshot)))
         except LedgerError as error:
             self._log("ledger_refused", reason=str(error))
             self._control.send(Message(Word.FATAL, text=str(error)))
-            self._stopping.set()
             return None
+        record_seal(recorder, "gate", seal)
+        return recorder
+
+    def _note_seal(self, message: Message) -> None:
+        if self._gate is not None:
+            record_seal(self._gate.world.recorder, message.name, Attestation.from_json(message.text))
 
     def _note_refusal(self, reason: str) -> None:
         if self._gate is None:
@@ -130,6 +146,7 @@ def main() -> None:
     parser.add_argument("--control", type=int, required=True)
     parser.add_argument("--engines", type=Path, required=True)
     arguments = parser.parse_args()
+    begin()
     uvloop.run(_main(arguments.control, arguments.engines))
 
 

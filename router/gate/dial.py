@@ -103,6 +103,12 @@ async def resolve(host: str) -> Sequence[Address]:
     return addresses
 
 
+def authority_files() -> tuple[str, ...]:
+    """Where this build of OpenSSL looks for certificate authorities."""
+    places = ssl.get_default_verify_paths()
+    return tuple(str(Path(place).resolve()) for place in (places.openssl_cafile, places.openssl_capath) if place)
+
+
 def _tls_context() -> ssl.SSLContext:
     """TLS 1.2 or newer, hostname and chain verified against the system's authorities; HTTP/1.1 only."""
     context = ssl.create_default_context()

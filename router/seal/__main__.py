@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from router.seal.attestation import Attestation, Part
+from router.seal.attestation import Part
 from router.seal.enclose import Plan, begin, enclose
 from router.seal.process import UnexpectedlyHeld
 from router.seal.profiles import Profile
@@ -35,24 +35,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UnexpectedlyHeld as error:
         return _refuse(options.report, f"the {options.profile} is not sealed: {error}")
     _tell(options.report, {"word": "sealed", "text": attestation.to_json()})
-    if missing := attestation.missing(tuple(options.require)):
-        return _refuse(options.report, shortfall(attestation, missing))
+    if reason := attestation.shortfall(options.require):
+        return _refuse(options.report, reason)
     if options.command:
         if options.report is not None:
             os.close(options.report)
         os.execv(options.command[0], options.command)  # noqa: S606 - no shell
     print(attestation.to_json())  # noqa: T201 - what it was asked for
     return 0
-
-
-def shortfall(attestation: Attestation, missing: Sequence[str]) -> str:
-    """Why a process may not serve, for the operator."""
-    through = ", ".join(attempt.name for attempt in attestation.escaped)
-    why = "; ".join((*attestation.notes, *([f"got through: {through}"] if through else [])))
-    return (
-        f"the {attestation.profile}'s seal lacks {', '.join(missing)}, which require_seal asks for ({why}). "
-        "Run 'ringfence doctor' here, or ask for less."
-    )
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:

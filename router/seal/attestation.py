@@ -5,10 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import sysconfig
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Final
+
+from router.seal.profiles import Profile
 
 
 class Part(StrEnum):
@@ -87,9 +90,22 @@ class Attestation:
     def escaped(self) -> tuple[Attempt, ...]:
         return tuple(attempt for attempt in self.attempts if attempt.result is Result.ESCAPED)
 
-    def missing(self, required: tuple[str, ...]) -> tuple[str, ...]:
-        """The required parts that do not hold."""
-        return tuple(part for part in required if part not in self.parts)
+    def missing(self, required: Sequence[str]) -> tuple[str, ...]:
+        """The required parts that do not hold. The gate is the way out: it can't live in an empty network."""
+        possible = [part for part in required if not (self.profile == Profile.GATE and part == Part.NETNS)]
+        return tuple(part for part in possible if part not in self.parts)
+
+    def shortfall(self, required: Sequence[str]) -> str:
+        """Why this process may not serve, for the operator; empty when it may."""
+        missing = self.missing(required)
+        if not missing:
+            return ""
+        through = ", ".join(attempt.name for attempt in self.escaped)
+        why = "; ".join((*self.notes, *([f"got through: {through}"] if through else [])))
+        return (
+            f"the {self.profile}'s seal lacks {', '.join(missing)}, which require_seal asks for ({why}). "
+            "Run 'ringfence doctor' here, or ask for less."
+        )
 
     def to_json(self) -> str:
         return json.dumps({**asdict(self), "level": self.level, "seal": self.seal}, separators=(",", ":"))

@@ -23,6 +23,7 @@ SYSTEM: Final = (
     "/dev/urandom",
     "/sys/devices/system/cpu",
     "/proc/self",
+    "/proc/sys/kernel/random/boot_id",  # which start of the machine a record was written in
 )
 RESOLVER: Final = (
     "/etc/resolv.conf",

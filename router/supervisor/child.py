@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from router.channel.control import Control, Message, ProcessState, Word
 from router.logs import Log
+from router.seal.attestation import Attestation
 
 BACK_OFF_S = (0.05, 0.2, 0.5, 1.0, 2.0, 5.0)  # the last one repeats
 LIVED_LONG_S = 30.0  # after this long a death starts the back-off anew
@@ -36,6 +37,7 @@ class Watcher:
 
     started: Callable[[Child], None]
     ready: Callable[[Child, str], None]  # with the digest of the policy it serves by
+    sealed: Callable[[Child], None]  # `child.attestation` is new
     changed: Callable[[], None]
     fatal: Callable[[str], None]
 
@@ -53,13 +55,15 @@ class Child:
         self._heard = 0.0
         self._stopping = False
         self.digest = ""  # of the policy that it said it serves by
+        self.attestation: Attestation | None = None  # what it found out about its seal
         self.restarts = 0
         self.state = "starting"
         self.reason = ""
 
     @property
     def row(self) -> ProcessState:
-        return ProcessState(self.program.name, self.state, self.restarts, self.reason)
+        seal = self.attestation.seal if self.attestation is not None else ""
+        return ProcessState(self.program.name, self.state, self.restarts, self.reason, seal)
 
     @property
     def alive(self) -> bool:
@@ -111,12 +115,13 @@ class Child:
                 *self.program.command(control),
                 stdin=subprocess.DEVNULL,
                 env=dict(self._environment),
-                pass_fds=(control, *self.program.inherit) if self.program.controlled else self.program.inherit,
+                pass_fds=(control, *self.program.inherit),  # an engine's launcher tells its seal by it, then closes it
                 start_new_session=True,  # a Ctrl-C of the terminal is for the supervisor, which drains in order
             )
         finally:
             theirs.close()
         self._heard = time.monotonic()
+        self.attestation = None
         self._control = Control(ours, self._on_message, lambda: None)
         self._become("starting" if self.program.controlled else "ready", self.reason)
         self._watcher.started(self)
@@ -143,6 +148,10 @@ class Child:
             self.digest = message.text
             self._become("ready", "")
             self._watcher.ready(self, message.text)
+        elif message.word is Word.SEALED:
+            self.attestation = Attestation.from_json(message.text)
+            self._watcher.sealed(self)
+            self._watcher.changed()
         elif message.word is Word.FATAL:
             self._watcher.fatal(message.text)
 

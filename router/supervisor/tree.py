@@ -12,9 +12,11 @@ from pathlib import Path
 from local_engine.launch import EngineSpec
 from local_engine.launch import command as engine_command
 from router.channel.control import Message, Word, memory_file
+from router.channel.sealed import log_seal
 from router.logs import Log
 from router.settings.codec import encode
 from router.settings.snapshot import EngineSettings, Snapshot
+from router.supervisor.cage import Cage, caged
 from router.supervisor.child import Child, Program, Watcher
 
 PYTHON = (sys.executable, "-I", "-m")
@@ -94,7 +96,7 @@ class Tree:
     # --- children ---
 
     def _child(self, program: Program) -> Child:
-        watcher = Watcher(self._on_started, self._on_ready, self._tell, self._on_fatal)
+        watcher = Watcher(self._on_started, self._on_ready, self._on_sealed, self._tell, self._on_fatal)
         return Child(program, self._environment, self._log, watcher)
 
     def _gate_command(self, control: int) -> list[str]:
@@ -119,9 +121,13 @@ class Tree:
             aliases=("*",),
         )
         state_directory = self._directory.parent / "engine-state"
-        return Program(
-            f"engine-{engine.name}", lambda _: engine_command(spec, sock, state_directory), (sock,), controlled=False
-        )
+        required = self._snapshot.require_seal
+
+        def command(control: int) -> list[str]:
+            cage = Cage(engine.model, state_directory, sock, control, required)
+            return caged(engine_command(spec, sock, state_directory), cage)
+
+        return Program(f"engine-{engine.name}", command, (sock,), controlled=False)
 
     def _on_started(self, child: Child) -> None:
         """A new process needs its settings, and new channels between the gate and the workers."""
@@ -130,7 +136,22 @@ class Tree:
         self._give_settings(child)
         for worker in self._workers if child is self._gate else [child]:
             self._connect(worker)
+        if child is self._gate:
+            for other in (*self._workers, *self._engines):
+                self._pass_on_seal(other)
         self._tell()
+
+    def _on_sealed(self, child: Child) -> None:
+        """The gate records its own; an engine's launcher has no log."""
+        if child is not self._gate:
+            self._pass_on_seal(child)
+        if child in self._engines and child.attestation is not None:
+            log_seal(child.attestation, self._log)
+
+    def _pass_on_seal(self, child: Child) -> None:
+        """Every gate records every seal that is in force, whichever of them came first."""
+        if child.attestation is not None:
+            self._gate.send(Message(Word.SEALED, name=child.program.name, text=child.attestation.to_json()))
 
     def _give_settings(self, child: Child) -> None:
         snapshot = self._snapshot.for_gate() if child is self._gate else self._snapshot.for_workers()

@@ -1,0 +1,53 @@
+"""The gate's own seal: what it may touch, and what the ledger keeps of every process's seal."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from router.audit import Kind, LedgerError
+from router.channel.control import Control
+from router.gate.dial import authority_files
+from router.gate.recorder import Recorder
+from router.seal.attestation import Attestation, Result
+from router.seal.enclose import Plan
+from router.seal.process import CAP_DAC_OVERRIDE
+from router.seal.profiles import Profile
+from router.seal.rooms import room_of
+
+
+def enter_directory(directory: str) -> Path:
+    """The ledger's directory, made if it is missing: file rules can name only what exists."""
+    path = Path(directory)
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise LedgerError(f"the ledger directory {path} cannot be used: {error.strerror}") from None
+    return path
+
+
+def gate_plan(directory: Path, control: Control) -> Plan:
+    """It writes the ledger and nothing else. Root keeps its way past file modes only where the directory is not
+    its own, as with a volume that belongs to another user.
+    """
+    keep = () if directory.stat().st_uid == os.geteuid() else (CAP_DAC_OVERRIDE,)
+    room = room_of(Profile.GATE, read=authority_files(), write=(str(directory.resolve()),))
+    return Plan(Profile.GATE, room, (control.fileno(),), keep)
+
+
+def record_seal(recorder: Recorder, process: str, attestation: Attestation) -> None:
+    """What was tried against this process and held, what was not stopped, and the kernel that it ran on."""
+    passed = [attempt.name for attempt in attestation.attempts if attempt.result is Result.BLOCKED]
+    failed = [f"{attempt.result}:{attempt.name}" for attempt in attestation.attempts if attempt.name not in passed]
+    recorder.note(
+        Kind.ENFORCEMENT,
+        {
+            "process": process,
+            "level": attestation.level,
+            "pid": attestation.pid,
+            "seal": f"{attestation.machine}:{attestation.seal}",
+            "kernel": attestation.kernel,
+            "passed": passed,
+            "failed": failed,
+        },
+    )
