@@ -148,8 +148,8 @@ class _Builder:
         top = self._open[-1]
         if isinstance(top.items, list):
             top.items.append(value)
-        elif top.key is not None:
-            top.items[top.key] = value
+        else:
+            top.items[str(top.key)] = value
             top.key = None
 
     def _origin(self, event: yaml.Event) -> Origin:

@@ -20,8 +20,10 @@ def read_text(path: FilePath, *, private: bool = False) -> str:
     """
     try:
         _check_place(path)
-        with path.open("rb") as file:
-            _check_status(path, os.fstat(file.fileno()), private=private)
+        # Not to wait for whoever might write into a pipe: what is no file is refused below.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        with os.fdopen(descriptor, "rb") as file:
+            _check_status(path, os.fstat(descriptor), private=private)
             content = file.read(LARGEST_BYTES + 1)
     except OSError as error:
         raise _unreadable(path, f"cannot be read: {error.strerror}", _ADVICE.get(type(error), "")) from None

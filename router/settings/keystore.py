@@ -101,7 +101,7 @@ def _replace(file: FilePath, keys: tuple[KeyEntry, ...]) -> None:
     """Durable or not at all: whoever reads sees the old file or the new one, mode 0600."""
     entries = [{name: _plain(value) for name, value in key.model_dump(exclude_none=True).items()} for key in keys]
     text = _HEADER + (yaml.safe_dump(entries, sort_keys=False) if entries else "[]\n")
-    new = file.with_name(f".{file.name}.{os.getpid()}.{secrets.token_hex(4)}")
+    new = _temporary(file)
     try:
         descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         with os.fdopen(descriptor, "wb") as opened:
@@ -116,6 +116,10 @@ def _replace(file: FilePath, keys: tuple[KeyEntry, ...]) -> None:
         os.fsync(directory)
     finally:
         os.close(directory)
+
+
+def _temporary(file: FilePath) -> FilePath:
+    return file.with_name(f".{file.name}.{os.getpid()}.{secrets.token_hex(4)}")
 
 
 def _plain(value: object) -> object:

@@ -1,0 +1,41 @@
+"""Settings files as operators write them, on a real disk."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from router.settings.findings import Finding, SettingsError
+from router.settings.load import Flags, Loaded, load_whole
+
+Write = Callable[[str], Path]
+Refused = Callable[..., list[str]]
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    """Write a tier policy file."""
+
+    def _write(text: str) -> Path:
+        path = tmp_path / "tiers.yaml"
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    return _write
+
+
+def taken(path: Path | None = None, variables: dict[str, str] | None = None, flags: Flags | None = None) -> Loaded:
+    """Settings that must be good."""
+    return load_whole(path, variables or {}, flags)
+
+
+def refused(
+    path: Path | None = None, variables: dict[str, str] | None = None, flags: Flags | None = None
+) -> tuple[Finding, ...]:
+    """The findings of settings that must not be."""
+    with pytest.raises(SettingsError) as caught:
+        load_whole(path, variables or {}, flags)
+    assert caught.value.findings
+    return caught.value.findings

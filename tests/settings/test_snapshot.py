@@ -1,0 +1,138 @@
+"""The snapshot in force: its way to other processes, its digest, its size, and what is printed of it."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from router.settings.codec import decode, encode
+from router.settings.durations import parse_duration
+from router.settings.effective import lines
+from tests.settings.conftest import Write, taken
+from tests.settings.test_file import complete
+
+EXAMPLES = sorted((Path(__file__).parents[2] / "policies" / "examples").glob("*.yaml"))
+BASE = (
+    "upstreams: {a: {url: 'http://10.0.0.1:80'}, e: {engine: small}}\nmodels: {m: {tiers: [a, e]}, n: {tiers: [e]}}\n"
+)
+
+
+def test_a_snapshot_comes_out_as_it_went_in(tmp_path: Path) -> None:
+    snapshot = taken(complete(tmp_path)).snapshot
+    assert decode(encode(snapshot)) == snapshot
+    assert encode(decode(encode(snapshot))) == encode(snapshot)
+
+
+def test_workers_get_no_destination_and_no_credential_and_the_gate_no_hash(tmp_path: Path) -> None:
+    snapshot = taken(complete(tmp_path)).snapshot
+    worker, gate = encode(snapshot.for_workers()), encode(snapshot.for_gate())
+    for text in (b"hf_token", b"10.1.2.3", b"hf.space"):
+        assert text not in worker
+    assert b"c" * 64 in worker
+    assert b"c" * 64 not in gate
+    assert b"hf_token" in gate
+
+
+@pytest.mark.parametrize("raw", [b"", b"\xc1", b"\x80", b"[]"])
+def test_what_is_no_snapshot_is_refused(raw: bytes) -> None:
+    with pytest.raises(msgspec.DecodeError):
+        decode(raw)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        BASE.replace("10.0.0.1", "10.0.0.2"),
+        BASE.replace("[a, e]", "[e, a]"),
+        BASE.replace("[a, e]", "[a, e], reach: network"),
+        BASE + "default_model: n\n",
+        BASE + "engines: {small: {context: 512}}\n",
+        BASE + "limits: {json_depth: 10}\n",
+        BASE + "require_seal: seccomp\n",
+        BASE + "audit: {durability: async}\n",
+        BASE.replace("'http://10.0.0.1:80'", "'http://10.0.0.1:80', third_party_host: true"),
+    ],
+)
+def test_all_that_decides_changes_the_digest(write: Write, other: str) -> None:
+    one = taken(write(BASE)).snapshot.policy.digest
+    assert re.fullmatch(r"[0-9a-f]{64}", one)
+    assert taken(write(other)).snapshot.policy.digest != one
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        "# a comment\n" + BASE,
+        BASE + "default_model: m\n",
+        BASE + "listen: {port: 1, workers: 3}\n",
+        BASE + "audit: {directory: /elsewhere}\n",
+    ],
+)
+def test_what_does_not_decide_leaves_the_digest(write: Write, other: str) -> None:
+    one = taken(write(BASE)).snapshot.policy.digest
+    assert taken(write(other)).snapshot.policy.digest == one
+
+
+def test_a_new_key_of_a_known_caller_changes_nothing_that_decides(tmp_path: Path) -> None:
+    path = complete(tmp_path)
+    before = taken(path).snapshot.policy.digest
+    keys = tmp_path / "keys.yaml"
+    keys.write_text(keys.read_text() + f"- {{id: 1111111a, sha256: {'e' * 64}, caller: bob}}\n")
+    assert taken(path).snapshot.policy.digest != taken().snapshot.policy.digest
+    assert taken(path).snapshot.policy.digest == before
+
+
+def test_ten_thousand_upstreams_in_one_tier_are_taken(write: Write) -> None:
+    rows = (f"  u{i}: {{url: 'http://10.{i >> 16}.{i >> 8 & 255}.{i & 255}:80'}}\n" for i in range(10_000))
+    names = ", ".join(f"u{i}" for i in range(10_000))
+    text = f"upstreams:\n{''.join(rows)}tiers:\n- {{name: t, upstreams: [{names}]}}\ndefault_model: m\n"
+    assert len(taken(write(text)).snapshot.policy.tiers["t"].upstreams) == 10_000
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=[path.stem for path in EXAMPLES])
+def test_every_example_is_good(path: Path) -> None:
+    assert taken(path).snapshot.policy.tiers
+
+
+def test_the_examples_are_those_that_the_documentation_promises() -> None:
+    promised = {"embedded-only", "one-space", "three-spaces", "lan-gpus", "air-gapped", "deepsite"}
+    assert {path.stem for path in EXAMPLES} == promised
+
+
+def test_what_is_in_force_is_printed_with_where_it_came_from(tmp_path: Path) -> None:
+    path = complete(tmp_path)
+    loaded = taken(path, {"RINGFENCE_WORKERS": "2", "RINGFENCE_ENGINE_THREADS": "1"})
+    printed = lines(loaded.settings, loaded.origins)
+    assert f"listen.port = 7861  # {path}:2" in printed
+    assert "engines.small.threads = 1  # environment RINGFENCE_ENGINE_THREADS" in printed
+    assert "engines.coder.threads = 0  # default" in printed
+    assert f"tiers[0].timeouts.connect = 2.0  # {path}:14" in printed
+    assert f'upstreams.space.key_file = "space.key"  # {path}:6' in printed
+    assert "hf_token" not in "\n".join(printed)
+    assert 'tiers[0].name = "embedded"  # default' in lines(taken().settings, taken().origins)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("500ms", 0.5), ("2s", 2.0), ("1.5s", 1.5), ("3m", 180.0), ("12h", 43200.0), ("30d", 2592000.0)],
+)
+def test_times(text: str, seconds: float) -> None:
+    assert parse_duration(text) == seconds
+
+
+@given(st.text() | st.integers() | st.floats() | st.none() | st.from_regex(r"-?[0-9.]+ ?[a-z]*", fullmatch=True))
+def test_a_time_is_understood_or_refused_with_advice(value: object) -> None:
+    try:
+        seconds = parse_duration(value)
+    except ValueError as error:
+        seconds = 0.0
+        advice = str(error)
+    else:
+        advice = "500ms at most"
+    assert seconds >= 0
+    assert "500ms" in advice or "at most" in advice
