@@ -1,0 +1,252 @@
+"""The server's side of a connection, byte by byte, over real sockets: HTTP done right although hand-held."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+import uvicorn
+
+from router.api import protocol
+from router.api.app import Application
+from router.api.protocol import RouterProtocol
+from router.audit import Kind
+from router.logs import Log
+from router.view import View
+from tests.router.house import House, Script, answering, house, plain, read_request, scripted, streamed
+
+DONE = b"data: [DONE]\n\n"
+CHAT = json.dumps({"model": "m", "messages": [{"role": "user", "content": "hi"}]}).encode()
+STREAM = json.dumps({"model": "m", "messages": [{"role": "user", "content": "hi"}], "stream": True}).encode()
+
+
+def post(body: bytes = CHAT, head: str = "", path: str = "/v1/chat/completions", version: str = "1.1") -> bytes:
+    lines = f"POST {path} HTTP/{version}\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n{head}\r\n"
+    return lines.encode() + body
+
+
+@asynccontextmanager
+async def serving(parts: House) -> AsyncIterator[int]:
+    """A worker's server before a gate; its port."""
+    application = Application(parts.snapshot, parts.client, View(), Log("test"))
+    made = cast("Any", partial(RouterProtocol, lambda: application, Log("test")))
+    config = uvicorn.Config(
+        application, http=made, interface="asgi3", ws="none", lifespan="off", log_config=None, server_header=False
+    )
+    server = uvicorn.Server(config)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        running = asyncio.create_task(server.serve(sockets=[listener]))
+        while not server.started:
+            await asyncio.sleep(0.005)
+        try:
+            yield listener.getsockname()[1]
+        finally:
+            server.should_exit = True
+            await running
+
+
+@asynccontextmanager
+async def front(script: Script, directory: Path) -> AsyncIterator[tuple[House, int]]:
+    async with scripted(script) as port, house(port, directory) as parts, serving(parts) as front_port:
+        yield parts, front_port
+
+
+async def talk(port: int, *pieces: bytes, pause_s: float = 0.0, half_close: bool = False) -> bytes:
+    """Send pieces, read until the server closes or is silent for a while."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    for piece in pieces:
+        writer.write(piece)
+        await writer.drain()
+        await asyncio.sleep(pause_s)
+    if half_close:
+        writer.write_eof()
+    received = b""
+    try:
+        async with asyncio.timeout(0.4):
+            while data := await reader.read(65536):
+                received += data
+    except (TimeoutError, ConnectionError):
+        pass
+    writer.close()
+    return received
+
+
+def statuses(received: bytes) -> list[int]:
+    return [int(part[:3]) for part in received.split(b"HTTP/1.1 ")[1:]]
+
+
+async def test_a_request_is_answered_in_one_piece_and_the_connection_kept(tmp_path: Path) -> None:
+    async with front(answering(plain(b'{"a":1}')), tmp_path) as (_, port):
+        received = await talk(port, post() + post(), half_close=False)
+    assert statuses(received) == [200, 200]
+    assert received.count(b'{"a":1}') == 2
+
+
+async def test_pipelined_requests_are_answered_in_order_on_both_lanes(tmp_path: Path) -> None:
+    async with front(answering(plain(b'{"a":1}')), tmp_path) as (_, port):
+        live = b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n"
+        received = await talk(port, post() + live + post() + live)
+    assert statuses(received) == [200, 200, 200, 200]
+    order = [b"alive" in part for part in received.split(b"HTTP/1.1 ")[1:]]
+    assert order == [False, True, False, True]
+
+
+async def test_a_request_may_come_byte_by_byte(tmp_path: Path) -> None:
+    async with front(answering(plain(b'{"a":1}')), tmp_path) as (_, port):
+        request = post()
+        received = await talk(port, *(request[at : at + 1] for at in range(len(request))))
+    assert statuses(received) == [200]
+
+
+async def test_a_stream_is_chunked_whole_events(tmp_path: Path) -> None:
+    async with front(answering(streamed(b"data: 1\n\n", DONE)), tmp_path) as (_, port):
+        received = await talk(port, post(STREAM))
+    head, _, body = received.partition(b"\r\n\r\n")
+    assert b"transfer-encoding: chunked" in head
+    assert body.endswith(b"0\r\n\r\n")
+    assert b"data: 1\n\n" in body
+    assert DONE in body
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        pytest.param(post(head="Transfer-Encoding: chunked\r\n"), id="CL and TE"),
+        pytest.param(post(head=f"Content-Length: {len(CHAT) + 1}\r\n"), id="two lengths"),
+        pytest.param(
+            post(head="X: a\r\n folded: b\r\n", body=CHAT).replace(b"folded", b"\x01folded"), id="control byte"
+        ),
+        pytest.param(post().replace(b"\r\n", b"\n"), id="bare LF"),
+        pytest.param(post(head="Bad Header: x\r\n"), id="space in a name"),
+        pytest.param(post(head="X : y\r\n"), id="space before the colon"),
+        pytest.param(post(head="Content-Length : 3\r\n"), id="space before the colon of a length"),
+        pytest.param(b"POST /v1/chat/completions\r\n\r\n", id="HTTP/0.9"),
+        pytest.param(post(version="3.7"), id="a version that is none"),
+        pytest.param(b"\x16\x03\x01\x02\x00\x01\x00", id="a TLS hello"),
+        pytest.param(post().replace(b"Content-Length: ", b"Content-Length: +"), id="a signed length"),
+        pytest.param(post().replace(b"Content-Length: ", b"Content-Length: 0x"), id="a hex length"),
+    ],
+)
+async def test_smuggling_and_nonsense_are_refused_and_the_connection_ended(request_: bytes, tmp_path: Path) -> None:
+    hidden = post(path="/v1/embeddings", body=b'{"input":"smuggled"}')
+    async with front(answering(plain(b'{"a":1}')), tmp_path) as (parts, port):
+        received = await talk(port, request_ + hidden)
+        assert not parts.ledger.bodies(Kind.DECISION)
+    assert statuses(received)[:1] in ([400], [])
+    assert 200 not in statuses(received)
+    if received:
+        assert json.loads(received.partition(b"\r\n\r\n")[2])["error"]["type"] == "invalid_request_error"
+
+
+async def test_an_absolute_target_goes_nowhere_else(tmp_path: Path) -> None:
+    async with front(answering(plain(b'{"a":1}')), tmp_path) as (parts, port):
+        received = await talk(port, post(path="http://evil.example/v1/chat/completions"))
+        assert not parts.ledger.bodies(Kind.DECISION)
+    assert statuses(received)[0] in (400, 404, 405)
+
+
+@pytest.mark.parametrize(
+    ("request_", "status"),
+    [
+        (b"GET /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\n\r\n", 405),
+        (b"HEAD /livez HTTP/1.1\r\nHost: localhost\r\n\r\n", 200),
+        (b"DELETE /livez HTTP/1.1\r\nHost: localhost\r\n\r\n", 405),
+        (b"POST /v1/../admin HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n", 404),
+        (b"POST //v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n", 404),
+        (b"OPTIONS * HTTP/1.1\r\nHost: localhost\r\n\r\n", 404),
+        (post(head="Host: other\r\n"), 403),
+        (post().replace(b"Host: localhost", b"Host: evil.example"), 403),
+        (post(head="Origin: https://evil.example\r\n"), 403),
+        (post(head="Origin: http://localhost:3000\r\n"), 200),
+        (post(b""), 400),
+        (post(path="/v1/chat/completions?key=1"), 200),
+    ],
+)
+async def test_targets_methods_and_hosts(request_: bytes, status: int, tmp_path: Path) -> None:
+    async with front(answering(plain(b'{"a":1}')), tmp_path) as (_, port):
+        received = await talk(port, request_)
+    assert statuses(received) == [status]
+
+
+async def test_http_1_0_is_answered_and_closed(tmp_path: Path) -> None:
+    async with front(answering(plain(b'{"a":1}')), tmp_path) as (_, port):
+        received = await talk(port, post(version="1.0"))
+    assert statuses(received) == [200]
+    assert b"connection: close" in received
+
+
+async def test_a_client_that_waits_for_100_is_told_to_go_on(tmp_path: Path) -> None:
+    request = post(head="Expect: 100-continue\r\n")
+    head, body = request[: -len(CHAT)], request[-len(CHAT) :]
+    async with front(answering(plain(b'{"a":1}')), tmp_path) as (_, port):
+        received = await talk(port, head, body, pause_s=0.1)
+    assert statuses(received) == [100, 200]
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+async def test_too_large_a_body_is_refused_and_recorded_before_it_is_read(*, chunked: bool, tmp_path: Path) -> None:
+    async with front(answering(plain(b'{"a":1}')), tmp_path) as (parts, port):
+        largest = parts.snapshot.limits.body_bytes
+        if chunked:
+            head = b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
+            pieces = [head, *[b"100000\r\n" + b"x" * 0x100000 + b"\r\n"] * (largest // 0x100000 + 1)]
+        else:
+            head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: {largest + 1}\r\n\r\n"
+            pieces = [head.encode(), b"x" * 1000]
+        received = await talk(port, *pieces)
+        (denial,) = parts.ledger.bodies(Kind.DENIAL)
+    assert statuses(received) == [413]
+    assert denial["reason"] == "body_too_large"
+
+
+@pytest.mark.parametrize("sent", [b"", b"POST /v1/chat/comp", post()[:-5], b"GET /livez HTTP/1.1\r\nHo"])
+async def test_a_request_that_is_never_whole_is_ended(
+    sent: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(protocol, "READ_S", 0.2)
+    async with front(answering(plain(b'{"a":1}')), tmp_path) as (_, port):
+        assert statuses(await talk(port, sent)) == [408]
+
+
+async def test_a_slow_answer_is_not_a_slow_request(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocol, "READ_S", 0.1)
+
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_request(reader)
+        await asyncio.sleep(0.3)
+        writer.write(plain(b'{"a":1}'))
+
+    async with front(script, tmp_path) as (_, port):
+        assert statuses(await talk(port, post())) == [200]
+
+
+async def test_a_client_that_hangs_up_stops_the_upstream(tmp_path: Path) -> None:
+    async def script(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+        await read_request(reader)
+        await asyncio.sleep(5)
+
+    async with front(script, tmp_path) as (parts, port):
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(post())
+        await asyncio.sleep(0.1)
+        writer.transport.abort()
+        assert (await parts.outcomes())[0]["ending"] == "client_left"
+
+
+async def test_a_mistake_of_ours_is_a_500_without_a_word_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError("secret detail")
+
+    async with front(answering(plain(b"{}")), tmp_path) as (_, port):
+        monkeypatch.setattr("router.pipeline.decide_request", broken)
+        received = await talk(port, post())
+    assert statuses(received) == [500]
+    assert b"secret" not in received
+    assert json.loads(received.partition(b"\r\n\r\n")[2])["error"]["code"] == "internal_error"
