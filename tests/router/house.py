@@ -1,4 +1,4 @@
-"""A gate and a worker's client in one process, joined by a real socketpair, before a real TCP upstream with a script."""
+"""A gate and a worker's client in one process, joined by a real socketpair, before a real upstream with a script."""
 
 from __future__ import annotations
 
