@@ -70,6 +70,8 @@ def enclose(plan: Plan) -> Attestation:
         machine = this_machine()
     except UnknownMachine as error:
         progress.notes.append(str(error))
+        process.shut_memory()
+        process.gain_nothing()
     else:
         abi = landlock.version()
         with attack.prey(UNREADABLE, UNWRITABLE) as targets:

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from router.seal.machine import PR_SET_NO_NEW_PRIVS, X32_BIT, Machine, call
+from router.seal.machine import PR_SET_NO_NEW_PRIVS, X32_BIT, Machine, call, prctl
 
 KILL: Final = 0x80000000  # SECCOMP_RET_KILL_PROCESS
 ALLOW: Final = 0x7FFF0000
@@ -157,7 +157,7 @@ def install(program: Sequence[Instruction], *, every_thread: bool = True) -> Non
     code = b"".join(struct.pack("=HBBI", i.code, i.jump_true, i.jump_false, i.value) for i in program)
     buffer = ctypes.create_string_buffer(code, len(code))
     header = struct.pack("@HxxxxxxP", len(program), ctypes.addressof(buffer))
-    call("prctl", PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+    prctl(PR_SET_NO_NEW_PRIVS, 1)
     stuck = call("seccomp", SET_MODE_FILTER, TSYNC if every_thread else 0, ctypes.create_string_buffer(header))
     if stuck:
         raise OSError(errno.ESRCH, f"thread {stuck} could not be given the filter", "seccomp")

@@ -71,6 +71,17 @@ def call(name: str, *arguments: int | ctypes.Array[ctypes.c_char] | bytes | None
     return result
 
 
+def prctl(option: int, value: int) -> int:
+    """By the C library, which has it on every architecture; OSError as the kernel said it."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    words = [ctypes.c_ulong(word) for word in (value, 0, 0, 0)]
+    result: int = libc.prctl(ctypes.c_int(option), *words)
+    if result == -1:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code), "prctl")
+    return result
+
+
 def _word(argument: int | ctypes.Array[ctypes.c_char] | bytes | None) -> object:
     """Variadic functions take no hint: an int must be passed as a whole register."""
     return ctypes.c_long(argument) if isinstance(argument, int) else argument

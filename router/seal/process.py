@@ -20,6 +20,7 @@ from router.seal.machine import (
     PR_SET_DUMPABLE,
     PR_SET_NO_NEW_PRIVS,
     call,
+    prctl,
 )
 
 CAP_DAC_OVERRIDE: Final = 1  # read and write files whatever their owner and mode
@@ -37,12 +38,12 @@ def shut_memory() -> None:
     pidfd_getfd(2), /proc/PID/mem). execve(2) opens the memory again.
     """
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    call("prctl", PR_SET_DUMPABLE, 0, 0, 0, 0)
+    prctl(PR_SET_DUMPABLE, 0)
 
 
 def gain_nothing() -> None:
     """No privilege is ever gained again, not by a set-user-id program either."""
-    call("prctl", PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+    prctl(PR_SET_NO_NEW_PRIVS, 1)
 
 
 def drop_capabilities(keep: Collection[int] = ()) -> None:
@@ -50,10 +51,10 @@ def drop_capabilities(keep: Collection[int] = ()) -> None:
     for capability in range(LAST_CAPABILITY + 1):
         if capability not in keep:
             with suppress(OSError):  # an ordinary user may not, and needs not: see gain_nothing
-                if call("prctl", PR_CAPBSET_READ, capability, 0, 0, 0):
-                    call("prctl", PR_CAPBSET_DROP, capability, 0, 0, 0)
+                if prctl(PR_CAPBSET_READ, capability):
+                    prctl(PR_CAPBSET_DROP, capability)
     with suppress(OSError):  # before Linux 4.3 there was no such set
-        call("prctl", PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0)
+        prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL)
     kept = sum(1 << capability for capability in keep) & effective_capabilities()
     low, high = kept & 0xFFFFFFFF, kept >> 32
     call("capset", struct.pack("=Ii", _VERSION_3, 0), struct.pack("=6I", low, low, 0, high, high, 0))

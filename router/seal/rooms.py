@@ -19,6 +19,8 @@ SYSTEM: Final = (
     "/etc/ld.so.cache",
     "/etc/localtime",
     "/usr/share/zoneinfo",
+    "/etc/ssl/openssl.cnf",
+    "/etc/pki/tls/openssl.cnf",
     "/dev/null",
     "/dev/urandom",
     "/sys/devices/system/cpu",

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from router.seal.process import gain_nothing, shut_memory
 from router.settings.findings import SettingsError
 from router.settings.snapshot import Snapshot
 from router.supervisor.tree import CannotReload, Tree
@@ -30,6 +31,8 @@ def serve(snapshot: Snapshot, environment: Mapping[str, str], say: Say, reload: 
 
     SIGHUP calls `reload` for new settings; a mistake in them is said, and the old ones stay in force.
     """
+    shut_memory()  # it holds the credentials that it gives to the gate
+    gain_nothing()
     directory = Path(snapshot.audit.directory).parent / "run"
     with _listener(snapshot) as listener, _run_directory(directory) as own:
         asyncio.run(_serve(snapshot, listener, own, environment, say, reload))
