@@ -28,10 +28,12 @@ class Application:
         self.pipeline = Pipeline(snapshot, gate)
         self.largest_body = snapshot.limits.body_bytes
         self._log = log
-        self._operations = Starlette(
+        operations = Starlette(
             routes=[*Status(snapshot, gate, view).routes(), *map(_only_post, Endpoint)],
             exception_handlers={RouterError: _router_error, HTTPException: _http_error, Exception: self._mistake},
         )
+        operations.router.redirect_slashes = False  # a redirect would name the host that the client's header names
+        self._operations = operations
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
