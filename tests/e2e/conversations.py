@@ -107,6 +107,13 @@ class RawClient:
         headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
         return int(first.split(" ")[1]), headers
 
+    def body(self, length: int) -> bytes:
+        """That many bytes after the head."""
+        while len(self._ahead) < length:
+            self._more()
+        data, self._ahead = self._ahead[:length], self._ahead[length:]
+        return data
+
     def chunks(self) -> Iterator[bytes]:
         """The answer's chunks (RFC 9112, 7.1) as they were sent; ends after the last one."""
         while True:
