@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterable
 from dataclasses import dataclass
 
 import msgspec
@@ -12,23 +12,20 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from local_engine.api.dialects import Dialect, Heading, JsonObject, usage_object
 from local_engine.api.errors import from_failure
+from local_engine.api.shapes import Shape
 from local_engine.jobs import Event, Failed, Finished, Piece, Usage
 from local_engine.service import Answers
 
-DONE = b"data: [DONE]\n\n"
 STREAM_HEADERS = {"cache-control": "no-store", "x-accel-buffering": "no"}
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """How one request is answered. `prompts[i]` is the number of choices made from prompt i."""
+    """How one request is answered."""
 
-    dialect: Dialect
-    heading: Heading
+    shape: Shape
     choices: int
-    usage_chunk: bool
     headers: dict[str, str]
 
 
@@ -76,9 +73,7 @@ async def _whole(first: list[tuple[int, Event]], answers: Answers, reply: Reply)
         if answers.over:
             break
         events = await answers.next()
-    choices = [reply.dialect.whole(index, pieces[index], ends[index].reason) for index in range(reply.choices)]
-    body = reply.heading.object(reply.dialect.whole_object, choices)
-    body["usage"] = usage_object([ends[index].usage for index in range(reply.choices)])
+    body = reply.shape.whole(pieces, [ends[index] for index in range(reply.choices)])
     return Response(msgspec.json.encode(body), headers=reply.headers, media_type="application/json")
 
 
@@ -107,41 +102,28 @@ class EventStream(Response):
             self._watch.cancel()
 
     async def _writes(self) -> AsyncGenerator[bytes, None]:
-        dialect = self._reply.dialect
-        openings = (dialect.opening(index) for index in range(self._reply.choices))
-        head = b"".join(self._chunk([opening]) for opening in openings if opening)
+        shape, answers = self._reply.shape, self._answers
+        head = _data(shape.opening(self._reply.choices))
         events = self._first
         while True:
             body = b"".join(self._event(index, event) for index, event in events)
             failed = any(isinstance(event, Failed) for _, event in events)
-            over = self._answers.over
-            yield head + body + (self._tail() if over and not failed else b"")
+            over = answers.over
+            tail = _data(shape.closing(self._usages)) + shape.terminator if over and not failed else b""
+            yield head + body + tail
             if over or failed:
                 return
             head = b""
-            events = await self._answers.next()
+            events = await answers.next()
 
     def _event(self, index: int, event: Event) -> bytes:
         if isinstance(event, Piece):
-            return self._chunk([self._reply.dialect.delta(index, event)])
+            return _data(self._reply.shape.piece(index, event))
         if isinstance(event, Finished):
             self._usages.append(event.usage)
-            return self._chunk([self._reply.dialect.ending(index, event.reason)])
-        return _data(from_failure(event).body())
-
-    def _chunk(self, choices: list[JsonObject]) -> bytes:
-        body = self._reply.heading.object(self._reply.dialect.stream_object, choices)
-        if self._reply.usage_chunk:
-            body["usage"] = None
-        return _data(body)
-
-    def _tail(self) -> bytes:
-        if not self._reply.usage_chunk:
-            return DONE
-        body = self._reply.heading.object(self._reply.dialect.stream_object, [])
-        body["usage"] = usage_object(self._usages)
-        return _data(body) + DONE
+            return _data(self._reply.shape.ending(index, event))
+        return _data([from_failure(event).body()])
 
 
-def _data(value: object) -> bytes:
-    return b"data: " + msgspec.json.encode(value) + b"\n\n"
+def _data(objects: Iterable[object]) -> bytes:
+    return b"".join(b"data: " + msgspec.json.encode(one) + b"\n\n" for one in objects)

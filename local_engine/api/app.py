@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from local_engine.api import embed, generate, status
+from local_engine.api import embed, generate, older, status
 from local_engine.api.errors import ApiError
 from local_engine.api.front import Front
 
@@ -41,6 +41,11 @@ def make_app(front: Front) -> Starlette:
         route("/v1/chat/completions", generate.chat, "POST"),
         route("/v1/completions", generate.complete, "POST"),
         route("/v1/embeddings", embed.embed, "POST"),
+        route("/completion", older.completion, "POST"),
+        route("/generate", older.generate, "POST"),
+        route("/generate_stream", older.generate_stream, "POST"),
+        route("/tokenize", older.tokenize, "POST"),
+        route("/detokenize", older.detokenize, "POST"),
     ]
     handlers = {HTTPException: _http_error, Exception: _unexpected}
     return Starlette(routes=routes, exception_handlers=handlers)

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from starlette.requests import Request
 from starlette.responses import Response
 
 from local_engine.api.answer import Reply, answer
-from local_engine.api.dialects import ChatDialect, CompletionDialect, Dialect, Heading
 from local_engine.api.errors import invalid, unsupported
 from local_engine.api.fields import Fields, read_json
 from local_engine.api.front import Front
 from local_engine.api.messages import read_messages
 from local_engine.api.parameters import MAX_RIVALS, Wish, jobs_for, read_wish
-from local_engine.api.prompts import read_prompts
+from local_engine.api.prompts import Prompt, read_prompts
 from local_engine.api.response_format import read_grammar
+from local_engine.api.shapes import ChatShape, CompletionShape, Heading, Shape
 from local_engine.jobs import Job, Loaded
 from local_engine.text.template import Part, TemplateRefusal
 
@@ -31,7 +33,7 @@ async def chat(front: Front, request: Request) -> Response:
     fields.finish()
     prompt = await front.service.tokens(loaded, _render(loaded, messages))
     jobs, clamped = jobs_for(wish, prompt, loaded, front.scope(request))
-    return await _generate(front, request, loaded, (ChatDialect(), wish, jobs, clamped))
+    return await run_jobs(front, request, Work(ChatShape(_heading(front, loaded, wish)), jobs, clamped, wish.stream))
 
 
 async def complete(front: Front, request: Request) -> Response:
@@ -43,8 +45,34 @@ async def complete(front: Front, request: Request) -> Response:
     logprobs = fields.integer("logprobs", 0, MAX_RIVALS)
     wish = read_wish(fields, loaded, logprobs=logprobs, grammar=read_grammar(fields, loaded))
     fields.finish()
+    jobs, clamped = await prompt_jobs(front, request, prompts, wish)
+    shape = CompletionShape(_heading(front, loaded, wish))
+    return await run_jobs(front, request, Work(shape, jobs, clamped, wish.stream))
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """Jobs that are ready to run; `clamped` is the limit that replaced the asked one."""
+
+    shape: Shape
+    jobs: list[Job]
+    clamped: int | None
+    stream: bool
+
+
+async def run_jobs(front: Front, request: Request, work: Work) -> Response:
+    headers = {} if work.clamped is None else {"X-Ringfence-Clamped": f"max_tokens={work.clamped}"}
+    reply = Reply(work.shape, len(work.jobs), headers)
+    return await answer(request, front.service.submit(work.jobs), reply, stream=work.stream)
+
+
+async def prompt_jobs(
+    front: Front, request: Request, prompts: list[Prompt], wish: Wish
+) -> tuple[list[Job], int | None]:
+    """Jobs for raw prompts, and the tightest limit that had to replace the asked one."""
+    loaded = await front.loaded()
     jobs: list[Job] = []
-    clamped = None
+    limits: list[int] = []
     for prompt in prompts:
         # The whole prompt is the caller's own text: control tokens in it are meant.
         tokens = (
@@ -52,18 +80,12 @@ async def complete(front: Front, request: Request) -> Response:
         )
         more, limit = jobs_for(wish, tokens, loaded, front.scope(request))
         jobs += more
-        clamped = limit if clamped is None else min(clamped, limit or clamped)
-    return await _generate(front, request, loaded, (CompletionDialect(), wish, jobs, clamped))
+        limits += [] if limit is None else [limit]
+    return jobs, min(limits, default=None)
 
 
-async def _generate(
-    front: Front, request: Request, loaded: Loaded, work: tuple[Dialect, Wish, list[Job], int | None]
-) -> Response:
-    dialect, wish, jobs, clamped = work
-    headers = {} if clamped is None else {"X-Ringfence-Clamped": f"max_tokens={clamped}"}
-    heading = Heading(front.spec.name, front.fingerprint(loaded), dialect.prefix)
-    reply = Reply(dialect, heading, len(jobs), wish.usage_chunk, headers)
-    return await answer(request, front.service.submit(jobs), reply, stream=wish.stream)
+def _heading(front: Front, loaded: Loaded, wish: Wish) -> Heading:
+    return Heading(front.spec.name, front.fingerprint(loaded), wish.usage_chunk)
 
 
 def _render(loaded: Loaded, messages: list[dict[str, str]]) -> list[Part]:

@@ -14,6 +14,7 @@ from local_engine.jobs import Failed, Job, Loaded, Sampling
 
 ENDPOINTS = (
     *("POST /v1/chat/completions", "POST /v1/completions", "POST /v1/embeddings"),
+    *("POST /completion", "POST /generate", "POST /generate_stream", "POST /tokenize", "POST /detokenize"),
     *("GET /v1/models", "GET /v1/models/{id}", "GET /health", "GET|POST /warm"),
 )
 

@@ -6,7 +6,8 @@ import logging
 import sys
 from pathlib import Path
 
-from local_engine import library
+from local_engine import library, memory
+from local_engine.gguf import read_header
 from local_engine.jobs import Loaded
 from local_engine.launch import EngineSpec
 from local_engine.model_file import fingerprint
@@ -18,8 +19,14 @@ from local_engine.worker.thread import Loop, Post
 log = logging.getLogger("local_engine")
 
 
+class NotEnoughMemory(Exception):
+    """The model does not fit; the sentence holds the arithmetic."""
+
+
 def boot(spec: EngineSpec, path: Path, state_dir: Path | None, post: Post) -> tuple[Loaded, Loop]:
-    """Raises NoLibrary or ModelError with a sentence for the operator."""
+    """Raises BadModelFile, NotEnoughMemory, NoLibrary or ModelError with a sentence for the operator."""
+    if short := memory.refusal(memory.need(read_header(path), spec.context), memory.available_bytes()):
+        raise NotEnoughMemory(short)
     choice = library.choose(library.candidates(), path, state_dir, library.run_probe)
     library.select(choice)
     # Imported only now: the import itself loads the library that was chosen.
