@@ -25,7 +25,7 @@ from router.errors import (
 from router.forward import Forwarder
 from router.reply import Headers, Reply
 from router.settings.snapshot import Snapshot
-from router.tiers import plan
+from router.tiers import Load, plan
 
 CHANNEL_WAIT_S = 3.0
 PARAMETERS = frozenset({"model", "stream", "messages", "prompt", "input", "X-Ringfence-Reach"})
@@ -51,6 +51,7 @@ class Pipeline:
         self._snapshot = snapshot
         self._gate = gate
         self._callers = Callers(snapshot)
+        self._least_busy = frozenset(t.name for t in snapshot.tiers.values() if t.balance == "least_busy")
         self._turn = 0
 
     async def serve(self, arrival: Arrival, reply: Reply) -> None:
@@ -83,7 +84,7 @@ class Pipeline:
         if not decision.allowed:
             raise PolicyDenied(f"The policy refuses this request: {decision.reason}.")
         self._turn += 1
-        attempts = plan(decision, policy, self._gate.states, self._turn)
+        attempts = plan(decision, policy, Load(self._gate.states, self._gate.busy, self._least_busy, self._turn))
         return Forwarder(self._snapshot, self._gate, inbound, caller.name, decision, attempts)
 
     async def _refuse(self, arrival: Arrival, caller: Caller | None, error: RouterError, reply: Reply) -> None:

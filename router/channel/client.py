@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections import deque
+from collections import Counter, deque
 
 import msgspec
 
@@ -36,6 +36,7 @@ class Exchange:
         self._waiter: asyncio.Future[None] | None = None
         self._ended = False
         self._failure: Failure | None = None
+        self.upstream = ""
         self.record: int | None = None  # ledger index of the decision
         self.head: Head | None = None
         self.rows: bytes = b""
@@ -141,6 +142,7 @@ class GateClient:
         self._link: Link | None = None
         self._attached = asyncio.Event()
         self._under_way: dict[int, Exchange] = {}
+        self.busy: Counter[str] = Counter()  # exchanges under way, by upstream
         self._last = 0
         self.states: dict[str, UpstreamState] = {}
 
@@ -165,7 +167,10 @@ class GateClient:
 
     def exchange(self, message: Open, body: bytes) -> Exchange:
         exchange = self._begin(Kind.OPEN, encode(message), body)
-        exchange.upload()
+        if self._link is not None:
+            exchange.upstream = message.upstream
+            self.busy[message.upstream] += 1
+            exchange.upload()
         return exchange
 
     def deny(self, message: Denial) -> Exchange:
@@ -189,7 +194,10 @@ class GateClient:
             self._link.send(number, kind, payload)
 
     def forget(self, number: int) -> bool:
-        return self._under_way.pop(number, None) is not None
+        exchange = self._under_way.pop(number, None)
+        if exchange is not None and exchange.upstream:
+            self.busy[exchange.upstream] -= 1
+        return exchange is not None
 
     def close(self) -> None:
         if self._link is not None:

@@ -35,6 +35,8 @@ class GateProcess:
     def __init__(self, control: socket.socket, engine_directory: Path) -> None:
         self._engines = engine_directory
         self._log = Log("gate")
+        self._dialler = Dialler(engine_directory)
+        self._keepers: list[asyncio.Task[None]] = []
         self._gate: Gate | None = None
         self._drain_s = 20.0
         self._stopping = asyncio.Event()
@@ -93,10 +95,22 @@ class GateProcess:
             self._gate.swap(world)
         self._drain_s = snapshot.limits.drain_s
         world.upstreams.start()
+        self._keep_warm(world)
         self._control.send(Message(Word.READY, text=snapshot.policy.digest))
 
+    def _keep_warm(self, world: World) -> None:
+        for task in self._keepers:
+            task.cancel()
+        tiers = [tier for tier in world.snapshot.tiers.values() if tier.warm_every_s > 0]
+        self._keepers = [
+            asyncio.create_task(
+                world.upstreams.keep_warm(world.snapshot.policy.tiers[tier.name].upstreams, tier.warm_every_s)
+            )
+            for tier in tiers
+        ]
+
     def _world(self, snapshot: Snapshot, recorder: Recorder, before: Upstreams | None) -> World:
-        upstreams = Upstreams(snapshot.policy, snapshot.credentials, Dialler(self._engines), self._tell_states, before)
+        upstreams = Upstreams(snapshot.policy, snapshot.credentials, self._dialler, self._tell_states, before)
         admissions = {name: Admission(tier.concurrency, tier.queue) for name, tier in snapshot.tiers.items()}
         return World(snapshot, recorder, upstreams, admissions)
 

@@ -113,6 +113,11 @@ class UpstreamConnection(asyncio.Protocol):
     def sockname(self) -> object:
         return self._transport.get_extra_info("sockname") if self._transport is not None else None
 
+    def peer_certificate(self) -> bytes:
+        """The upstream's certificate, DER; of a TLS connection only."""
+        tls = self._transport.get_extra_info("ssl_object") if self._transport is not None else None
+        return tls.getpeercert(binary_form=True) if tls is not None else b""
+
     def _raise_fault(self) -> None:
         if self._fault is not None:
             raise self._fault

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import hashlib
 import os
 import socket
 import ssl
 from collections.abc import Sequence
 from ipaddress import ip_address
 from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from policies import Address, Destination, Reason, UpstreamRule, decide_egress
 from router.channel.messages import Cause
@@ -74,6 +79,8 @@ class Dialler:
         except OSError as error:
             raise UpstreamFault(Cause.REFUSED, error.strerror or "connection failed") from None
         _check_peer(connection, address, destination.port)
+        if secure:
+            _check_pins(connection, destination.tls_pins)
         return connection
 
 
@@ -84,6 +91,17 @@ def _check_peer(connection: UpstreamConnection, address: Address, port: int) -> 
     if not same or peer == connection.sockname():
         connection.abort()
         raise UpstreamFault(Cause.POLICY, "connected to another address than the one that was judged")
+
+
+def _check_pins(connection: UpstreamConnection, pins: Sequence[str]) -> None:
+    """One pin must be the SHA-256 of the certificate's SubjectPublicKeyInfo (as RFC 7469 wrote it)."""
+    if not pins:
+        return
+    certificate = x509.load_der_x509_certificate(connection.peer_certificate())
+    key = certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    if f"sha256/{base64.b64encode(hashlib.sha256(key).digest()).decode()}" not in pins:
+        connection.abort()
+        raise UpstreamFault(Cause.TLS, "the certificate's key is not one that is pinned")
 
 
 async def resolve(host: str) -> Sequence[Address]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
@@ -18,6 +18,7 @@ from router.gate.pool import Pool
 from router.gate.probe import probe
 
 FAILURES_TO_EJECT = 3  # answers of 5xx in a row; a failed connect ejects at once
+LOOK_AGAIN_S = 5.0  # at what was ready and is ours
 PROBE_AGAIN_S = (0.1, 0.2, 0.4, 0.8, 1.5, 2.5, 5.0)  # the last one repeats: no state is for ever
 CONNECT_CAUSES = frozenset({Cause.DNS, Cause.REFUSED, Cause.TLS, Cause.CONNECT_TIMEOUT})
 
@@ -29,6 +30,7 @@ class _Upstream:
     state: UpstreamState
     failures: int = 0
     prober: asyncio.Task[None] | None = None
+    look: asyncio.Event = field(default_factory=asyncio.Event)  # a look is wanted that has not begun
     changed: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -111,19 +113,31 @@ class Upstreams:
             await upstream.changed.wait()
 
     async def warm(self, name: str, tier: str, wait_s: float) -> Warmed:
-        """Wait until the upstream is ready or the time is over. The probing goes on without us."""
+        """Touch the upstream (a host that sleeps when idle stays awake) and wait until it is ready or the time is over.
+
+        The probing is one for all who ask, and goes on without us.
+        """
         upstream = self._all[name]
         was_cold = upstream.state.state is not State.READY
         began = time.monotonic()
         if was_cold:
             self._probe_until_ready(upstream)
-            try:
-                async with asyncio.timeout(wait_s):
-                    await self.ready(name)
-            except TimeoutError:
-                pass
+        else:
+            self._touch(upstream)
+        try:
+            async with asyncio.timeout(wait_s):
+                await self._probed(upstream)
+        except TimeoutError:
+            pass
         state = upstream.state
         return Warmed(name, tier, state.state, was_cold, round((time.monotonic() - began) * 1000), state.reason)
+
+    async def keep_warm(self, names: Sequence[str], every_s: float) -> None:
+        """Touch these upstreams now and every so often, for as long as the task lives."""
+        while True:
+            for name in names:
+                self._touch(self._all[name])
+            await asyncio.sleep(every_s)
 
     def close(self, heir: Upstreams | None = None) -> None:
         """Stop probing and close kept connections, but for those that `heir` has taken over."""
@@ -144,22 +158,46 @@ class Upstreams:
         self._tell()
 
     def _probe_until_ready(self, upstream: _Upstream) -> None:
+        if upstream.state.state is State.COLD:
+            self._become(upstream, State.WARMING, "asked")
+        self._touch(upstream)
+
+    def _touch(self, upstream: _Upstream) -> None:
+        """Let the prober look now: it is started, or its sleep is cut short."""
+        upstream.look.set()
         if upstream.prober is None or upstream.prober.done():
-            if upstream.state.state is State.COLD:
-                self._become(upstream, State.WARMING, "asked")
             upstream.prober = asyncio.create_task(self._prober(upstream), name=f"probe {upstream.state.name}")
 
+    async def _probed(self, upstream: _Upstream) -> None:
+        """Wait for a look that began after now and found the upstream ready."""
+        while upstream.look.is_set() or upstream.state.state is not State.READY:
+            upstream.changed.clear()
+            await upstream.changed.wait()
+
     async def _prober(self, upstream: _Upstream) -> None:
+        """Look until it is ready; then, unless looking would wake a rented machine, look again now and then."""
         attempt = 0
         while True:
-            try:
-                await probe(upstream.pool, upstream.credential)
-            except UpstreamFault as fault:
-                state = State.WARMING if fault.cause is Cause.COLD else State.FAILING
-                self._become(upstream, state, str(fault.cause))
-            else:
-                upstream.failures = 0
-                self._become(upstream, State.READY, "probed")
+            found = await self._look(upstream)
+            if found and upstream.pool.rule.reach is Reach.RENTED and not upstream.look.is_set():
                 return
-            await asyncio.sleep(PROBE_AGAIN_S[min(attempt, len(PROBE_AGAIN_S) - 1)])
-            attempt += 1
+            attempt = 0 if found else attempt + 1
+            pause_s = LOOK_AGAIN_S if found else PROBE_AGAIN_S[min(attempt, len(PROBE_AGAIN_S)) - 1]
+            try:
+                async with asyncio.timeout(pause_s):
+                    await upstream.look.wait()
+            except TimeoutError:
+                continue
+
+    async def _look(self, upstream: _Upstream) -> bool:
+        upstream.look.clear()
+        try:
+            await probe(upstream.pool, upstream.credential)
+        except UpstreamFault as fault:
+            state = State.WARMING if fault.cause is Cause.COLD else State.FAILING
+            self._become(upstream, state, str(fault.cause))
+        else:
+            upstream.failures = 0
+            self._become(upstream, State.READY, "probed")
+        upstream.changed.set()
+        return upstream.state.state is State.READY

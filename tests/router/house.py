@@ -8,10 +8,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from policies import Destination, Endpoint, ModelRule, Policy, Reach, TierRule, UpstreamRule
-from router.audit import Kind, LedgerUnavailable
+from router.audit import Kind, Ledger, LedgerUnavailable
 from router.channel.client import GateClient
 from router.channel.messages import Open
 from router.gate.admission import Admission
@@ -146,11 +146,14 @@ async def house(
 ) -> AsyncIterator[House]:
     """The gate's service with one worker attached, ready to be asked."""
     snapshot, ledger = change(snapshot_for(port, **settings)), MemoryLedger()
-    recorder = Recorder(ledger)  # type: ignore[arg-type] - the interface over a list
+    recorder = Recorder(cast("Ledger", ledger))  # its interface, over a list
     gates: list[Gate] = []
-    upstreams = Upstreams(
-        snapshot.policy, {"u": "secret"}, Dialler(directory), lambda: [gate.tell_states() for gate in gates] and None
-    )
+
+    def tell() -> None:
+        for gate in gates:
+            gate.tell_states()
+
+    upstreams = Upstreams(snapshot.policy, {"u": "secret"}, Dialler(directory), tell)
     admissions = {name: Admission(tier.concurrency, tier.queue) for name, tier in snapshot.tiers.items()}
     gate = Gate(World(snapshot, recorder, upstreams, admissions))
     gates.append(gate)

@@ -198,8 +198,10 @@ async def test_too_large_a_body_is_refused_and_recorded_before_it_is_read(*, chu
             head = b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
             pieces = [head, *[b"100000\r\n" + b"x" * 0x100000 + b"\r\n"] * (largest // 0x100000 + 1)]
         else:
-            head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: {largest + 1}\r\n\r\n"
-            pieces = [head.encode(), b"x" * 1000]
+            announced = (
+                f"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: {largest + 1}\r\n\r\n"
+            )
+            pieces = [announced.encode(), b"x" * 1000]
         received = await talk(port, *pieces)
         (denial,) = parts.ledger.bodies(Kind.DENIAL)
     assert statuses(received) == [413]

@@ -6,7 +6,7 @@ import pytest
 
 from policies import Decision, Policy, Reach, Reason, TierRule, UpstreamRule
 from router.channel.states import State, UpstreamState
-from router.tiers import plan
+from router.tiers import Load, plan
 
 UPSTREAMS = {"a": Reach.NETWORK, "b": Reach.NETWORK, "space": Reach.RENTED, "own": Reach.PROCESS}
 POLICY = Policy(
@@ -22,7 +22,7 @@ POLICY = Policy(
 def order(ceiling: Reach, turn: int = 0, **states: State) -> str:
     decision = Decision(allowed=True, reason=Reason.ALLOWED, ceiling=ceiling, tiers=("gpu", "rent", "own"))
     known = {name: UpstreamState(name, state) for name, state in states.items()}
-    return " ".join(attempt.upstream for attempt in plan(decision, POLICY, known, turn))
+    return " ".join(attempt.upstream for attempt in plan(decision, POLICY, Load(known, turn=turn)))
 
 
 READY, COLD, WARMING, FAILING = State.READY, State.COLD, State.WARMING, State.FAILING
@@ -48,5 +48,19 @@ def test_order(expected: str, ceiling: Reach, turn: int, states: dict[str, State
 def test_a_cold_upstream_is_waited_for_only_when_nothing_is_ready() -> None:
     decision = Decision(allowed=True, reason=Reason.ALLOWED, ceiling=Reach.RENTED, tiers=("gpu", "own"))
     ready = {"own": UpstreamState("own", State.READY)}
-    assert {attempt.wait for attempt in plan(decision, POLICY, {}, 0)} == {True}
-    assert {attempt.wait for attempt in plan(decision, POLICY, ready, 0)} == {False}
+    assert {attempt.wait for attempt in plan(decision, POLICY, Load())} == {True}
+    assert {attempt.wait for attempt in plan(decision, POLICY, Load(ready))} == {False}
+
+
+@pytest.mark.parametrize(
+    ("states", "expected"),
+    [
+        ({"a": READY, "b": READY}, "b a"),
+        ({"a": READY, "b": FAILING}, "a b"),  # never busy because it fails at once
+    ],
+)
+def test_least_busy_goes_by_requests_under_way_but_by_state_first(states: dict[str, State], expected: str) -> None:
+    decision = Decision(allowed=True, reason=Reason.ALLOWED, ceiling=Reach.NETWORK, tiers=("gpu",))
+    known = {name: UpstreamState(name, state) for name, state in states.items()}
+    load = Load(known, {"a": 3, "b": 1}, frozenset({"gpu"}))
+    assert " ".join(attempt.upstream for attempt in plan(decision, POLICY, load)) == expected
