@@ -25,10 +25,10 @@ MOST_ADDRESSES = 64
 class Dialler:
     """Opens connections to listed upstreams. Engines are UNIX sockets in `engine_directory`."""
 
-    def __init__(self, engine_directory: Path) -> None:
+    def __init__(self, engine_directory: Path, tls: ssl.SSLContext | None = None) -> None:
         descriptor = os.open(engine_directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         self._engines = f"/proc/self/fd/{descriptor}"  # short enough for sockaddr_un wherever it lies
-        self._tls = _tls_context()
+        self._tls = tls if tls is not None else tls_context()
 
     async def dial(self, rule: UpstreamRule, timeout_s: float) -> UpstreamConnection:
         """A new connection to this upstream; UpstreamFault when it can't be had, or may not be."""
@@ -127,9 +127,9 @@ def authority_files() -> tuple[str, ...]:
     return tuple(str(Path(place).resolve()) for place in (places.openssl_cafile, places.openssl_capath) if place)
 
 
-def _tls_context() -> ssl.SSLContext:
-    """TLS 1.2 or newer, hostname and chain verified against the system's authorities; HTTP/1.1 only."""
-    context = ssl.create_default_context()
+def tls_context(authorities: Path | None = None) -> ssl.SSLContext:
+    """TLS 1.2 or newer, hostname and chain verified against the system's authorities, or this file's; HTTP/1.1 only."""
+    context = ssl.create_default_context(cafile=authorities)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["http/1.1"])
     return context
