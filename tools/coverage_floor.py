@@ -1,4 +1,4 @@
-"""Each file's branch coverage against its floor: 100 % where decisions, records and the pipeline live, 95 % elsewhere."""
+"""Each file's branch coverage against its floor: 100 % for decisions, records and the pipeline, 95 % elsewhere."""
 
 from __future__ import annotations
 

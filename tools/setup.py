@@ -43,7 +43,7 @@ def require_tools() -> None:
     lacking = missing_tools()
     if not PYTHON.exists() and not venv_works():
         lacking.append("python3-venv")
-    if sys.version_info < (3, 11):
+    if sys.version_info < (3, 11):  # noqa: UP036 - whoever runs an older one must be told
         sys.exit(f"[setup] Python 3.11 or newer is needed; this is {sys.version.split()[0]}.")
     if lacking:
         names = " ".join(lacking)
@@ -51,10 +51,11 @@ def require_tools() -> None:
 
 
 def environment() -> dict[str, str]:
-    """pip's caches and scratch files stay in the checkout."""
+    """Keep pip's caches and scratch files in the checkout."""
     scratch = CACHE / "tmp"
     scratch.mkdir(parents=True, exist_ok=True)
-    return {**os.environ, "PIP_CACHE_DIR": str(CACHE / "pip"), "TMPDIR": str(scratch), "PIP_DISABLE_PIP_VERSION_CHECK": "1"}  # noqa: TID251 - set-up hands its own environment on to pip
+    ours = {"PIP_CACHE_DIR": str(CACHE / "pip"), "TMPDIR": str(scratch), "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
+    return {**os.environ, **ours}  # noqa: TID251 - set-up hands its own environment on to pip
 
 
 def fingerprint(*files: Path) -> str:
