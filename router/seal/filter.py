@@ -40,7 +40,7 @@ class Instruction:
 
 
 @dataclass(frozen=True, slots=True)
-class Test:
+class Where:
     """`argument & mask == value`, or not equal when `unless`. Both are 32 bits wide; `high` reads the upper half."""
 
     argument: int
@@ -50,7 +50,7 @@ class Test:
     high: bool = False
 
 
-Condition = tuple[Test, ...]  # all must hold
+Condition = tuple[Where, ...]  # all must hold
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +139,7 @@ def _alternative(condition: Condition) -> list[Instruction]:
     return [*program, _give(ALLOW)]
 
 
-def _test(test: Test) -> list[Instruction]:
+def _test(test: Where) -> list[Instruction]:
     """The last instruction is a place for the jump."""
     load = Instruction(LOAD, 0, 0, 16 + 8 * test.argument + (4 if test.high else 0))
     mask = [] if test.mask == 0xFFFFFFFF else [Instruction(AND, 0, 0, test.mask)]

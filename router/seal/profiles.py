@@ -10,7 +10,7 @@ import os
 from enum import StrEnum
 from typing import Final
 
-from router.seal.filter import Condition, Rules, Test
+from router.seal.filter import Condition, Rules, Where
 
 AF_UNIX, AF_INET, AF_INET6 = 1, 2, 10
 STREAM, DGRAM = 1, 2
@@ -93,33 +93,33 @@ _IOCTLS: Final = (0x5401, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451)  # TCGETS WINS
 _OPEN_FOR_WRITING: Final = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
 
-def _without(argument: int, bits: int) -> Test:
-    return Test(argument, 0, bits)
+def _without(argument: int, bits: int) -> Where:
+    return Where(argument, 0, bits)
 
 
-def _kind(value: int) -> Test:
+def _kind(value: int) -> Where:
     """The second argument of socket(2) and socketpair(2), whatever its flags."""
-    return Test(1, value, 0xFFFFFFFF ^ TYPE_FLAGS)
+    return Where(1, value, 0xFFFFFFFF ^ TYPE_FLAGS)
 
 
-_STREAM_PAIR: Final[Condition] = (Test(0, AF_UNIX), _kind(STREAM), Test(2, 0))
+_STREAM_PAIR: Final[Condition] = (Where(0, AF_UNIX), _kind(STREAM), Where(2, 0))
 """An AF_UNIX datagram socket takes an address with each message and would reach /dev/log."""
-_NO_ADDRESS: Final = (Test(4, 0), Test(4, 0, high=True))
+_NO_ADDRESS: Final = (Where(4, 0), Where(4, 0, high=True))
 
 
 def _options(levels: dict[int, tuple[int, ...]]) -> tuple[Condition, ...]:
-    return tuple((Test(1, level), Test(2, option)) for level, options in levels.items() for option in options)
+    return tuple((Where(1, level), Where(2, option)) for level, options in levels.items() for option in options)
 
 
 def _common() -> dict[str, tuple[Condition, ...]]:
     return {
-        "fcntl": ((Test(1, F_SETOWN, unless=True), Test(1, F_SETOWN_EX, unless=True)),),
-        "ioctl": tuple((Test(1, request),) for request in _IOCTLS),
+        "fcntl": ((Where(1, F_SETOWN, unless=True), Where(1, F_SETOWN_EX, unless=True)),),
+        "ioctl": tuple((Where(1, request),) for request in _IOCTLS),
         "prctl": (
-            (Test(0, PR_SET_DUMPABLE, unless=True), Test(0, PR_SET_PTRACER, unless=True)),
-            (Test(0, PR_SET_DUMPABLE), Test(1, 0), Test(1, 0, high=True)),
+            (Where(0, PR_SET_DUMPABLE, unless=True), Where(0, PR_SET_PTRACER, unless=True)),
+            (Where(0, PR_SET_DUMPABLE), Where(1, 0), Where(1, 0, high=True)),
         ),
-        "prlimit64": ((Test(0, 0),),),  # its own limits only
+        "prlimit64": ((Where(0, 0),),),  # its own limits only
         "sendmsg": ((_without(2, MSG_FASTOPEN),),),
         "sendto": ((_without(3, MSG_FASTOPEN), *_NO_ADDRESS),),
         "setsockopt": _options(_SOCKET_OPTIONS),
@@ -129,8 +129,8 @@ def _common() -> dict[str, tuple[Condition, ...]]:
 
 def _alone(pid: int) -> dict[str, tuple[Condition, ...]]:
     """Threads but no children; signals to itself only."""
-    own: tuple[Condition, ...] = ((Test(0, pid),),)
-    return {"clone": ((Test(0, CLONE_THREAD, CLONE_THREAD | CLONE_NEW_ANY),),), "kill": own, "tgkill": own}
+    own: tuple[Condition, ...] = ((Where(0, pid),),)
+    return {"clone": ((Where(0, CLONE_THREAD, CLONE_THREAD | CLONE_NEW_ANY),),), "kill": own, "tgkill": own}
 
 
 def _worker(pid: int, *, writes: bool) -> Rules:
@@ -143,10 +143,10 @@ def _worker(pid: int, *, writes: bool) -> Rules:
 
 def _gate(pid: int) -> Rules:
     """Dials TCP and UNIX streams and asks name servers; nobody can call it."""
-    sockets: list[Condition] = [(Test(0, AF_UNIX), _kind(STREAM), Test(2, 0))]
+    sockets: list[Condition] = [(Where(0, AF_UNIX), _kind(STREAM), Where(2, 0))]
     for family in (AF_INET, AF_INET6):
-        sockets += [(Test(0, family), _kind(STREAM), Test(2, protocol)) for protocol in (0, TCP)]
-        sockets += [(Test(0, family), _kind(DGRAM), Test(2, protocol)) for protocol in (0, UDP)]
+        sockets += [(Where(0, family), _kind(STREAM), Where(2, protocol)) for protocol in (0, TCP)]
+        sockets += [(Where(0, family), _kind(DGRAM), Where(2, protocol)) for protocol in (0, UDP)]
     when = {
         **_common(),
         **_alone(pid),
