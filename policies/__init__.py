@@ -2,6 +2,7 @@
 
 from policies.address import AddressKind, kind_of, reach_of
 from policies.cloud import Provider, cloud_provider_of
+from policies.content import is_cloud_model, judge_body
 from policies.decision import Decision, Reason
 from policies.destination import DestinationError, classify_reach, parse_destination
 from policies.egress import decide_egress
@@ -35,6 +36,8 @@ __all__ = [
     "decide_exchange",
     "decide_listing",
     "decide_request",
+    "is_cloud_model",
+    "judge_body",
     "kind_of",
     "parse_destination",
     "reach_of",

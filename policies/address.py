@@ -117,3 +117,11 @@ def kind_of_block(block: Block) -> AddressKind | None:
     spans = _SPANS[block.version]
     first, last, kind = next(span for span in spans if low <= span[1] and span[0] <= high)
     return kind if first <= low and high <= last else None
+
+
+def in_block(address: Address, block: str) -> bool:
+    """Does the canonical CIDR block hold the address? (Without building a network object: pins are asked per dial.)"""
+    start, _, length = block.partition("/")
+    base: Address = IPv6Address(start) if ":" in start else IPv4Address(start)
+    shift = base.max_prefixlen - int(length)
+    return base.version == address.version and int(base) >> shift == int(address) >> shift

@@ -28,6 +28,11 @@ class Reason(StrEnum):
     PUBLIC_NOT_ACKNOWLEDGED = "public_not_acknowledged"
     PLAIN_HTTP_TO_PUBLIC = "plain_http_to_public"
     NOT_CANONICAL = "not_canonical"
+    REAIMING_PARAMETER = "reaiming_parameter"
+    REMOTE_CONTENT = "remote_content"
+    REMOTE_SCHEMA = "remote_schema"
+    HOSTED_TOOL = "hosted_tool"
+    CLOUD_MODEL = "cloud_model"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +44,7 @@ class Decision:
     detail: str = ""  # for the operator: names from the policy, never content
     ceiling: Reach = Reach.PROCESS
     tiers: tuple[str, ...] = field(default=())
+    param: str = ""  # where in the body, for the client alone: it may hold names that the client made up
 
     def __bool__(self) -> NoReturn:
         raise TypeError("a Decision is not a bool: ask for .allowed")

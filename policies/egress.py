@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from ipaddress import ip_network
 
-from policies.address import AddressKind, Block, kind_of
+from policies.address import AddressKind, in_block, kind_of
 from policies.cloud import cloud_provider_of
 from policies.decision import Decision, Reason
 from policies.destination import address_of
@@ -26,10 +25,9 @@ def decide_egress(destination: Destination, addresses: Sequence[Address]) -> Dec
     provider = cloud_provider_of(destination.host)
     if provider is not None:
         return _refused(Reason.CLOUD_PROVIDER, destination, f"belongs to {provider.name}")
-    pins = tuple(ip_network(pin) for pin in destination.pins)
     literal = address_of(destination)
     for address in addresses:
-        reason = _wrong_kind(destination, address) or _wrong_place(destination, address, literal, pins)
+        reason = _wrong_kind(destination, address) or _wrong_place(destination, address, literal)
         if reason is not None:
             return _refused(reason, destination, f"resolves to {address}")
     return Decision(allowed=True, reason=Reason.ALLOWED, detail=destination.host)
@@ -49,14 +47,13 @@ def _wrong_kind(destination: Destination, address: Address) -> Reason | None:
     return None if destination.scheme == "https" else Reason.PLAIN_HTTP_TO_PUBLIC
 
 
-def _wrong_place(
-    destination: Destination, address: Address, literal: Address | None, pins: tuple[Block, ...]
-) -> Reason | None:
+def _wrong_place(destination: Destination, address: Address, literal: Address | None) -> Reason | None:
     """A literal is itself; pins hold; a bare name is private if ours, public if a third party's, never this machine."""
     if literal is not None and address != literal:
         return Reason.ADDRESS_OUTSIDE_PIN
-    if pins:
-        return None if any(address in pin for pin in pins) else Reason.ADDRESS_OUTSIDE_PIN
+    if destination.pins:
+        pinned = any(in_block(address, pin) for pin in destination.pins)
+        return None if pinned else Reason.ADDRESS_OUTSIDE_PIN
     if literal is not None:
         return None
     expected = AddressKind.PUBLIC if destination.third_party_host else AddressKind.PRIVATE

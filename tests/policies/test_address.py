@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from policies import AddressKind, kind_of, reach_of
-from policies.address import kind_of_block
+from policies.address import in_block, kind_of_block
 from policies.facts import Reach
+from policies.policy import Address
 
 KINDS = {
     AddressKind.LOOPBACK: ["127.0.0.1", "127.255.255.255", "::1"],
@@ -147,3 +148,11 @@ def test_every_address_of_a_block_has_the_blocks_kind(address: object, length: i
         return
     for one in (block.network_address, block.broadcast_address, ip_address(str(address))):
         assert kind_of(one) in (kind, AddressKind.METADATA)
+
+
+@given(st.ip_addresses(), st.ip_addresses(), st.integers(0, 128))
+def test_a_block_holds_what_the_standard_library_says_it_holds(one: Address, other: Address, length: int) -> None:
+    block = ip_network(f"{other}/{min(length, other.max_prefixlen)}", strict=False)
+    assert in_block(one, str(block)) == (one in block)
+    assert in_block(other, str(block))
+    assert in_block(block.broadcast_address, str(block))
