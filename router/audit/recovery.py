@@ -6,6 +6,7 @@ the MACs are the reviewer's to check.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -17,7 +18,7 @@ from router.audit.errors import LedgerError
 from router.audit.format import layout
 from router.audit.format.notes import Checkpoint, NoteError, open_checkpoint
 from router.audit.format.record import FIRST_PREV, head, leaf_hash
-from router.audit.format.segments import SegmentError, list_segments, segment_lines
+from router.audit.format.segments import EndlessLineError, SegmentError, list_segments, segment_lines
 from router.audit.format.tiles import HashReader, TileError, TileStack
 from router.audit.home import Home, sync_directory, write_new
 from router.audit.kinds import Kind
@@ -149,7 +150,7 @@ def read_segment(log: str, path: Path, first: int) -> Segment:
     segment = Segment(path, first)
     prev: bytes | None = FIRST_PREV if first == 0 else None
     epoch = 0
-    for raw in segment_lines(path):
+    for raw in _lines(path):
         line = _parse(raw)
         if line is None or line.i != segment.end or line.epoch < epoch:
             break
@@ -161,6 +162,12 @@ def read_segment(log: str, path: Path, first: int) -> Segment:
         segment.leaves.append(prev)
         segment.good_bytes += len(raw)
     return segment
+
+
+def _lines(path: Path) -> Iterator[bytes]:
+    """The lines up to one that cannot be a record's: after a loss of power a file may end in pages of zeros."""
+    with contextlib.suppress(EndlessLineError):
+        yield from segment_lines(path)
 
 
 def _parse(raw: bytes) -> Line | None:

@@ -114,3 +114,16 @@ def check(directory: Path, keys: Keys | None = None) -> Report:
 
 def codes(report: Report) -> list[str]:
     return [str(finding.code) for finding in report.findings if finding.weight in ("tampered", "incomplete")]
+
+
+def crashed(directory: Path, exchanges: int = 5, **changes: Any) -> Path:
+    """A ledger whose writer died with one exchange under way: the state of its files at that moment."""
+    alive = directory.with_name(directory.name + "-alive")
+    ledger = Ledger.open(settings(alive, **changes))
+    for _ in range(exchanges):
+        exchange(ledger)
+    ledger.append(Kind.DECISION, DECISION).wait(WAIT_S)
+    found = copy(alive, directory)
+    ledger.close()
+    shutil.rmtree(alive)
+    return found

@@ -43,6 +43,17 @@ def test_wiping_overwrites_in_place() -> None:
     assert secret == bytes(KEY_BYTES)
 
 
+def test_each_step_overwrites_the_keys_before_it() -> None:
+    key = os.urandom(KEY_BYTES)
+    ratchet = Ratchet(key, LOG, 1, 0)
+    ratchet.mac(b"")
+    state = ratchet._state
+    assert key == bytes(KEY_BYTES)
+    assert state[KEY_BYTES:] == bytes(KEY_BYTES)
+    ratchet.mac(b"")
+    assert state == bytes(2 * KEY_BYTES)
+
+
 def test_a_destroyed_ratchet_holds_nothing() -> None:
     key = os.urandom(KEY_BYTES)
     ratchet = Ratchet(key, LOG, 1, 0)

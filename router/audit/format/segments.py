@@ -18,6 +18,10 @@ class SegmentError(ValueError):
     """A segment is not an ordinary file, or holds a line longer than any record."""
 
 
+class EndlessLineError(SegmentError):
+    """A line is longer than any record."""
+
+
 def open_segment(path: Path, flags: int = os.O_RDONLY) -> int:
     """A descriptor of an ordinary file with one name: no link, no FIFO, no device put in a segment's place."""
     descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
@@ -43,7 +47,7 @@ def read_lines(descriptor: int) -> Iterator[bytes]:
         for line in lines:
             yield line + b"\n"
         if len(rest) > MOST_LINE_BYTES:
-            raise SegmentError(f"a line is longer than {MOST_LINE_BYTES} bytes")
+            raise EndlessLineError(f"a line is longer than {MOST_LINE_BYTES} bytes")
     if rest:
         yield rest
 
