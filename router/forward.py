@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
+from dataclasses import replace
 from typing import TypeVar
 
 import msgspec
@@ -47,12 +48,13 @@ class Forwarder:
         self._began = time.monotonic()
         self._total_s = max((snapshot.tiers[attempt.tier].timeouts.total_s for attempt in attempts), default=0.0)
         self._content = False
+        self._asleep: list[Attempt] = []
         self.record: int | None = None
 
     async def run(self, reply: Reply) -> None:
         """Answer from the first upstream that can; a RouterError tells why none did."""
         failures: list[Failure] = []
-        for attempt in self._attempts:
+        for attempt in self._in_order():
             exchange = self._open(attempt)
             try:
                 await self._relay(exchange, attempt, reply)
@@ -60,6 +62,8 @@ class Forwarder:
                 self.record = exchange.record if exchange.record is not None else self.record
                 failures.append(error.failure)
                 exchange.cancel(error.failure.cause)
+                if error.failure.cause is Cause.COLD:
+                    self._asleep.append(attempt)
                 if self._content:
                     raise UpstreamFailed("The upstream broke off: this answer is not complete.") from None
                 if error.failure.cause not in MOVE_ON:
@@ -69,6 +73,13 @@ class Forwarder:
             finally:
                 exchange.cancel()
         raise error_of(failures)
+
+    def _in_order(self) -> Iterator[Attempt]:
+        """The plan; then, patiently, once more whoever was found asleep: it is being woken since."""
+        yield from self._attempts
+        for number, attempt in enumerate(tuple(self._asleep), start=len(self._attempts) + 1):
+            if time.monotonic() - self._began < self._snapshot.tiers[attempt.tier].timeouts.cold_start_s:
+                yield replace(attempt, number=number, wait=True)
 
     def _open(self, attempt: Attempt) -> Exchange:
         policy = self._snapshot.policy
