@@ -18,6 +18,7 @@ from router.gate.pool import Pool
 from router.gate.probe import probe
 
 FAILURES_TO_EJECT = 3  # answers of 5xx in a row; a failed connect ejects at once
+LOOKS_APART_S = 0.1  # however many ask for a look
 LOOK_AGAIN_S = 5.0  # at what was ready and is ours
 PROBE_AGAIN_S = (0.1, 0.2, 0.4, 0.8, 1.5, 2.5, 5.0)  # the last one repeats: no state is for ever
 CONNECT_CAUSES = frozenset({Cause.DNS, Cause.REFUSED, Cause.TLS, Cause.CONNECT_TIMEOUT})
@@ -183,8 +184,9 @@ class Upstreams:
                 return
             attempt = 0 if found else attempt + 1
             pause_s = LOOK_AGAIN_S if found else PROBE_AGAIN_S[min(attempt, len(PROBE_AGAIN_S)) - 1]
+            await asyncio.sleep(LOOKS_APART_S)
             try:
-                async with asyncio.timeout(pause_s):
+                async with asyncio.timeout(pause_s - LOOKS_APART_S):
                     await upstream.look.wait()
             except TimeoutError:
                 continue
