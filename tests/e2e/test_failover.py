@@ -13,7 +13,7 @@ POLICY = "limits: {answer_bytes: 1000000}\n"
 EITHER_WAY = {
     "refuse": "refused",
     "blackhole": "first_token_timeout",
-    "reset_connect": "upstream_broke",
+    "reset_connect": "refused or upstream_broke",  # as the reset comes before or after our look at the connection
     "reset_headers": "upstream_broke",
     "reset_first_byte": "upstream_broke",
     "stall_before_head": "first_token_timeout",
@@ -62,7 +62,8 @@ def test_a_stream_moves_on(town: Town, fault: str) -> None:
     data = data_of(answer.content)
     assert (answer.status_code, text_of(data), data[-1]) == (200, GOOD_TEXT, "[DONE]")
     assert (answer.headers["x-ringfence-upstream"], answer.headers["x-ringfence-attempts"]) == ("up-2", "2")
-    assert endings(town, 2) == [STREAMED[fault], "completed"]
+    first, second = endings(town, 2)
+    assert (first in STREAMED[fault].split(" or "), second) == (True, "completed"), first
     assert len(town.two.asked()) == 1
 
 
@@ -73,7 +74,8 @@ def test_a_whole_answer_moves_on(town: Town, fault: str) -> None:
     assert answer.status_code == 200
     assert answer.json()["choices"][0]["message"]["content"] == GOOD_TEXT
     assert (answer.headers["x-ringfence-upstream"], answer.headers["x-ringfence-attempts"]) == ("up-2", "2")
-    assert endings(town, 2) == [WHOLE[fault], "completed"]
+    first, second = endings(town, 2)
+    assert (first in WHOLE[fault].split(" or "), second) == (True, "completed"), first
     assert len(town.two.asked()) == 1
 
 

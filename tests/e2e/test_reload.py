@@ -1,0 +1,101 @@
+"""An operator edits the policy file and sends SIGHUP: a good file is swapped in whole, a bad one changes nothing."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.conversations import CHAT, chat, policy, text_of, wait_until_ready
+from tests.fakes.running import fake_upstream
+from tests.service import Service, running, until
+
+
+def rewrite(service: Service, text: str) -> None:
+    (service.directory / "policy.yaml").write_text(text)
+    service.process.send_signal(signal.SIGHUP)
+
+
+def reloads(service: Service) -> list[str]:
+    return [record["body"]["result"] for record in service.records("reload")]
+
+
+def models(service: Service) -> list[str]:
+    return [row["id"] for row in service.get("/v1/models").json()["data"]]
+
+
+def test_a_good_file_is_swapped_in_while_requests_finish_where_they_began(tmp_path: Path) -> None:
+    with fake_upstream() as one, fake_upstream() as two:
+        with running(tmp_path, policy(one)) as service:
+            wait_until_ready(service)
+            before = service.health()["policy"]
+            one.become(tokens=8, delay_s=0.1)
+            answers: list[str] = []
+            slow = threading.Thread(target=lambda: answers.append(text_of(service.post(CHAT, chat()))))
+            slow.start()
+            until(lambda: one.seen()["requests"], 5, "asked")
+            rewrite(service, policy(two))
+            until(lambda: reloads(service) == ["taken"], 5, "taken")
+            until(lambda: service.health()["policy"] != before, 5, "swapped")
+            assert service.post(CHAT, chat()).status_code == 200
+            assert [seen["path"] for seen in two.seen()["requests"] if seen["method"] == "POST"]
+            slow.join(10)
+            assert len(answers) == 1
+            assert service.settled(2)
+            assert service.verify().returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ("\nunknown: 1\n", "unknown key"),
+        ('\n  cloud: {url: "https://api.openai.com:443/v1", third_party_host: true}\n', "cloud_provider"),
+        ("\n\tnot yaml: [", "policy.yaml:"),
+    ],
+)
+def test_a_bad_file_changes_nothing_and_says_why(change: str, says: str, tmp_path: Path) -> None:
+    with fake_upstream() as one, running(tmp_path, policy(one)) as service:
+        wait_until_ready(service)
+        before = service.health()["policy"]
+        text = policy(one)
+        bad = text.replace("\ntiers:", f"{change}tiers:", 1) if "cloud:" in change else text + change
+        rewrite(service, bad)
+        until(lambda: reloads(service) == ["refused"], 5, "refused")
+        assert says in service.log()
+        assert "the old ones stay in force" in service.log()
+        assert service.health()["policy"] == before
+        assert service.post(CHAT, chat()).status_code == 200
+
+
+def test_what_processes_were_started_by_cannot_change(tmp_path: Path) -> None:
+    with fake_upstream() as one, running(tmp_path, policy(one)) as service:
+        wait_until_ready(service)
+        rewrite(service, policy(one) + "\nlimits: {body_bytes: 4096}\naudit: {durability: async}\n")
+        until(lambda: reloads(service) == ["refused"], 5, "refused")
+        assert "'audit' cannot change while the service runs" in service.log()
+
+
+def test_a_reload_each_second_loses_no_request(tmp_path: Path) -> None:
+    with fake_upstream() as one, running(tmp_path, policy(one)) as service:
+        wait_until_ready(service)
+        stop = threading.Event()
+        statuses: list[int] = []
+
+        def ask() -> None:
+            while not stop.is_set():
+                statuses.append(service.post(CHAT, chat()).status_code)
+
+        asking = [threading.Thread(target=ask) for _ in range(4)]
+        for thread in asking:
+            thread.start()
+        for count in range(1, 6):
+            rewrite(service, policy(one) + f"\nlimits: {{json_depth: {20 + count}}}\n")
+            until(lambda count=count: len(reloads(service)) == count, 5, "taken")
+        stop.set()
+        for thread in asking:
+            thread.join(10)
+        assert set(statuses) == {200}
+        assert len(statuses) > 20
+        assert service.settled(len(statuses))
