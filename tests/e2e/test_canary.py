@@ -39,7 +39,7 @@ def written(service: Service) -> Iterator[tuple[Path, bytes]]:
             yield path, path.read_bytes()
 
 
-def requests(key: str, stream: bool) -> list[tuple[str, dict[str, object]]]:  # noqa: FBT001 - one of the row's columns
+def requests(key: str, stream: bool) -> list[tuple[str, dict[str, object]]]:
     """(path, how to ask): a canary in each place that a client fills."""
     signed = {"Authorization": f"Bearer {key}"}
     good = chat(f"{CANARY}prompt", stream=stream)

@@ -30,7 +30,7 @@ class Load:
         self.results: Counter[str] = Counter()
         self._clients = [threading.Thread(target=self._ask, args=(number % 2 == 0,)) for number in range(LOAD)]
 
-    def _ask(self, stream: bool) -> None:  # noqa: FBT001 - a thread's argument
+    def _ask(self, stream: bool) -> None:
         while not self._over.is_set():
             try:
                 answer = httpx.post(
