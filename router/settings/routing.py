@@ -15,6 +15,7 @@ from policies import (
     TierRule,
     UpstreamRule,
     decide_request,
+    is_cloud_model,
 )
 from router.settings.findings import Path, Report
 from router.settings.model import ModelEntry, SettingsFile, TierEntry
@@ -63,27 +64,34 @@ def compile_models(settings: SettingsFile, tiers: Iterable[str], report: Report)
     known = list(tiers)
     rules: dict[str, ModelRule] = {}
     for name, model in settings.models.items():
-        _check_model(name, model, known, report)
+        _check_model(name, model, known, ("models", name), report)
         rules[name] = ModelRule(name, model.tiers, model.served, REACHES[model.reach])
     default = settings.default_model or next(iter(rules), "") or _embedded_only(settings)
     if not default:
         report.add((), "the key 'default_model' is missing", "name the model that your upstreams serve")
-    elif not rules:
+    elif not rules and known:
+        _check_model(default, ModelEntry(tiers=tuple(known)), known, ("default_model",), report)
         rules[default] = ModelRule(default, tuple(known))
-    elif default not in rules:
+    elif rules and default not in rules:
         report.add(("default_model",), f"no model is called '{default}'", nearest(default, list(rules)))
     return rules, default
 
 
-def _check_model(name: str, model: ModelEntry, known: list[str], report: Report) -> None:
-    path = ("models", name)
+def _check_model(name: str, model: ModelEntry, known: list[str], path: Path, report: Report) -> None:
     if not name.strip() or name != name.strip() or not name.isprintable() or len(name) > LONGEST_MODEL_NAME:
         report.add(path, "is not a model's name", f"up to {LONGEST_MODEL_NAME} printable characters")
     _report_twice(model.tiers, (*path, "tiers"), report)
     for position, tier in enumerate(model.tiers):
         _known_tier(tier, known, (*path, "tiers", position), report)
-    for tier in model.served:
+    for tier, served in model.served.items():
         _known_tier(tier, list(model.tiers), (*path, "served", tier), report)
+        if is_cloud_model(served):
+            message = f"'{served}' is a name that Ollama sends to its cloud"
+            report.add((*path, "served", tier), message, "name a model that runs on the server itself")
+    if is_cloud_model(name) and not set(model.tiers) <= model.served.keys():
+        report.add(
+            path, f"'{name}' is a name that Ollama sends to its cloud", "give what each tier calls it in 'served'"
+        )
 
 
 def prove_ceilings(policy: Policy, report: Report) -> None:

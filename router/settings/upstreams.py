@@ -32,6 +32,8 @@ def compile_upstreams(settings: SettingsFile, report: Report) -> dict[str, Upstr
     rules: dict[str, UpstreamRule] = {}
     engines = {BUILT_IN_ENGINE, *settings.engines}
     first_at: dict[str, str] = {}
+    if not settings.upstreams:
+        report.add(("upstreams",), "lists no upstream", "leave 'upstreams' and 'tiers' away to run the embedded engine")
     for name, upstream in settings.upstreams.items():
         path: Path = ("upstreams", name)
         check_name(name, path, report)
@@ -54,11 +56,8 @@ def check_name(name: str, path: Path, report: Report) -> None:
 
 def _embedded(name: str, upstream: UpstreamSettings, engines: set[str], report: Report) -> UpstreamRule | None:
     path: Path = ("upstreams", name, "engine")
-    for key, value in upstream.model_dump(exclude={"engine"}, exclude_defaults=True).items():
-        if value:
-            report.add(
-                ("upstreams", name, key), "means nothing beside 'engine'", "leave it away, or list two upstreams"
-            )
+    for key in upstream.model_dump(exclude={"engine"}, exclude_defaults=True):
+        report.add(("upstreams", name, key), "means nothing beside 'engine'", "leave it away or list two upstreams")
     if upstream.engine not in engines:
         report.add(path, f"no engine is called '{upstream.engine}'", nearest(str(upstream.engine), sorted(engines)))
         return None

@@ -111,6 +111,15 @@ def test_no_secret_is_shown_by_accident(tmp_path: Path) -> None:
 
 # Text of the file; line and column; key; words of the message; words of the hint.
 MISTAKES = [
+    (
+        "models:\n  m: {tiers: [embedded], served: {embedded: 'gpt-oss:120b-cloud'}}\n",
+        2,
+        35,
+        "models.m.served.embedded",
+        "sends to its cloud",
+        "on the server itself",
+    ),
+    ("models:\n  qwen3:cloud: {tiers: [embedded]}\n", 2, 3, "models.qwen3:cloud", "sends to its cloud", "'served'"),
     ("", 1, 1, "", "empty", ""),
     ("# nothing\n", 1, 1, "", "keys and values", "version"),
     ("- a\n", 1, 1, "", "keys and values", "version"),
@@ -196,6 +205,15 @@ MISTAKES = [
     ("upstreams:\n  a: {url: 'http://127.1:80'}\n", 2, 7, "upstreams.a.url", "not_canonical", ""),
     ("upstreams:\n  a: {url: 'http://169.254.169.254:80'}\n", 2, 7, "upstreams.a.url", "metadata_address", ""),
     ("upstreams:\n  a: {url: 'https://alice.hf.space:443'}\n", 2, 7, "upstreams.a.url", "third_party_host: true", ""),
+    ("upstreams: {}\n", 1, 1, "upstreams", "lists no upstream", "embedded engine"),
+    (
+        "upstreams: {a: {engine: small}}\ndefault_model: x:cloud\n",
+        2,
+        1,
+        "default_model",
+        "sends to its cloud",
+        "'served'",
+    ),
     ("upstreams:\n  a: {backend: vllm}\n", 2, 3, "upstreams.a", "neither 'url' nor 'engine'", "one of them"),
     ("upstreams:\n  a: {engine: smal}\n", 2, 7, "upstreams.a.engine", "no engine", "'small'"),
     ("upstreams:\n  a: {engine: small, url: 'http://10.0.0.1:80'}\n", 2, 22, "upstreams.a.url", "beside 'engine'", ""),
