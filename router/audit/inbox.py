@@ -95,6 +95,12 @@ class Inbox:
         return self._next - self._checkpointed
 
     @property
+    def oldest_open(self) -> int:
+        """The index of the oldest decision without an outcome; the next index if there is none."""
+        with self._changed:
+            return next(iter(self._open), self._next)
+
+    @property
     def open_count(self) -> int:
         return len(self._open)
 

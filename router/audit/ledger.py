@@ -14,8 +14,10 @@ from router.audit.home import Home, open_home
 from router.audit.inbox import Inbox, body_decision
 from router.audit.journal import Journal
 from router.audit.kinds import Kind
+from router.audit.prune import prune
 from router.audit.scribe import Place, Scribe, boot_id
 from router.audit.settings import LedgerSettings
+from router.audit.vault import Vault
 from router.audit.writer import Listener, Writer
 
 Done = Callable[[LedgerUnavailable | None], None]
@@ -49,6 +51,7 @@ class Ledger:
         self._inbox = inbox
         self._writer = writer
         self._closed = False
+        self._vault = Vault(home, self._digest_key_made)
         self._callbacks: dict[int, list[Done]] = {}
         self._callbacks_lock = threading.Lock()
         writer.on_durable(self._call_back)
@@ -129,6 +132,31 @@ class Ledger:
         encoded = encode_body(kind, body)
         return Ticket(self, self._inbox.append(kind, encoded, body_decision(kind, body)))
 
+    def digest(self, caller: str, text: bytes) -> str:
+        """The keyed digest of a text for a record's `prompt_mac`, `message_macs` or `answer_mac`."""
+        return self._vault.digest(caller, text)
+
+    def capture(self, request_id: str, part: str, text: bytes) -> str:
+        """Seal a `prompt` or `answer` to the reviewer, durably; the name for the record's `capture`. It syncs."""
+        return self._vault.capture(request_id, part, text)
+
+    def erase(self, day: str, reason: str, actor: str = "operator") -> int:
+        """Destroy a day's digest keys and sealed content (`day` as 2026-11-21), and record that; how many files."""
+        count = self._vault.erase(day)
+        body = {"subject": "content", "day": day, "count": count, "reason": reason, "actor": actor}
+        self.append(Kind.ERASURE, body).wait(_OPENING_S)
+        return count
+
+    def prune(self, before: int, reason: str, actor: str = "operator") -> int:
+        """Remove whole segments of records below `before` and record that; their hashes stay. How many segments."""
+        count = prune(self._home.directory, min(before, self._inbox.oldest_open))
+        body = {"subject": "segments", "count": count, "reason": reason, "actor": actor}
+        self.append(Kind.ERASURE, body).wait(_OPENING_S)
+        return count
+
+    def _digest_key_made(self, name: str, sha256: str) -> None:
+        self.append(Kind.ADMIN, {"action": "digest_key", "target": name, "digest": sha256})
+
     def on_durable(self, listener: Listener) -> None:
         """`listener(highest durable index)`, once per batch, from the writer's thread; also once after a failure."""
         self._writer.on_durable(listener)
@@ -166,4 +194,5 @@ class Ledger:
         self._closed = True
         self._inbox.close(encode_body(Kind.STOP, {"reason": "closed", "open": self._inbox.open_count}))
         self._writer.join()
+        self._vault.close()
         self._home.close()

@@ -9,21 +9,30 @@ from typing import Annotated
 
 import typer
 
+from router.audit.format.notes import NoteError, parse_vkey
+from router.audit.format.proofs import ProofError, parse_receipt
 from router.audit.format.seal import ReviewerSecret
 from router.audit.home import write_new
+from router.audit.prove import anchor_text, read_vkey, witness_request
+from router.audit.prove import prove as make_proof
 from router.audit.show import CODEC, Filter, Tail, parse_time, show_records
 from router.audit.verify.__main__ import ledger_directory, run
 from router.audit.verify.findings import CannotVerifyError
 from router.audit.verify.keys import load_keys
+from router.cli import audit_review
+from router.cli.audit_options import CANNOT, Directory, Key, Notes, Vkey
+from router.cli.audit_review import told
 
-CANNOT = 3
 FOLLOW_S = 0.5
-Directory = Annotated[Path, typer.Argument(metavar="DIR|FILE", help="the ledger's directory, or a file in it")]
-Key = Annotated[Path | None, typer.Option("--key", help="the reviewer's secret key; else DIR/reviewer.key, if there")]
-Vkey = Annotated[str | None, typer.Option("--vkey", help="the log's public key as you noted it; else DIR/log.vkey")]
-Notes = Annotated[list[str] | None, typer.Option("--note", help="SIZE:ROOT from a notebook, or a saved checkpoint")]
 
 audit_app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
+audit_app.command()(audit_review.match)
+audit_app.command("open")(audit_review.open_captures)
+audit_app.command()(audit_review.export)
+audit_app.command()(audit_review.report)
+audit_app.command()(audit_review.erase)
+audit_app.command()(audit_review.prune)
+audit_app.command()(audit_review.standalone)
 
 
 @audit_app.command()
@@ -119,3 +128,45 @@ def keygen(
         f"{public}: put it into the empty ledger directory before the first start (key {secret.public.id}).\n"
         "After the first start, note on paper the line in log.vkey; later, what `ringfence audit anchor` prints."
     )
+
+
+@audit_app.command()
+def prove(
+    index: Annotated[int, typer.Argument(min=0, help="the record, as X-Ringfence-Record told it")],
+    directory: Directory = Path("ledger"),
+) -> None:
+    """A receipt (C2SP tlog-proof): whoever holds it can show that this record was in the log."""
+    with told():
+        typer.echo(make_proof(ledger_directory(directory), index).text(), nl=False)
+
+
+@audit_app.command()
+def receipt(
+    file: Annotated[Path, typer.Argument(help="a .tlog-proof file")],
+    vkey: Annotated[str, typer.Option("--vkey", help="the log's public key, text or file")],
+) -> None:
+    """Check a receipt, without the log. Exit 0 if the log signed for this record, 1 if not."""
+    with told():
+        key = parse_vkey(Path(vkey).read_text() if Path(vkey).is_file() else vkey)
+        text = file.read_text()
+    try:
+        found = parse_receipt(text)
+        found.verify(key)
+    except (ProofError, NoteError) as error:
+        typer.echo(f"not proven: {error}", err=True)
+        raise typer.Exit(1) from None
+    typer.echo(found.line.decode(errors="replace"))
+
+
+@audit_app.command()
+def anchor(
+    directory: Directory = Path("ledger"),
+    *,
+    witness: Annotated[int | None, typer.Option(help="body for a C2SP witness that knows so many records")] = None,
+    syslog: Annotated[bool, typer.Option("--syslog", help="a line for a log collector")] = False,
+) -> None:
+    """What to keep outside this machine: SIZE:ROOT for a notebook (verify takes it with --note)."""
+    with told():
+        root = ledger_directory(directory)
+        text = witness_request(root, witness) if witness is not None else anchor_text(root)
+        typer.echo(f"ringfence-anchor {read_vkey(root).name} {text}" if syslog else text, nl=witness is None)

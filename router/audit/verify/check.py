@@ -20,7 +20,7 @@ Sink = Callable[[Record], None]
 
 
 def verify(directory: Path, keys: Keys, codec: Codec = STANDARD, sink: Sink | None = None) -> Report:
-    """Check everything that the keys at hand allow; `sink` sees each record after its checks.
+    """Check everything that the keys at hand allow; `sink` sees each checked record, until one is tampered with.
 
     CannotVerifyError if the directory holds no ledger.
     """
@@ -32,13 +32,13 @@ def verify(directory: Path, keys: Keys, codec: Codec = STANDARD, sink: Sink | No
     except (OSError, ValueError) as error:
         raise CannotVerifyError(f"{directory} cannot be read as a ledger: {error}") from error
     macs = MacCheck(report.log, keys.vkey, keys.reviewer, report.add)
-    story = Story(report.add)
     report.first = stream.index
+    story = Story(report.first, report.add)
     for record in stream.records():
         macs.see(record)
         tree.see(record)
         story.see(record)
-        if sink is not None:
+        if sink is not None and not report.counts.get(Weight.TAMPERED):
             sink(record)
     tree.finish()
     story.finish()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from router.audit.verify.findings import Finding, Weight
 from router.audit.verify.stream import Add, Fields, Record
 
@@ -9,10 +11,31 @@ MOST_OPEN = 1_000_000
 _SLACK_US = 5_000_000
 
 
+# What the checks and the views rely on; docs/ledger-format.md has the whole list.
+_SHAPES: Final[dict[str, dict[str, type]]] = {
+    "start": {"reviewer": str, "durability": str, "previous": str, "heartbeat_s": int},
+    "stop": {"reason": str},
+    "policy": {"digest": str},
+    "enforcement": {"process": str, "level": str},
+    "probe": {"upstream": str, "state": str},
+    "decision": {"request_id": str, "caller": str, "model": str, "endpoint": str, "upstream": str, "reason": str},
+    "outcome": {"decision": int, "ending": str},
+    "denial": {"request_id": str, "caller": str, "model": str, "endpoint": str, "reason": str},
+    "heartbeat": {"open": int},
+    "key_epoch": {"sealed": str, "reviewer": str, "boot": str, "sig": str},
+    "checkpoint": {"size": int, "root": str, "sig": str},
+    "recovery_gap": {"bytes": int, "lost_from": int},
+    "erasure": {"subject": str, "reason": str},
+    "reload": {"result": str},
+    "admin": {"action": str},
+}
+
+
 class Story:
     """One pass over the meaning of the records. It remembers what is open, never what is over."""
 
-    def __init__(self, add: Add) -> None:
+    def __init__(self, first: int, add: Add) -> None:
+        self._first = first  # what lies before was pruned
         self._add = add
         self._open: dict[int, None] = {}
         self._ended: bool | None = None  # how the last process ended, None before the first
@@ -20,11 +43,13 @@ class Story:
         self._boot = ""  # monotonic times are of one boot
         self._last: tuple[int, int] | None = None  # the last record's times: monotonic, wall
         self.kinds: dict[str, int] = {}
-        self.custody = ""
-        self.durability: dict[str, int] = {}
 
     def see(self, record: Record) -> None:
         kind, body = record.fields["kind"], record.fields["body"]
+        shape = _SHAPES.get(kind)
+        if shape is None or any(type(body.get(name)) is not wanted for name, wanted in shape.items()):
+            self._say(record, Weight.TAMPERED, "body", f"its body is not that of a record of kind {kind!s:.20}")
+            return
         self.kinds[kind] = self.kinds.get(kind, 0) + 1
         self._time(record, kind)
         if kind == "decision":
@@ -36,31 +61,28 @@ class Story:
             self._process(record, kind, body)
 
     def _outcome(self, record: Record, body: Fields) -> None:
-        decision = body.get("decision")
+        decision = body["decision"]
         if decision in self._open:
             del self._open[decision]
-        else:
+        elif decision >= self._first:
             self._say(record, Weight.TAMPERED, "orphan", f"an outcome of no open decision: {decision!s:.20}")
 
     def _process(self, record: Record, kind: str, body: Fields) -> None:
         if kind == "recovery_gap":
-            told = f"{body.get('bytes')} bytes of a torn tail were set aside at start: an unfinished record may be lost"
+            told = f"{body['bytes']} bytes of a torn tail were set aside at start: an unfinished record may be lost"
             self._say(record, Weight.INCOMPLETE, "gap", told)
             return
         self._ended = kind == "stop"
         if kind == "start":
-            self.custody = str(body.get("reviewer", ""))
-            durability = str(body.get("durability", ""))
-            self.durability[durability] = self.durability.get(durability, 0) + 1
-            self._heartbeat_us = int(body.get("heartbeat_s", 0)) * 1_000_000
-            if body.get("previous") == "crashed":
+            self._heartbeat_us = body["heartbeat_s"] * 1_000_000
+            if body["previous"] == "crashed":
                 self._say(record, Weight.NOTE, "crash", "the process before this one did not end in order")
 
     def _time(self, record: Record, kind: str) -> None:
         """Within one boot both clocks run; while a process runs, silence is never longer than a heartbeat."""
         mono, wall = record.fields["mono"], record.fields["t"]
-        if kind == "key_epoch" and record.fields["body"].get("boot") != self._boot:
-            self._boot, self._last = str(record.fields["body"].get("boot")), None
+        if kind == "key_epoch" and record.fields["body"]["boot"] != self._boot:
+            self._boot, self._last = record.fields["body"]["boot"], None
         if self._last is not None:
             passed, shown = mono - self._last[0], wall - self._last[1]
             if passed < 0:

@@ -73,12 +73,13 @@ class Stream:
         self.prev: bytes | None = FIRST_PREV
         self.segments = 0
         self.bytes = 0
+        self._pruned = False  # and the first record of what is left is still to come
         self._file = ""
         self._offset = 0
 
     def start_at(self, index: int, prev: bytes) -> None:
-        """Begin behind pruned records: `prev` is the leaf hash of the last of them."""
-        self.index, self.prev = index, prev
+        """Begin behind pruned records: `prev` is the leaf hash of the last of them. Any epoch may begin there."""
+        self.index, self.prev, self._pruned = index, prev, True
 
     def records(self) -> Iterator[Record]:
         for first, path in list_segments(self._directory):
@@ -169,10 +170,11 @@ class Stream:
         return True
 
     def _turn_epoch(self, fields: Fields) -> None:
-        epoch = int(fields["epoch"])
-        if epoch != self.epoch and (epoch != self.epoch + 1 or fields["kind"] != "key_epoch") and self.prev is not None:
+        epoch, due = int(fields["epoch"]), self.epoch + 1
+        begins = fields["kind"] == "key_epoch" and (epoch == due or self._pruned)
+        if epoch != self.epoch and not begins and self.prev is not None:
             self._say(Weight.TAMPERED, "epoch", f"epoch {epoch} follows {self.epoch} without its key", self.index)
-        self.epoch = epoch
+        self.epoch, self._pruned = epoch, False
 
     def _torn(self, raw: bytes) -> None:
         self._say(Weight.INCOMPLETE, "torn", f"the last {len(raw)} bytes are no whole record", self.index)

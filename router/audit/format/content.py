@@ -1,0 +1,37 @@
+"""Keyed digests and sealed content: what a reviewer can later ask and open, and what erasure destroys."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from typing import Final
+
+DIGESTS: Final = "digests"
+CAPTURES: Final = "captures"
+SUFFIX: Final = ".sealed"
+_LABEL: Final = b"ringfence/ledger/v1/"
+
+
+def digest_key_info(log: str, day: str) -> bytes:
+    """What a day's digest key is bound to when it is sealed; `day` as 2026-11-21."""
+    return _LABEL + b"digest-key" + bytes.fromhex(log) + day.encode()
+
+
+def caller_key(digest_key: bytes, caller: str) -> bytes:
+    """One key for each caller, so that the same words of two callers have different digests."""
+    return hmac.digest(digest_key, _LABEL + b"caller\x00" + caller.encode(), "sha256")
+
+
+def content_mac(key: bytes, text: bytes) -> str:
+    """The digest that a record holds, hexadecimal; `key` is caller_key(…)."""
+    return hmac.digest(key, text, "sha256").hex()
+
+
+def capture_info(log: str, request_id: str, part: str) -> bytes:
+    """What a sealed prompt or answer is bound to."""
+    return _LABEL + b"capture" + bytes.fromhex(log) + b"\x00" + request_id.encode() + b"\x00" + part.encode()
+
+
+def sealed_name(sealed: bytes) -> str:
+    """The name that a record knows a sealed file by: of ciphertext, so it says nothing about the text."""
+    return hashlib.sha256(sealed).hexdigest()

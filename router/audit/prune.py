@@ -1,0 +1,49 @@
+"""Retention: whole segments go, their hashes stay, so receipts and later proofs still verify (tlog-tiles, pruning)."""
+
+from __future__ import annotations
+
+import os
+from itertools import pairwise
+from pathlib import Path
+
+from router.audit.errors import LedgerError
+from router.audit.format import layout
+from router.audit.format.segments import list_segments
+from router.audit.format.tiles import WIDTH, HashReader, TileError, write_tile
+from router.audit.home import sync_directory
+from router.audit.prove import newest_checkpoint
+
+
+def prunable(directory: Path, before: int) -> list[Path]:
+    """The segments that hold only records below `before`; never the newest."""
+    segments = list_segments(directory)
+    return [path for (_, path), (end, _) in pairwise(segments) if end <= before]
+
+
+def prune(directory: Path, before: int) -> int:
+    """Remove those segments, once every hash below them is in a durable tile; how many went."""
+    going = prunable(directory, before)
+    if not going:
+        return 0
+    first = next(at for at, path in list_segments(directory) if path.name > going[-1].name)
+    _keep_hashes(directory, first)
+    for path in going:
+        path.unlink()
+    sync_directory(directory / layout.SEGMENTS)
+    return len(going)
+
+
+def _keep_hashes(directory: Path, end: int) -> None:
+    """Write the tiles over the first `end` records, check them against the signed root, and sync them."""
+    checkpoint, _ = newest_checkpoint(directory)
+    reader = HashReader(directory)
+    try:
+        for number in range(-(-end // WIDTH)):
+            width = min(WIDTH, end - number * WIDTH)
+            hashes = reader.leaves(number * WIDTH, number * WIDTH + width)
+            write_tile(directory, layout.tile_path(0, number, width), b"".join(hashes))
+        if checkpoint.size < end or reader.stack(checkpoint.size).root() != checkpoint.root:
+            raise LedgerError(f"the records in {directory} are not those that were signed for: nothing was pruned")
+    except TileError as error:
+        raise LedgerError(f"nothing was pruned: {error}") from error
+    os.sync()

@@ -1,0 +1,107 @@
+"""The writer's side of keyed digests and sealed content. What goes in here, this process cannot read back."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import threading
+import time
+from collections.abc import Callable
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Final
+
+from router.audit.format import content
+from router.audit.format.ratchet import KEY_BYTES, wipe
+from router.audit.home import Home, sync_directory, write_new
+
+MOST_CALLERS: Final = 10_000
+KeyMade = Callable[[str, str], None]  # the sealed file's name, its SHA-256
+
+
+class Vault:
+    """Thread-safe. Its calls write and sync small files: from an event loop, call capture() in a thread."""
+
+    def __init__(self, home: Home, key_made: KeyMade, clock: Callable[[], float] = time.time) -> None:
+        self._home = home
+        self._key_made = key_made
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._day = ""
+        self._key = b""
+        self._callers: dict[str, bytes] = {}
+
+    def digest(self, caller: str, text: bytes) -> str:
+        """The keyed digest of what a caller sent or got; once a day and process this draws and seals a key."""
+        with self._lock:
+            today = self._today()
+            if today != self._day:
+                self._turn(today)
+            key = self._callers.get(caller)
+            if key is None:
+                key = self._remember(caller)
+            return content.content_mac(key, text)
+
+    def _today(self) -> str:
+        return datetime.fromtimestamp(self._clock(), UTC).date().isoformat()
+
+    def _remember(self, caller: str) -> bytes:
+        if len(self._callers) >= MOST_CALLERS:
+            self._callers.clear()
+        key = self._callers[caller] = content.caller_key(self._key, caller)
+        return key
+
+    def _turn(self, today: str) -> None:
+        self._forget()
+        key = os.urandom(KEY_BYTES)
+        sealed = self._home.reviewer.seal(key, content.digest_key_info(self._home.log, today))
+        name = f"{today}-{secrets.token_hex(4)}{content.SUFFIX}"
+        write_new(self._folder(content.DIGESTS) / name, sealed)
+        self._key_made(name, content.sealed_name(sealed))
+        self._day, self._key = today, key
+
+    def _forget(self) -> None:
+        for key in (self._key, *self._callers.values()):
+            if key:
+                wipe(key)
+        self._callers.clear()
+        self._day, self._key = "", b""
+
+    def _folder(self, *names: str) -> Path:
+        path = self._home.directory
+        for name in names:
+            path /= name
+            path.mkdir(mode=0o700, exist_ok=True)
+        return path
+
+    def capture(self, request_id: str, part: str, text: bytes) -> str:
+        """Seal a prompt or an answer to the reviewer, durably; the name that its record should give (`capture`)."""
+        sealed = self._home.reviewer.seal(text, content.capture_info(self._home.log, request_id, part))
+        name = content.sealed_name(sealed)
+        write_new(self._folder(content.CAPTURES, self._today()) / (name + content.SUFFIX), sealed)
+        return name
+
+    def erase(self, day: str) -> int:
+        """Destroy the day's digest keys and sealed content; how many files went. The records stay, and stay valid.
+
+        ValueError if `day` is no date such as 2026-11-21.
+        """
+        day = date.fromisoformat(day).isoformat()
+        with self._lock:
+            if day == self._day:
+                self._forget()
+        keys = list((self._home.directory / content.DIGESTS).glob(f"{day}-*{content.SUFFIX}"))
+        captures = self._home.directory / content.CAPTURES / day
+        count = len(keys) + (len(list(captures.iterdir())) if captures.is_dir() else 0)
+        for path in keys:
+            path.unlink()
+            sync_directory(path.parent)
+        if captures.is_dir():
+            shutil.rmtree(captures)
+            sync_directory(captures.parent)
+        return count
+
+    def close(self) -> None:
+        with self._lock:
+            self._forget()

@@ -1,0 +1,191 @@
+"""`ringfence audit`, continued: questions about content, exports, the report; and what the operator may destroy."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from router.audit import Ledger, LedgerError, LedgerSettings
+from router.audit.export import FORMATS, csv_header
+from router.audit.report import render
+from router.audit.reveal import Matcher, Opener, digest_keys, with_variants
+from router.audit.show import CODEC
+from router.audit.standalone import build
+from router.audit.summary import Summary
+from router.audit.verify.__main__ import ledger_directory
+from router.audit.verify.check import verify
+from router.audit.verify.findings import CannotVerifyError, Report
+from router.audit.verify.keys import Keys, load_keys
+from router.audit.verify.stream import Record
+from router.cli.audit_options import CANNOT, Directory, Key, Notes, Vkey
+
+Reason = Annotated[str, typer.Option("--reason", help="why, for the record")]
+
+
+@contextmanager
+def told() -> Iterator[None]:
+    """Turn what stands in the way into one sentence and exit code 3."""
+    try:
+        yield
+    except (CannotVerifyError, LedgerError, OSError, ValueError) as error:
+        typer.echo(f"cannot do that: {error}", err=True)
+        raise typer.Exit(CANNOT) from None
+
+
+def read(directory: Path, keys: Keys, sink: Callable[[Record], None]) -> Report:
+    """Verify, with `sink` at every record; the findings go to standard error if there are any."""
+    report = verify(directory, keys, CODEC, sink)
+    if report.exit_code():
+        typer.echo(report.text(), err=True)
+    return report
+
+
+def match(
+    file: Annotated[Path, typer.Argument(help="the text, exactly as it would have been sent")],
+    directory: Directory = Path("ledger"),
+    *,
+    key: Key = None,
+    vkey: Vkey = None,
+    note: Notes = None,
+) -> None:
+    """Did this text pass, when, to whom? Exit 0 if it did, 1 if not (or if the log was tampered with)."""
+    with told():
+        root = ledger_directory(directory)
+        keys = load_keys(root, key, vkey, tuple(note or ()))
+        if keys.reviewer is None:
+            raise CannotVerifyError("the reviewer's secret key is needed: give it with --key")
+        log = keys.vkey.name.rpartition("/")[2]
+        matcher = Matcher(digest_keys(root, log, keys.reviewer), with_variants(file.read_bytes()))
+        report = read(root, keys, matcher.see)
+    if report.exit_code() == 1:
+        raise typer.Exit(1)
+    for hit in matcher.hits:
+        typer.echo(hit.text())
+    typer.echo(f"{len(matcher.hits)} of {matcher.seen} digests match", err=True)
+    raise typer.Exit(0 if matcher.hits else 1)
+
+
+def open_captures(
+    subject: Annotated[str, typer.Argument(help="a record's index or a request id")],
+    directory: Directory = Path("ledger"),
+    *,
+    key: Key = None,
+    vkey: Vkey = None,
+    output: Annotated[Path | None, typer.Option("--out", help="write files here instead of the terminal")] = None,
+) -> None:
+    """Open sealed prompts and answers with the reviewer's key."""
+    with told():
+        root = ledger_directory(directory)
+        keys = load_keys(root, key, vkey, ())
+        if keys.reviewer is None:
+            raise CannotVerifyError("the reviewer's secret key is needed: give it with --key")
+        opener = Opener(lambda number, body: subject in (str(number), body.get("request_id")))
+        if read(root, keys, opener.see).exit_code() == 1:
+            raise typer.Exit(1)
+        log = keys.vkey.name.rpartition("/")[2]
+        for number, part, text in opener.contents(root, log, keys.reviewer):
+            _put(output, number, part, text)
+    if not opener.found:
+        typer.echo(f"no sealed content belongs to {subject}", err=True)
+        raise typer.Exit(1)
+
+
+def _put(output: Path | None, number: int, part: str, text: bytes | None) -> None:
+    if text is None:
+        typer.echo(f"record {number}: the {part} was erased", err=True)
+    elif output is None:
+        sys.stdout.buffer.write(text + b"\n")
+        sys.stdout.flush()
+    else:
+        output.mkdir(mode=0o700, parents=True, exist_ok=True)
+        (output / f"{number}-{part}").write_bytes(text)
+
+
+def export(
+    directory: Directory = Path("ledger"),
+    *,
+    form: Annotated[str, typer.Option("--format", help="ocsf, cef or csv")] = "csv",
+    key: Key = None,
+    vkey: Vkey = None,
+    note: Notes = None,
+) -> None:
+    """Verified records in another format, on standard output. Exit code as of verify; a tampered log ends early."""
+    with told():
+        if form not in FORMATS:
+            raise CannotVerifyError(f"{form!r} is no format: use {', '.join(FORMATS)}")
+        root = ledger_directory(directory)
+        keys = load_keys(root, key, vkey, tuple(note or ()))
+        if form == "csv":
+            typer.echo(csv_header())
+        report = read(root, keys, lambda record: _echo(FORMATS[form](record)))
+    raise typer.Exit(report.exit_code())
+
+
+def _echo(line: str | None) -> None:
+    if line is not None:
+        sys.stdout.write(line + "\n")
+
+
+def report(
+    directory: Directory = Path("ledger"),
+    *,
+    output: Annotated[Path, typer.Option("--out", help="the page to write")] = Path("ledger-report.html"),
+    key: Key = None,
+    vkey: Vkey = None,
+    note: Notes = None,
+) -> None:
+    """One HTML page that answers an examiner's questions. Exit code as of verify."""
+    summary = Summary()
+    with told():
+        root = ledger_directory(directory)
+        found = read(root, load_keys(root, key, vkey, tuple(note or ())), summary.see)
+        output.write_text(render(found, summary))
+    typer.echo(f"{output}: {found.verdict()}, {found.records} records")
+    raise typer.Exit(found.exit_code())
+
+
+def erase(
+    day: Annotated[str, typer.Argument(help="the day, as 2026-11-21 (UTC)")],
+    directory: Directory = Path("ledger"),
+    *,
+    reason: Reason = "asked_for",
+) -> None:
+    """Destroy a day's digest keys and sealed content; the log still verifies. Stop the service first."""
+    with told():
+        ledger = Ledger.open(LedgerSettings(directory))
+        try:
+            count = ledger.erase(day, reason)
+        finally:
+            ledger.close()
+    typer.echo(f"{count} files of {day} destroyed")
+
+
+def prune(
+    before: Annotated[int, typer.Argument(help="records below this index may go, in whole segments")],
+    directory: Directory = Path("ledger"),
+    *,
+    reason: Reason = "retention",
+) -> None:
+    """Remove old segments; their hashes stay, so later proofs still verify. Stop the service first."""
+    with told():
+        ledger = Ledger.open(LedgerSettings(directory))
+        try:
+            count = ledger.prune(before, reason)
+        finally:
+            ledger.close()
+    typer.echo(f"{count} segments removed")
+
+
+def standalone(
+    output: Annotated[Path, typer.Option("--out", help="the file to write")] = Path("ringfence-verify.pyz"),
+) -> None:
+    """Write the verifier as one file, for a machine with nothing but Python and `cryptography`."""
+    with told():
+        output.write_bytes(build())
+        output.chmod(0o755)
+    typer.echo(f"{output}: copy it with the ledger, then: python3 {output.name} LEDGER --key reviewer.key")
