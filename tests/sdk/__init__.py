@@ -1,0 +1,1 @@
+"""Unmodified client libraries against the real service."""
