@@ -117,8 +117,6 @@ def _refusals(table: dict[str, Any], place: _Place) -> Iterator[Decision]:
 def _judge_key(key: str, value: Any, place: _Place) -> Reason | None:
     if key in _REFERENCE_KEYS and not (isinstance(value, str) and value.startswith("#")):
         return Reason.REMOTE_SCHEMA
-    if place.schema:
-        return None
     if key in LOCATORS or key in INLINE or key in REFERENCES:
         return None if _carries_itself(key, value) else Reason.REMOTE_CONTENT
     if is_hosted(key) or _is_hosted_tool(key, value, place):

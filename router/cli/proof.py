@@ -51,7 +51,7 @@ def _row(name: str, policy: Policy) -> ModelRow:
 def prove(policy: Policy) -> Proof:
     """Ask for every exchange under every ceiling; count what is refused, name what should have been.
 
-    Upstreams of one tier and one reach are judged by the first of them: a decision looks at nothing else of theirs.
+    Upstreams of one tier and one reach are judged by one of them: a decision looks at nothing else of theirs.
     """
     judged = refused = 0
     crossing: list[str] = []
@@ -69,6 +69,5 @@ def prove(policy: Policy) -> Proof:
 def _exchanges(policy: Policy) -> Iterator[tuple[str, str, str]]:
     for model, rule in policy.models.items():
         for tier in rule.tiers:
-            upstreams = policy.tiers[tier].upstreams
-            firsts = {policy.upstreams[name].reach: name for name in reversed(upstreams)}
-            yield from ((model, tier, name) for name in firsts.values())
+            one_of_each = {policy.upstreams[name].reach: name for name in policy.tiers[tier].upstreams}
+            yield from ((model, tier, name) for name in one_of_each.values())

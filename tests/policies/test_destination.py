@@ -155,6 +155,82 @@ REFUSED = [
     ("braces", "http://{host}:80", Reason.NOT_CANONICAL, "a host name has only"),
     ("nothing", "http://", Reason.NOT_CANONICAL, "not of the form"),
 ]
+# What the URL Standard's parser repairs, decodes or maps to a host that the text does not show. All refused here.
+REPAIRED_ELSEWHERE = [
+    "http:\\\\llm.corp.example:80",
+    "http://llm.corp.example:80\\v1",
+    "http:/\\llm.corp.example:80",
+    "http:////llm.corp.example:80",
+    "http:llm.corp.example:80",
+    "hTTp://llm.corp.example:80",
+    "http ://llm.corp.example:80",
+    "http://llm.corp.example :80",
+    "http://llm.corp.example: 80",
+    "http://llm.corp.example:80 ",
+    "\ufeffhttp://llm.corp.example:80",
+    "http://llm\u00adcorp.example:80",
+    "http://llm.corp.example\u200b:80",
+    "http://llm\u3002corp\uff0eexample:80",
+    "http://llm.corp.example:8\t0",
+    "http://l\nlm.corp.example:80",
+    "http://%6c%6c%6d.corp.example:80",
+    "http://%31%30.0.0.1:80",
+    "http://0xa.0x0.0x0.0x1:80",
+    "http://012.0.0.1:80",
+    "http://10.1:80",
+    "http://167772161:80",
+    "http://10.0.0.1.:80",
+    "http://10.0.0.1..:80",
+    "http://10.0.0.:80",
+    "http://.10.0.0.1:80",
+    "http://10.0.0.-1:80",
+    "http://10.0.0.1e0:80/@x",
+    "http://\uff11\uff10.0.0.1:80",
+    "http://\u2474.0.0.1:80",
+    "http://[0:0::1]:80",
+    "http://[::01]:80",
+    "http://[FD00::1]:80",
+    "http://[fd00:0:0:0:0:0:0:1]:80",
+    "http://[fd00::1%2525]:80",
+    "http://[fd00::1]]:80",
+    "http://[fd00::1:80",
+    "http://fd00::1:80",
+    "http://[fd00::1].evil.example:80",
+    "http://[fd00::1]evil:80",
+    "http://[::10.0.0.1]:80",
+    "http://[1::2::3]:80",
+    "http://[fd00:::1]:80",
+    "http://[:1]:80",
+    "http://[12345::1]:80",
+    "http://@llm.corp.example:80",
+    "http://:@llm.corp.example:80",
+    "http://:80",
+    "http://llm.corp.example:+80",
+    "http://llm.corp.example:80:80",
+    "http://llm.corp.example:8080:",
+    "http://llm.corp.example:0x50",
+    "http://llm.corp.example:1e3",
+    "http://llm.corp.example:80/%2E%2E/admin",
+    "http://llm.corp.example:80/v1/..",
+    "http://llm.corp.example:80/..;/admin",
+    "http://llm.corp.example:80/v1%00",
+    "http://llm.corp.example:80/v1 /x",
+    "http://llm.corp.example:80?",
+    "http://llm.corp.example:80#",
+    "http://llm!corp.example:80",
+    "http://llm,corp.example:80",
+    "http://llm;corp.example:80",
+    "http://llm^corp.example:80",
+    "http://llm|corp.example:80",
+    "http://llm<corp>.example:80",
+    "http://xn--:80",
+    "http://xn--a-ecp.ru:80",
+    "blob:http://llm.corp.example:80",
+    "view-source:http://llm.corp.example:80",
+    "javascript:http://llm.corp.example:80",
+    "http",
+    "://llm.corp.example:80",
+]
 ACCEPTED = [
     "http://127.0.0.1:8001",
     "https://llm.corp.example:8443",
@@ -176,6 +252,13 @@ def test_a_disguise_is_refused_with_its_reason(url: str, reason: Reason, word: s
         parse_destination(url)
     assert caught.value.reason is reason
     assert word in str(caught.value)
+
+
+@pytest.mark.parametrize("url", REPAIRED_ELSEWHERE)
+def test_nothing_is_repaired(url: str) -> None:
+    with pytest.raises(DestinationError) as caught:
+        parse_destination(url)
+    assert caught.value.reason is Reason.NOT_CANONICAL
 
 
 @pytest.mark.parametrize("url", ACCEPTED)

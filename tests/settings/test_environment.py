@@ -166,6 +166,11 @@ def test_a_file_that_names_upstreams_replaces_those_of_the_environment_whole(wri
     assert "CUSTOM_LLM_" in loaded.notes[0]
 
 
+def test_a_key_of_the_environment_never_goes_to_an_upstream_of_the_file(write: Write) -> None:
+    path = write("upstreams: {tier-1: {url: 'http://10.9.9.9:80'}}\ndefault_model: m\n")
+    assert taken(path, {**FIRST, "CUSTOM_LLM_API_KEY": "secret"}).snapshot.credentials == {}
+
+
 def test_a_file_without_upstreams_leaves_those_of_the_environment(write: Write) -> None:
     loaded = taken(write("listen: {port: 1}\n"), FIRST)
     assert list(loaded.snapshot.policy.upstreams) == ["tier-1"]
