@@ -1,0 +1,49 @@
+"""Every error a client can get: its own code, OpenAI's shape, and a true row in the reference."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from router.errors import RouterError, as_openai, every_error
+
+ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "docs" / "reference" / "errors.md"
+ROW = re.compile(r"^\| `([a-z_]+)` \| ([0-9]{3}) \| `([a-z_]+)` \|", re.MULTILINE)
+# Bases of others that are raised under their own name too.
+KINDS = every_error()
+
+
+def test_codes_are_unique() -> None:
+    codes = [kind.code for kind in KINDS]
+    assert sorted(codes) == sorted(set(codes))
+    assert len(KINDS) > 15
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+def test_each_has_openais_shape(kind: type[RouterError]) -> None:
+    document = json.loads(as_openai(kind("What happened. What to do.", param="model")))
+    assert document == {
+        "error": {"message": "What happened. What to do.", "type": kind.type, "param": "model", "code": kind.code}
+    }
+    assert 400 <= kind.status < 600
+    assert (kind.type == "invalid_request_error") == (kind.status < 429)
+
+
+def test_the_page_tells_each_and_no_other() -> None:
+    told = {code: (int(status), kind) for code, status, kind in ROW.findall(PAGE.read_text())}
+    assert told == {kind.code: (kind.status, kind.type) for kind in KINDS}
+
+
+def test_every_error_is_one_that_can_happen() -> None:
+    """A class that nothing raises is a promise without a keeper; one raised elsewhere may be the engine's."""
+    used = set()
+    for path in (ROOT / "router").rglob("*.py"):
+        if path.name != "errors.py" or path.parent.name != "router":
+            used |= {node.id for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Name)}
+    engines_own = {"ContextLengthExceeded"}  # passed through as the engine says it
+    assert {kind.__name__ for kind in KINDS} - used <= engines_own

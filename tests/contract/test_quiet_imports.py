@@ -1,0 +1,69 @@
+"""Importing any module of ours opens no socket, starts no thread or process, and writes no file."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+# Runs in a process of its own: an audit hook (PEP 578) sees what the interpreter itself is asked to do.
+WATCH = """
+import os, pkgutil, sys, threading
+seen = []
+start = threading._start_new_thread
+def started(*arguments):
+    seen.append("a thread")
+    return start(*arguments)
+threading._start_new_thread = started
+LOUD = ("socket.bind", "socket.connect", "socket.getaddrinfo", "socket.sendto", "socket.__new__", "subprocess.Popen",
+        "os.fork", "os.exec", "os.posix_spawn", "os.system", "urllib.Request")
+def hook(event, arguments):
+    if event in LOUD:
+        seen.append(event)
+    elif event == "open" and isinstance(arguments[1], str) and set(arguments[1]) & set("wax+"):
+        seen.append(f"open for writing: {arguments[0]}")
+sys.addaudithook(hook)
+sys.dont_write_bytecode = True
+def modules(name):
+    package = __import__(name, fromlist=["_"])
+    yield name
+    for found in pkgutil.walk_packages(package.__path__, name + "."):
+        yield found.name
+count = 0
+for package in sys.argv[1:]:
+    for name in modules(package):
+        if name.endswith("__main__"):
+            continue
+        __import__(name)
+        count += 1
+print(count, len(os.listdir("/proc/self/task")), seen)
+"""
+
+
+@pytest.mark.parametrize(("package", "least"), [("policies", 10), ("router", 60)])
+def test_importing_does_nothing(package: str, least: int) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", WATCH, package], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    count, threads, seen = done.stdout.strip().split(" ", 2)
+    assert (int(threads), seen) == (1, "[]")
+    assert int(count) >= least
+
+
+def test_the_watch_does_see(tmp_path: Path) -> None:
+    """A hook that sees nothing would pass everything."""
+    (tmp_path / "loud").mkdir()
+    (tmp_path / "loud" / "__init__.py").write_text(
+        "import socket, threading\nsocket.socket().close()\nthreading.Thread(target=int).start()\n"
+        "open('x', 'w').close()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", WATCH, "loud"], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    for word in ("socket.__new__", "a thread", "open for writing"):
+        assert word in done.stdout
