@@ -150,8 +150,9 @@ class Ledger:
     def prune(self, before: int, reason: str, actor: str = "operator") -> int:
         """Remove whole segments of records below `before` and record that; their hashes stay. How many segments."""
         count = prune(self._home.directory, min(before, self._inbox.oldest_open))
-        body = {"subject": "segments", "count": count, "reason": reason, "actor": actor}
-        self.append(Kind.ERASURE, body).wait(_OPENING_S)
+        if count:
+            body = {"subject": "segments", "count": count, "reason": reason, "actor": actor}
+            self.append(Kind.ERASURE, body).wait(_OPENING_S)
         return count
 
     def _digest_key_made(self, name: str, sha256: str) -> None:

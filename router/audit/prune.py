@@ -8,6 +8,7 @@ from pathlib import Path
 
 from router.audit.errors import LedgerError
 from router.audit.format import layout
+from router.audit.format.notes import Checkpoint
 from router.audit.format.segments import list_segments
 from router.audit.format.tiles import WIDTH, HashReader, TileError, write_tile
 from router.audit.home import sync_directory
@@ -21,29 +22,29 @@ def prunable(directory: Path, before: int) -> list[Path]:
 
 
 def prune(directory: Path, before: int) -> int:
-    """Remove those segments, once every hash below them is in a durable tile; how many went."""
-    going = prunable(directory, before)
+    """Remove those segments, as far as they are signed for, once all hashes are in durable tiles; how many went."""
+    checkpoint, _ = newest_checkpoint(directory)
+    going = prunable(directory, min(before, checkpoint.size))
     if not going:
         return 0
     first = next(at for at, path in list_segments(directory) if path.name > going[-1].name)
-    _keep_hashes(directory, first)
+    _keep_hashes(directory, first, checkpoint)
     for path in going:
         path.unlink()
     sync_directory(directory / layout.SEGMENTS)
     return len(going)
 
 
-def _keep_hashes(directory: Path, end: int) -> None:
-    """Write the tiles over the first `end` records, check them against the signed root, and sync them."""
-    checkpoint, _ = newest_checkpoint(directory)
+def _keep_hashes(directory: Path, end: int, checkpoint: Checkpoint) -> None:
+    """Check the tree against its signed root, then write the tiles over its first `end` leaves, and sync them."""
     reader = HashReader(directory)
     try:
+        if reader.stack(checkpoint.size).root() != checkpoint.root:
+            raise LedgerError(f"nothing was pruned: the records in {directory} are not those that were signed for")
         for number in range(-(-end // WIDTH)):
             width = min(WIDTH, end - number * WIDTH)
             hashes = reader.leaves(number * WIDTH, number * WIDTH + width)
             write_tile(directory, layout.tile_path(0, number, width), b"".join(hashes))
-        if checkpoint.size < end or reader.stack(checkpoint.size).root() != checkpoint.root:
-            raise LedgerError(f"the records in {directory} are not those that were signed for: nothing was pruned")
     except TileError as error:
         raise LedgerError(f"nothing was pruned: {error}") from error
     os.sync()

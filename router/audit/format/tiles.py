@@ -115,27 +115,23 @@ class HashReader:
         return complete_root([self.node(level - 1, number) for number in range(low >> shift, (low + count) >> shift)])
 
     def _tile(self, level: int, number: int, width: int) -> list[bytes]:
-        stored = self._stored(level, number, width)
-        if stored is not None:
-            return stored
+        stored = self._stored(level, number)[:width]
         start = number * WIDTH
+        if len(stored) == width:
+            return stored
         if level:
             return [self.node(level - 1, start + at) for at in range(width)]
-        return self._from_segments(start, width)
+        return stored + self._from_segments(start + len(stored), width - len(stored))
 
-    def _stored(self, level: int, number: int, width: int) -> list[bytes] | None:
-        """A full tile serves every width; a partial one those up to its own."""
+    def _stored(self, level: int, number: int) -> list[bytes]:
+        """The hashes of a tile as far as they are stored: all, those of its widest partial tile, or none."""
         full = self._directory / layout.tile_path(level, number)
         partial = full.with_name(full.name + ".p")
-        widths = sorted(int(path.name) for path in partial.iterdir() if path.name.isdigit()) if partial.is_dir() else []
-        for path in [full, *(partial / str(stored) for stored in widths if stored >= width)]:
-            try:
-                hashes = split(path.read_bytes())
-            except FileNotFoundError:
-                continue
-            if len(hashes) >= width and len(hashes[-1]) == HASH:
-                return hashes[:width]
-        return None
+        widths = [int(path.name) for path in partial.iterdir() if path.name.isdigit()] if partial.is_dir() else []
+        for path in [full, *(partial / str(width) for width in sorted(widths, reverse=True))]:
+            if path.is_file():
+                return [node for node in split(path.read_bytes()) if len(node) == HASH]
+        return []
 
     def _from_segments(self, start: int, count: int) -> list[bytes]:
         found: list[bytes] = []

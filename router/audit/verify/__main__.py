@@ -30,7 +30,7 @@ def arguments() -> argparse.ArgumentParser:
 
 def ledger_directory(path: Path) -> Path:
     """The ledger's directory, for it or for a segment or the checkpoint in it."""
-    if path.is_dir():
+    if path.is_dir() or not path.exists():
         return path
     return path.parent.parent if path.parent.name == "segments" else path.parent
 

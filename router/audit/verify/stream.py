@@ -106,13 +106,13 @@ class Stream:
     def _read(self, raw: bytes) -> Record | None:
         """One line. The common case is one comparison of bytes and one decoding."""
         if not raw.endswith(b'"}\n'):
-            self._torn(raw)
+            self._no_record(raw)
             return None
         line = raw[:-1]
         prev = self.prev if self.prev is not None else b""
         start = head(self._log, self.epoch, self.index, prev)
         if not line.startswith(start):
-            return self._read_unexpected(line)
+            return self._read_unexpected(raw)
         fields = self._rest(b"{" + line[len(start) :], _REST)
         return self._accept(line, prev, fields)
 
@@ -134,11 +134,13 @@ class Stream:
             return None
         return fields if _well_typed(fields) else None
 
-    def _read_unexpected(self, line: bytes) -> Record | None:
+    def _read_unexpected(self, raw: bytes) -> Record | None:
         """The head is not what is due: an epoch begins, or somebody was here."""
+        line = raw[:-1]
         fields = self._rest(line, _ALL)
-        if fields is None or not isinstance(fields["i"], int) or not isinstance(fields["epoch"], int):
-            return self._accept(line, b"", None)
+        if fields is None or type(fields["i"]) is not int or type(fields["epoch"]) is not int:
+            self._no_record(raw)
+            return None
         if fields["log"] != self._log or fields["v"] != 1:
             self._say(Weight.TAMPERED, "foreign", f"the line belongs to log {fields['log']!s:.40}", fields["i"])
             return None
@@ -176,8 +178,12 @@ class Stream:
             self._say(Weight.TAMPERED, "epoch", f"epoch {epoch} follows {self.epoch} without its key", self.index)
         self.epoch, self._pruned = epoch, False
 
-    def _torn(self, raw: bytes) -> None:
-        self._say(Weight.INCOMPLETE, "torn", f"the last {len(raw)} bytes are no whole record", self.index)
+    def _no_record(self, raw: bytes) -> None:
+        """Told and passed over: if it stands in a record's place, that record will be missing."""
+        if raw.endswith(b"\n"):
+            self._say(Weight.TAMPERED, "form", "where it should stand is a line that is no record", self.index)
+        else:
+            self._say(Weight.INCOMPLETE, "torn", f"the last {len(raw)} bytes are no whole record", self.index)
 
 
 def _well_typed(fields: Fields) -> bool:

@@ -1,0 +1,159 @@
+"""Keyed digests and sealed capture: what the reviewer can ask, what nobody else can, and what erasure destroys."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from router.audit import Kind, Ledger
+from router.audit.format import content, layout
+from router.audit.home import open_home
+from router.audit.reveal import Matcher, Opener, digest_keys, with_variants
+from router.audit.show import CODEC
+from router.audit.vault import Vault
+from router.audit.verify.check import verify
+from router.audit.verify.findings import CannotVerifyError
+from tests.audit.ledgers import DECISION, WAIT_S, all_keys, check, codes, fields, reviewer, settings
+
+PROMPT = b"the prompt: CANARY-7f3a91"
+ANSWER = b"the answer: CANARY-e02b55"
+
+
+def talk(directory: Path, prompt: bytes = PROMPT, caller: str = "alice", request_id: str = "req-1") -> int:
+    """One exchange with digests and capture; the day's date is today's."""
+    ledger = Ledger.open(settings(directory))
+    body = {
+        **DECISION,
+        "caller": caller,
+        "request_id": request_id,
+        "prompt_mac": ledger.digest(caller, prompt),
+        "message_macs": [ledger.digest(caller, b"system"), ledger.digest(caller, prompt)],
+        "capture": ledger.capture(request_id, "prompt", prompt),
+    }
+    index = ledger.append(Kind.DECISION, body).index
+    answer = {"answer_mac": ledger.digest(caller, ANSWER), "capture": ledger.capture(request_id, "answer", ANSWER)}
+    ledger.append(Kind.OUTCOME, {"decision": index, "ending": "completed", **answer}).wait(WAIT_S)
+    ledger.close()
+    return index
+
+
+def matches(directory: Path, text: bytes) -> list[str]:
+    log = layout.log_of(all_keys(directory).vkey.name)
+    matcher = Matcher(digest_keys(directory, log, reviewer(directory)), with_variants(text))
+    verify(directory, all_keys(directory), CODEC, matcher.see)
+    return [f"{hit.part}:{hit.caller}:{hit.record}" for hit in matcher.hits]
+
+
+def opened(directory: Path, request_id: str = "req-1") -> list[tuple[int, str, bytes | None]]:
+    opener = Opener(lambda _, body: body.get("request_id") == request_id)
+    verify(directory, all_keys(directory), CODEC, opener.see)
+    log = layout.log_of(all_keys(directory).vkey.name)
+    return list(opener.contents(directory, log, reviewer(directory)))
+
+
+def today(directory: Path) -> str:
+    return next((directory / content.CAPTURES).iterdir()).name
+
+
+def test_the_reviewer_finds_a_text_and_reads_what_was_sealed(tmp_path: Path) -> None:
+    index = talk(tmp_path)
+    assert matches(tmp_path, PROMPT + b"\n") == [f"prompt:alice:{index}", f"message:alice:{index}"]
+    assert matches(tmp_path, ANSWER) == [f"answer:alice:{index + 1}"]
+    assert matches(tmp_path, b"another text") == []
+    assert [(part, text) for _, part, text in opened(tmp_path)] == [("prompt", PROMPT), ("answer", ANSWER)]
+    assert opened(tmp_path, "req-9") == []
+    assert codes(check(tmp_path)) == []
+
+
+def test_no_sink_of_the_ledger_holds_a_word(tmp_path: Path) -> None:
+    """The canary: planted in prompt, answer and every field that a client fills; looked for in every file."""
+    talk(tmp_path)
+    for path in tmp_path.rglob("*"):
+        if path.is_file():
+            assert b"CANARY" not in path.read_bytes(), path
+
+
+def test_the_same_words_of_two_callers_or_two_lives_look_different(tmp_path: Path) -> None:
+    talk(tmp_path, caller="alice")
+    talk(tmp_path, caller="bob")
+    macs = [record["body"]["prompt_mac"] for record in fields(tmp_path) if record["kind"] == "decision"]
+    assert len(set(macs)) == 2
+    assert {hit.split(":")[1] for hit in matches(tmp_path, PROMPT)} == {"alice", "bob"}
+
+
+def test_one_key_a_day(tmp_path: Path) -> None:
+    home = open_home(tmp_path, "ringfence")
+    now, made = [86_400.0 * 20_000], []
+    vault = Vault(home, lambda name, sha256: made.append((name, sha256)), lambda: now[0])
+    same = {vault.digest("alice", PROMPT), vault.digest("alice", PROMPT)}
+    now[0] += 86_400
+    other = vault.digest("alice", PROMPT)
+    vault.close()
+    home.close()
+    assert len(same) == 1
+    assert other not in same
+    assert [name[:10] for name, _ in made] == ["2024-10-04", "2024-10-05"]
+    for name, sha256 in made:
+        assert content.sealed_name((tmp_path / content.DIGESTS / name).read_bytes()) == sha256
+
+
+def test_many_callers_do_not_fill_the_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("router.audit.vault.MOST_CALLERS", 3)
+    home = open_home(tmp_path, "ringfence")
+    vault = Vault(home, lambda _name, _sha256: None)
+    first = vault.digest("0", PROMPT)
+    for number in range(1, 9):
+        vault.digest(str(number), PROMPT)
+    assert len(vault._callers) <= 3
+    assert vault.digest("0", PROMPT) == first
+    vault.close()
+    home.close()
+
+
+def test_erasure_destroys_the_content_and_not_the_log(tmp_path: Path) -> None:
+    talk(tmp_path)
+    ledger = Ledger.open(settings(tmp_path))
+    ledger.digest("alice", b"today's key is in memory, too")
+    assert ledger.erase(today(tmp_path), "asked_for") == 4  # two digest keys, two sealed texts
+    assert ledger.erase("2020-01-01", "asked_for") == 0
+    with pytest.raises(ValueError):
+        ledger.erase("../segments", "mischief")
+    ledger.close()
+    assert matches(tmp_path, PROMPT) == []
+    erased = [r["body"] for r in fields(tmp_path) if r["kind"] == "erasure"]
+    assert [(body["subject"], body["count"]) for body in erased] == [("content", 4), ("content", 0)]
+    assert codes(check(tmp_path)) == []
+
+
+def test_what_was_erased_is_said_to_be(tmp_path: Path) -> None:
+    talk(tmp_path)
+    for path in (tmp_path / content.CAPTURES).rglob("*.sealed"):
+        path.unlink()
+    assert [text for _, _, text in opened(tmp_path)] == [None, None]
+
+
+def test_altered_sealed_content_is_refused(tmp_path: Path) -> None:
+    talk(tmp_path)
+    paths = sorted((tmp_path / content.CAPTURES).rglob("*.sealed"))
+    data = paths[0].read_bytes()
+    paths[0].write_bytes(data[:-1] + b"x")
+    with pytest.raises(CannotVerifyError, match="was altered"):
+        opened(tmp_path)
+
+
+def test_another_reviewer_opens_nothing(tmp_path: Path) -> None:
+    talk(tmp_path / "one")
+    talk(tmp_path / "two")
+    stranger, log = reviewer(tmp_path / "two"), layout.log_of(all_keys(tmp_path / "one").vkey.name)
+    with pytest.raises(CannotVerifyError, match="does not open it"):
+        digest_keys(tmp_path / "one", log, stranger)
+    opener = Opener(lambda *_: True)
+    verify(tmp_path / "one", all_keys(tmp_path / "one"), CODEC, opener.see)
+    with pytest.raises(CannotVerifyError, match="does not open it"):
+        list(opener.contents(tmp_path / "one", log, stranger))
+
+
+def test_a_ledger_without_digests_has_no_keys(tmp_path: Path) -> None:
+    Ledger.open(settings(tmp_path)).close()
+    assert matches(tmp_path, PROMPT) == []

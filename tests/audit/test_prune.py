@@ -1,0 +1,78 @@
+"""Retention: old segments go, and everything that can be proven stays provable."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from router.audit import Kind, Ledger, LedgerError
+from router.audit.format.proofs import ProofError, parse_receipt
+from router.audit.format.segments import list_segments
+from router.audit.prove import newest_checkpoint, prove
+from router.audit.prune import prune
+from router.audit.verify.findings import CannotVerifyError
+from router.audit.verify.keys import Note
+from tests.audit.ledgers import DECISION, WAIT_S, all_keys, build, check, codes, exchange, fields, settings
+
+
+def test_a_pruned_log_still_verifies_to_its_old_note(tmp_path: Path) -> None:
+    build(tmp_path, exchanges=200, segment_bytes=20_000)
+    checkpoint, _ = newest_checkpoint(tmp_path)
+    old_receipt = prove(tmp_path, 5)
+    ledger = Ledger.open(settings(tmp_path, segment_bytes=20_000))
+    gone = ledger.prune(300, "retention")
+    exchange(ledger)
+    ledger.close()
+    assert gone > 2
+    first = list_segments(tmp_path)[0][0]
+    assert 100 < first <= 300
+    note = Note(checkpoint.size, checkpoint.root, "notebook")
+    report = check(tmp_path, all_keys(tmp_path, note))
+    assert codes(report) == []
+    assert report.first == first
+    assert report.checks["notes"].startswith("1 of 1")
+    parse_receipt(old_receipt.text()).verify(all_keys(tmp_path).vkey)
+    with pytest.raises(ProofError, match="there is no record 5"):
+        prove(tmp_path, 5)
+    prove(tmp_path, first + 1)
+    build(tmp_path, exchanges=40, segment_bytes=20_000)  # it goes on growing
+    assert codes(check(tmp_path)) == []
+
+
+def test_the_writer_goes_on_after_pruning_and_a_crash(tmp_path: Path) -> None:
+    build(tmp_path, exchanges=60, segment_bytes=4000)
+    prune(tmp_path, 100)
+    build(tmp_path, exchanges=3)
+    assert codes(check(tmp_path)) == []
+
+
+def test_without_the_tiles_the_rest_cannot_be_verified(tmp_path: Path) -> None:
+    build(tmp_path, exchanges=60, segment_bytes=4000)
+    list_segments(tmp_path)[0][1].unlink()
+    with pytest.raises(CannotVerifyError, match="no tiles stand in for"):
+        check(tmp_path)
+
+
+def test_an_exchange_under_way_is_kept(tmp_path: Path) -> None:
+    ledger = Ledger.open(settings(tmp_path, segment_bytes=3000))
+    under_way = ledger.append(Kind.DECISION, DECISION)
+    for _ in range(30):
+        exchange(ledger)
+    assert ledger.prune(1000, "retention") == 0
+    ledger.append(Kind.OUTCOME, {"decision": under_way.index, "ending": "completed"}).wait(WAIT_S)
+    assert ledger.prune(1000, "retention") > 0
+    ledger.close()
+    assert codes(check(tmp_path)) == []
+    assert [r["body"]["subject"] for r in fields(tmp_path) if r["kind"] == "erasure"] == ["segments"]
+
+
+def test_nothing_is_pruned_from_a_log_that_does_not_hold(tmp_path: Path) -> None:
+    build(tmp_path, exchanges=60, segment_bytes=4000)
+    path = list_segments(tmp_path)[0][1]
+    path.write_bytes(path.read_bytes().replace(b"gpu-1", b"gpu-2", 1))
+    with pytest.raises(LedgerError, match="nothing was pruned"):
+        prune(tmp_path, 50)
+    list_segments(tmp_path)[2][1].unlink()
+    with pytest.raises(LedgerError, match="nothing was pruned: records"):
+        prune(tmp_path, 100)
