@@ -28,6 +28,7 @@ class Reason(StrEnum):
     PUBLIC_NOT_ACKNOWLEDGED = "public_not_acknowledged"
     PLAIN_HTTP_TO_PUBLIC = "plain_http_to_public"
     NOT_CANONICAL = "not_canonical"
+    BODY_UNREADABLE = "body_unreadable"
     REAIMING_PARAMETER = "reaiming_parameter"
     REMOTE_CONTENT = "remote_content"
     REMOTE_SCHEMA = "remote_schema"

@@ -17,9 +17,12 @@ class RouterError(Exception):
     type: ClassVar[str] = "server_error"
     code: ClassVar[str] = "internal_error"
 
-    def __init__(self, message: str, *, param: str | None = None, retry_after_s: float | None = None) -> None:
+    def __init__(
+        self, message: str, *, param: str | None = None, retry_after_s: float | None = None, reason: str = ""
+    ) -> None:
         super().__init__(message)
         self.param = param
+        self.reason = reason  # for the ledger, where the code alone would tell too little
         self.retry_after_s = retry_after_s
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from policies import Caller, Endpoint, Reach, Reason, decide_request
+from policies import Caller, Endpoint, Reach, Reason, decide_request, judge_body
 from router.auth import Callers
 from router.body import Inbound, read
 from router.channel.client import ExchangeFailed, GateClient
@@ -82,7 +82,11 @@ class Pipeline:
         if decision.reason in (Reason.MODEL_UNKNOWN, Reason.MODEL_NOT_FOR_CALLER):
             raise ModelNotFound(f"The model '{inbound.facts.model}' is not served here; see /v1/models.", param="model")
         if not decision.allowed:
-            raise PolicyDenied(f"The policy refuses this request: {decision.reason}.")
+            raise PolicyDenied(f"The policy refuses this request: {decision.reason}.", reason=decision.reason)
+        judged = judge_body(inbound.document)
+        if not judged.allowed:
+            message = f"The policy refuses what '{judged.param}' asks for: {judged.reason}."
+            raise PolicyDenied(message, param=judged.param, reason=judged.reason)
         self._turn += 1
         attempts = plan(decision, policy, Load(self._gate.states, self._gate.busy, self._least_busy, self._turn))
         return Forwarder(self._snapshot, self._gate, inbound, caller.name, decision, attempts)
@@ -91,9 +95,8 @@ class Pipeline:
         """A refused request of a known caller leaves a record first: no record, no answer but 503."""
         record: int | None = None
         if caller is not None:
-            denial = Denial(
-                arrival.request_id, caller.name, "", arrival.endpoint, error.code, _name_of_ours(error.param)
-            )
+            reason, param = error.reason or error.code, _name_of_ours(error.param)
+            denial = Denial(arrival.request_id, caller.name, "", arrival.endpoint, reason, param)
             try:
                 await self._gate.ready(CHANNEL_WAIT_S)
                 record = await self._gate.deny(denial).recorded()

@@ -93,10 +93,9 @@ def main(kind: str) -> None:
         stage(name, fingerprint(lock), pip("--require-hashes", "--only-binary", ":all:", "-r", str(lock)))
     project = pip("--no-deps", "--no-build-isolation", "--editable", str(ROOT))
     stage("project", fingerprint(ROOT / "pyproject.toml"), project)
-    if kind != "dev" or (ROOT / "tools" / "build_engine.py").exists():
-        build = subprocess.run([str(PYTHON), str(ROOT / "tools" / "build_engine.py")], env=environment(), check=False)
-        if build.returncode:
-            sys.exit(build.returncode)
+    build = subprocess.run([str(PYTHON), str(ROOT / "tools" / "build_engine.py")], env=environment(), check=False)
+    if build.returncode:
+        sys.exit(build.returncode)
 
 
 if __name__ == "__main__":

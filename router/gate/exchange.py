@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import Any
 
-from policies import Reach, RequestFacts, decide_exchange
+import msgspec
+
+from policies import Decision, Endpoint, Reach, Reason, RequestFacts, decide_exchange, judge_body
 from router.audit import Kind as RecordKind
 from router.audit import LedgerUnavailable
 from router.channel.frames import COUNT, Kind
@@ -32,7 +35,7 @@ class GateExchange:
         self._world = world
         self._over = over
         self._deadline = Deadline(message.deadline_s)
-        self._body: list[bytes] = []
+        self._body = bytearray()
         self._missing = message.body_bytes
         self._task: asyncio.Task[None] | None = None
         self._relay: Relay | None = None
@@ -42,7 +45,7 @@ class GateExchange:
     def take_body(self, data: bytes) -> None:
         """Request bytes. The body is whole before anything is decided: what was checked is what is sent."""
         self._missing -= len(data)
-        self._body.append(data)
+        self._body += data
         if self._missing > 0:
             self._link.send(self._number, Kind.CREDIT, COUNT.pack(len(data)))
         elif self._missing == 0 and self._task is None:
@@ -77,7 +80,7 @@ class GateExchange:
         self._link.send(self._number, Kind.FAIL, encode(failure))
 
     async def _decide(self) -> None:
-        """Decide again from names alone: a worker is not trusted to have decided."""
+        """Decide again, from names and from the body itself: a worker is not trusted to have decided."""
         message = self._open
         policy = self._world.snapshot.policy
         if message.policy != policy.digest:
@@ -85,9 +88,21 @@ class GateExchange:
         reach = Reach(message.reach) if message.reach is not None else None
         facts = RequestFacts(message.endpoint, message.model, message.stream, message.body_bytes, reach)
         decision = decide_exchange(facts, message.caller, message.tier, message.upstream, policy)
+        if decision.allowed:
+            decision = self._judge_body(policy.models[message.model].served.get(message.tier, message.model))
         if not decision.allowed:
             await self._world.recorder.record(RecordKind.DENIAL, self._denial(str(decision.reason)))
             raise UpstreamFault(Cause.POLICY, f"{decision.reason}: {decision.detail}")
+
+    def _judge_body(self, served_model: str) -> Decision:
+        """The bytes that will be sent, judged here once more: for this model, and without anything that re-aims."""
+        try:
+            document = msgspec.json.decode(self._body, type=dict[str, Any])
+        except (msgspec.MsgspecError, ValueError, RecursionError):
+            return Decision(allowed=False, reason=Reason.BODY_UNREADABLE)
+        if document.get("model") != served_model:
+            return Decision(allowed=False, reason=Reason.MODEL_UNKNOWN)
+        return judge_body(document)
 
     async def _admitted(self) -> None:
         admission = self._world.admissions[self._open.tier]
@@ -130,9 +145,12 @@ class GateExchange:
             async with self._deadline.within(timeouts.cold_start_s, Cause.COLD):
                 await upstreams.ready(upstream)
         self._relay = Relay(self._number, self._link, self._open, timeouts, self._deadline)
-        body = b"".join(self._body)
+        body = bytes(self._body)
         self._body.clear()
-        patience_s = timeouts.first_token_s if ready else timeouts.cold_start_s
+        waits_for_all = not self._open.stream and self._open.endpoint is not Endpoint.EMBEDDINGS
+        patience_s = timeouts.answer_s if waits_for_all else timeouts.first_token_s
+        if not ready:
+            patience_s = max(patience_s, timeouts.cold_start_s)
         await self._relay.run(upstreams.pool(upstream), upstreams.credential(upstream), body, patience_s)
         return self._relay.status
 

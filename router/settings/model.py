@@ -96,8 +96,15 @@ class TimeoutSettings(Strict):
     cold_start: Duration | None = Field(
         default=None, description="Until a cold upstream answers (default `180s`, within `total`)."
     )
+    answer: Duration | None = Field(
+        default=None,
+        gt=0,
+        description="From the request sent to the end of an answer that is not streamed (default: half of `total`).",
+    )
     first_token: Duration = Field(
-        default=60.0, gt=0, description="From the request sent to the first token of a warm upstream."
+        default=60.0,
+        gt=0,
+        description="From the request sent to the first token of a stream, or to embeddings, of a warm upstream.",
     )
     between_tokens: Duration = Field(default=30.0, gt=0, description="The longest silence inside an answer.")
     total: Duration = Field(default=600.0, gt=0, description="The whole chain of attempts that this tier may use.")

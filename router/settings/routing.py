@@ -55,7 +55,8 @@ def tier_settings(tier: TierEntry) -> TierSettings:
     """How a tier is used, in seconds."""
     times = tier.timeouts
     cold = times.cold_start if times.cold_start is not None else min(COLD_START_S, times.total)
-    timeouts = Timeouts(times.connect, cold, times.first_token, times.between_tokens, times.total)
+    answer = times.answer if times.answer is not None else max(times.first_token, times.total / 2)
+    timeouts = Timeouts(times.connect, cold, times.first_token, answer, times.between_tokens, times.total)
     return TierSettings(tier.name, timeouts, tier.concurrency, tier.queue, tier.balance, tier.warm.every)
 
 

@@ -18,6 +18,7 @@ class Timeouts:
     connect_s: float = 2.0
     cold_start_s: float = 180.0
     first_token_s: float = 60.0
+    answer_s: float = 300.0  # of an answer that is not streamed: all its tokens come at once
     between_tokens_s: float = 30.0
     total_s: float = 600.0
 

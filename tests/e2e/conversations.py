@@ -15,7 +15,7 @@ from tests.service import Service, until
 CHAT = "/v1/chat/completions"
 MODEL = "coder"
 GOOD_TEXT = "word0 word1 word2 word3 word4 "
-QUICK = "{connect: 1s, cold_start: 1s, first_token: 500ms, between_tokens: 500ms, total: 8s}"
+QUICK = "{connect: 1s, cold_start: 1s, first_token: 500ms, answer: 500ms, between_tokens: 500ms, total: 8s}"
 
 
 def chat(text: str = "hello", *, stream: bool = False, **more: object) -> dict[str, object]:

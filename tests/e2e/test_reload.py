@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,8 @@ import pytest
 from tests.e2e.conversations import CHAT, chat, policy, wait_until_ready
 from tests.fakes.running import fake_upstream
 from tests.service import Service, running, until
+
+PATIENT = "{first_token: 10s, total: 20s}"
 
 
 def rewrite(service: Service, text: str) -> None:
@@ -22,13 +25,17 @@ def reloads(service: Service) -> list[str]:
     return [record["body"]["result"] for record in service.records("reload")]
 
 
+def taken(service: Service, count: int) -> bool:
+    return len(reloads(service)) == count
+
+
 def models(service: Service) -> list[str]:
     return [row["id"] for row in service.get("/v1/models").json()["data"]]
 
 
 def test_a_good_file_is_swapped_in_while_requests_finish_where_they_began(tmp_path: Path) -> None:
     with fake_upstream() as one, fake_upstream() as two:
-        with running(tmp_path, policy(one)) as service:
+        with running(tmp_path, policy(one, timeouts=PATIENT)) as service:
             wait_until_ready(service)
             before = service.health()["policy"]
             one.become(tokens=8, delay_s=0.1)
@@ -92,7 +99,7 @@ def test_a_reload_each_second_loses_no_request(tmp_path: Path) -> None:
             thread.start()
         for count in range(1, 6):
             rewrite(service, policy(one) + f"\nlimits: {{json_depth: {20 + count}}}\n")
-            until(lambda count=count: len(reloads(service)) == count, 5, "taken")
+            until(partial(taken, service, count), 5, "taken")
         stop.set()
         for thread in asking:
             thread.join(10)

@@ -23,7 +23,7 @@ from router.gate.world import World
 from router.settings.snapshot import Snapshot, TierSettings, Timeouts
 
 Script = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
-FAST = Timeouts(connect_s=1.0, cold_start_s=1.0, first_token_s=0.4, between_tokens_s=0.4, total_s=5.0)
+FAST = Timeouts(connect_s=1.0, cold_start_s=1.0, first_token_s=0.4, answer_s=0.4, between_tokens_s=0.4, total_s=5.0)
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class House:
     snapshot: Snapshot
     worker_sock: socket.socket
 
-    def ask(self, body: bytes = b"{}", **changes: Any) -> Any:
+    def ask(self, body: bytes = b'{"model":"m"}', **changes: Any) -> Any:
         message: dict[str, Any] = {
             "request_id": "r-1", "caller": "anonymous", "model": "m", "endpoint": Endpoint.CHAT, "tier": "t",
             "upstream": "u", "attempt": 1, "stream": False, "body_bytes": len(body), "policy": "digest",

