@@ -21,7 +21,7 @@ class Behaviour:
     tokens: int = 5
     delay_s: float = 0.0
     first_delay_s: float = 0.0
-    text: str = "word"
+    text: str = "word"  # "{prompt}" in it: what the last message says
 
 
 class Generation:
@@ -35,6 +35,9 @@ class Generation:
         self._document = request.document
         self._model = str(self._document.get("model", ""))
         self._behaviour = behaviour
+        self._text = behaviour.text
+        if "{prompt}" in self._text:
+            self._text = self._text.replace("{prompt}", str(self._document["messages"][-1]["content"]))
         self._seen = seen
 
     async def run(self) -> None:
@@ -121,7 +124,7 @@ class Generation:
             await self.wire.send(self.body()[:-1])
 
     def _word(self, number: int) -> str:
-        return f"{self._behaviour.text}{number} "
+        return f"{self._text}{number} "
 
     def _piece(self, number: int) -> bytes:
         return answers.piece(self._path, self._model, self._word(number))
