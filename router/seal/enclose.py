@@ -70,8 +70,7 @@ def enclose(plan: Plan) -> Attestation:
         machine = this_machine()
     except UnknownMachine as error:
         progress.notes.append(str(error))
-        process.shut_memory()
-        process.gain_nothing()
+        _shut(progress)
     else:
         abi = landlock.version()
         with attack.prey(UNREADABLE, UNWRITABLE) as targets:
@@ -95,13 +94,20 @@ def enclose(plan: Plan) -> Attestation:
 def _seal(plan: Plan, machine: Machine, abi: int, progress: _Progress) -> None:
     if plan.profile is not Profile.GATE:  # the gate is the way out
         progress.took(Part.NETNS, _attempt_network())
-    process.shut_memory()
-    process.gain_nothing()
+    _shut(progress)
     process.drop_capabilities(plan.keep)
     progress.took(Part.LANDLOCK, _attempt_landlock(plan.room, abi))
     if Part.LANDLOCK in progress.installed:
         progress.notes += landlock.lacking(abi)
     progress.took(Part.SECCOMP, _attempt_seccomp(plan, machine))
+
+
+def _shut(progress: _Progress) -> None:
+    try:
+        process.shut_memory()
+        process.gain_nothing()
+    except OSError as error:
+        progress.notes.append(f"memory is open to processes of the same user: {error.strerror}")
 
 
 def _attempt_network() -> str:
