@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -83,19 +83,30 @@ def _value(value: Any) -> str:
     return text if len(text) <= 64 else f"{text[:24]}…"
 
 
-def show_records(directory: Path, keys: Keys, chosen: Filter, *, as_json: bool) -> tuple[Report, Iterator[str]]:
-    """The verification's report, and the records that were wanted: none of them if the ledger was tampered with."""
+def verified_lines(directory: Path, keys: Keys, render: Callable[[Record], str | None]) -> tuple[Report, Iterator[str]]:
+    """The verification's report, and what `render` makes of the records: nothing if the ledger was tampered with."""
     spool = tempfile.SpooledTemporaryFile(_IN_MEMORY, "w+", encoding="utf-8")  # noqa: SIM115 - closed by _drain
 
     def keep(record: Record) -> None:
-        if chosen.wants(record):
-            text = record.line.decode(errors="replace") if as_json else line_text(record.number, record.fields)
-            spool.write(text + "\n")
+        line = render(record)
+        if line is not None:
+            spool.write(line + "\n")
 
     report = verify(directory, keys, CODEC, keep)
     if report.exit_code() == 1:
         spool.truncate(0)
     return report, _drain(spool)
+
+
+def show_records(directory: Path, keys: Keys, chosen: Filter, *, as_json: bool) -> tuple[Report, Iterator[str]]:
+    """The records that were wanted, as their own lines or for people."""
+
+    def render(record: Record) -> str | None:
+        if not chosen.wants(record):
+            return None
+        return record.line.decode() if as_json else line_text(record.number, record.fields)
+
+    return verified_lines(directory, keys, render)
 
 
 def _drain(spool: tempfile.SpooledTemporaryFile[str]) -> Iterator[str]:

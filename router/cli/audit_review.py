@@ -14,7 +14,7 @@ from router.audit import Ledger, LedgerError, LedgerSettings
 from router.audit.export import FORMATS, csv_header
 from router.audit.report import render
 from router.audit.reveal import Matcher, Opener, digest_keys, with_variants
-from router.audit.show import CODEC
+from router.audit.show import CODEC, verified_lines
 from router.audit.standalone import build
 from router.audit.summary import Summary
 from router.audit.verify.__main__ import ledger_directory
@@ -114,21 +114,20 @@ def export(
     vkey: Vkey = None,
     note: Notes = None,
 ) -> None:
-    """Verified records in another format, on standard output. Exit code as of verify; a tampered log ends early."""
+    """Verified records in another format, on standard output. Exit code as of verify; of a tampered log, none."""
     with told():
         if form not in FORMATS:
             raise CannotVerifyError(f"{form!r} is no format: use {', '.join(FORMATS)}")
         root = ledger_directory(directory)
         keys = load_keys(root, key, vkey, tuple(note or ()))
-        if form == "csv":
-            typer.echo(csv_header())
-        report = read(root, keys, lambda record: _echo(FORMATS[form](record)))
-    raise typer.Exit(report.exit_code())
-
-
-def _echo(line: str | None) -> None:
-    if line is not None:
-        sys.stdout.write(line + "\n")
+        found, lines = verified_lines(root, keys, FORMATS[form])
+    for line in [csv_header()] if form == "csv" else []:
+        typer.echo(line)
+    for line in lines:
+        typer.echo(line)
+    if found.exit_code():
+        typer.echo(found.text(), err=True)
+    raise typer.Exit(found.exit_code())
 
 
 def report(

@@ -1,0 +1,133 @@
+"""What the ledger costs: `python bench/ledger.py [--records N] [--directory DIR]`. One line of JSON per figure.
+
+Writes real files and verifies them. CPU times are of the whole process, both threads; the disk decides about the rest.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import resource
+import tempfile
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from router.audit import Durability, Kind, Ledger, LedgerSettings
+from router.audit.format import layout
+from router.audit.reveal import Matcher, digest_keys, with_variants
+from router.audit.show import CODEC
+from router.audit.verify.check import verify
+from router.audit.verify.keys import load_keys
+from router.audit.verify.stream import STANDARD
+
+DECISION = {
+    "request_id": "req-0123456789abcdef",
+    "caller": "alice",
+    "model": "deepseek-coder-1.3b-instruct",
+    "served_model": "deepseek-coder-6.7b",
+    "endpoint": "chat/completions",
+    "tier": "gpu",
+    "upstream": "gpu-1",
+    "reach": "network",
+    "attempt": 1,
+    "policy": "ab" * 32,
+    "reason": "allowed",
+    "body_bytes": 1234,
+}
+OUTCOME = {"ending": "completed", "status": 200, "sent_bytes": 1234, "received_bytes": 5678, "total_ms": 812.345}
+TEXT = b"the text in question"
+
+
+@contextmanager
+def measured(name: str, records: int) -> Iterator[None]:
+    """Print how long `records` took, by the clock and by the CPU."""
+    clock, cpu = time.perf_counter(), time.process_time()
+    yield
+    took, burnt = time.perf_counter() - clock, time.process_time() - cpu
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    figures = {"records_per_s": round(records / took), "cpu_us_per_record": round(burnt / records * 1e6, 2)}
+    print(json.dumps({"figure": name, "records": records, "seconds": round(took, 3), **figures, "peak_mb": peak}))
+
+
+class Gate:
+    """As the gate does it: exchanges on one event loop, woken once per batch."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._loop = asyncio.get_running_loop()
+        self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
+        ledger.on_durable(lambda index: self._loop.call_soon_threadsafe(self._release, index))
+
+    def _release(self, durable: int) -> None:
+        while self._waiting and self._waiting[0][0] <= durable:
+            self._waiting.popleft()[1].set_result(None)
+
+    async def exchanges(self, count: int) -> None:
+        for _ in range(count):
+            index = self._ledger.append(Kind.DECISION, DECISION).index
+            future = self._loop.create_future()
+            self._waiting.append((index, future))
+            await future
+            self._ledger.append(Kind.OUTCOME, {"decision": index, **OUTCOME})
+
+
+def durable(directory: Path, waiters: int, each: int) -> None:
+    """So many exchanges at once, each waiting for its decision to be on the disk."""
+
+    async def run() -> None:
+        ledger = Ledger.open(LedgerSettings(directory, Durability.STRICT))
+        gate = Gate(ledger)
+        with measured(f"write, strict, {waiters} waiters", 2 * waiters * each):
+            await asyncio.gather(*(gate.exchanges(each) for _ in range(waiters)))
+        ledger.close()
+
+    asyncio.run(run())
+
+
+def fill(directory: Path, records: int) -> None:
+    """A log to verify, without waiting: the cost of a record itself."""
+    ledger = Ledger.open(LedgerSettings(directory, Durability.ASYNC))
+    with measured("write, async, one caller", records):
+        for number in range(records // 2):
+            mark = {"prompt_mac": ledger.digest("alice", TEXT)} if number % 1000 == 0 else {}
+            ticket = ledger.append(Kind.DECISION, {**DECISION, **mark})
+            last = ledger.append(Kind.OUTCOME, {"decision": ticket.index, **OUTCOME})
+            if number % 5000 == 0:
+                last.wait(60)
+        last.wait(60)
+    ledger.close()
+
+
+def check(name: str, records: int, run: Callable[[], Any]) -> None:
+    with measured(name, records):
+        report = run()
+    assert report.exit_code() == 0, report.text()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--records", type=int, default=200_000)
+    parser.add_argument("--directory", type=Path, help="an empty directory; a temporary one if left out")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        root = options.directory or Path(scratch)
+        for waiters in (1, 8, 64):
+            durable(root / f"strict-{waiters}", waiters, max(10, 20_000 // waiters if waiters > 1 else 300))
+        directory, records = root / "large", options.records
+        fill(directory, records)
+        keys = load_keys(directory, None, None, ())
+        assert keys.reviewer is not None
+        check("verify, fast JSON", records, lambda: verify(directory, keys, CODEC))
+        matcher = Matcher(digest_keys(directory, layout.log_of(keys.vkey.name), keys.reviewer), with_variants(TEXT))
+        check("match", records, lambda: verify(directory, keys, CODEC, matcher.see))
+        assert len(matcher.hits) == -(-records // 2000)
+        check("verify, standard library", records, lambda: verify(directory, keys, STANDARD))
+
+
+if __name__ == "__main__":
+    main()
