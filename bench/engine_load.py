@@ -61,7 +61,9 @@ def _read_event(line: str, timing: Timing, began: float) -> None:
             timing.pieces.append(time.perf_counter() - began)
 
 
-async def burst(client: httpx.AsyncClient, chats: int, tokens: int, words: int, seed: int) -> tuple[Burst, list[Timing]]:
+async def burst(
+    client: httpx.AsyncClient, chats: int, tokens: int, words: int, seed: int
+) -> tuple[Burst, list[Timing]]:
     """N chats at once; every answer has exactly `tokens` tokens, since the end token is forbidden."""
     bodies = [
         {
@@ -83,9 +85,7 @@ async def burst(client: httpx.AsyncClient, chats: int, tokens: int, words: int, 
 def summary(timings: list[Timing], seconds: float) -> Burst:
     first = [timing.pieces[0] - timing.started for timing in timings]
     between = [
-        later - earlier
-        for timing in timings
-        for earlier, later in zip(timing.pieces, timing.pieces[1:], strict=False)
+        later - earlier for timing in timings for earlier, later in zip(timing.pieces, timing.pieces[1:], strict=False)
     ]
     total = sum(timing.tokens for timing in timings)
     values = (percentile(first, 50), percentile(first, 95), percentile(between, 50), percentile(between, 95))

@@ -53,6 +53,10 @@ class Context:
     def close(self) -> None:
         lib.llama_free(self.pointer)
 
+    def use_threads(self, threads: int) -> None:
+        """For the next decodes."""
+        lib.llama_set_n_threads(self.pointer, threads, threads)
+
     def edit(self, edit: Edit) -> None:
         if isinstance(edit, Copy):
             lib.llama_memory_seq_cp(self._memory, edit.source, edit.target, 0, edit.length)

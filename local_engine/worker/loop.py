@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import queue
+import time
 from collections.abc import Callable, Generator
 
 from local_engine.jobs import (
@@ -16,10 +18,14 @@ from local_engine.jobs import (
     Ticket,
 )
 from local_engine.native.sampler import DeadEnd, GrammarError
+from local_engine.scheduling.governor import ThreadGovernor
 from local_engine.scheduling.scheduler import Scheduler
 from local_engine.scheduling.step import Sequence, Step
+from local_engine.worker.contention import Contention
 from local_engine.worker.generation import Generation
 from local_engine.worker.machine import Machine
+
+log = logging.getLogger("local_engine")
 
 QUEUE_FULL = Failed("queue_full", "The engine's waiting line is full. Try again later.")
 DEAD_END = Failed("grammar_dead_end", "The model has no token that continues the answer within the response format.")
@@ -35,6 +41,13 @@ class StepLoop:
         self._generations: dict[int, Generation] = {}
         self._embeddings: dict[EmbeddingTicket, Generator[None, None, list[list[float]]]] = {}
         self._news: list[Delivery] = []
+        self._governor = ThreadGovernor(machine.threads)
+        self._contention = Contention()
+
+    @property
+    def threads(self) -> int:
+        """How many a decode uses at present."""
+        return self._governor.threads
 
     @property
     def idle(self) -> bool:
@@ -60,6 +73,7 @@ class StepLoop:
         if step.spans:
             self._decode(step)
         self._advance_embeddings()
+        self._share_cores()
         if self._news:
             news, self._news = self._news, []
             self._post(news)
@@ -110,7 +124,9 @@ class StepLoop:
             row = context.batch.add(span.slot, span.start, span.tokens, output=span.sample)
             if span.sample:
                 rows.append(row)
-        if not context.decode():
+        with self._contention.decoding():
+            decoded = context.decode()
+        if not decoded:
             if not self.scheduler.relieve():
                 raise RuntimeError("the cache has no room for a single sequence")
             return
@@ -134,6 +150,17 @@ class StepLoop:
         self.scheduler.release(generation.sequence)
         generation.close()
         del self._generations[generation.ticket.number]
+
+    def _share_cores(self) -> None:
+        """Fewer threads while other programs want the cores."""
+        before = self._governor.threads
+        missing = self._contention.verdict(before)
+        if missing is None:
+            return
+        threads = self._governor.observe(time.monotonic(), missing)
+        if threads != before:
+            self._machine.use_threads(threads)
+            log.debug("%d threads, after %.2f cores were missing", threads, missing)
 
     # ── embeddings ──
 

@@ -31,6 +31,12 @@ class Machine:
     threads: int
     _embedder: Context | None = field(default=None)
 
+    def use_threads(self, threads: int) -> None:
+        """For the next decodes of every context."""
+        self.context.use_threads(threads)
+        if self._embedder:
+            self._embedder.use_threads(threads)
+
     @property
     def embed_limit(self) -> int:
         """Tokens that one embedded text may have."""

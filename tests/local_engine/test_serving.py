@@ -233,7 +233,7 @@ async def occupancy(client: httpx.AsyncClient) -> tuple[int, int]:
 
 
 @pytest.mark.parametrize("stream", [True, False])
-async def test_a_client_that_leaves_frees_its_slot(shared: Child, stream: bool) -> None:  # noqa: FBT001
+async def test_a_client_that_leaves_frees_its_slot(shared: Child, stream: bool) -> None:
     async with shared.async_client() as client:
         body = chat_body(max_tokens=900, logit_bias={"2": -100}, stream=stream)
         tasks = [asyncio.create_task(client.post("/v1/chat/completions", json=body)) for _ in range(6)]

@@ -29,7 +29,7 @@ def test_control_tokens_in_user_text_are_set_apart_as_untrusted() -> None:
 def test_tokenising_reads_control_tokens_in_trusted_parts_only() -> None:
     seen: list[tuple[str, bool]] = []
 
-    def tokenise(text: str, special: bool) -> list[int]:  # noqa: FBT001 - the shape of the tokeniser that is passed in
+    def tokenise(text: str, special: bool) -> list[int]:
         seen.append((text, special))
         return [len(seen)]
 
