@@ -64,12 +64,13 @@ def test_even_the_first_to_find_it_asleep_is_answered(fake: Fake, service: Servi
 
 
 def test_a_service_that_starts_before_its_upstream_is_up(fake: Fake, tmp_path: Path) -> None:
-    fake.become(fault="loading", seconds=3.0)
+    fake.become(fault="loading")
     with running(tmp_path, policy(fake, timeouts=PATIENT)) as service:
         until(lambda: service.get("/health").json()["status"] == "warming", 3, "/health says warming")
         health = service.get("/health")
         assert (health.status_code, health.json()["ready"]) == (503, False)
         assert int(health.headers["retry-after"]) > 0
+        fake.become(seconds=1.5)
         assert service.post(CHAT, chat(stream=True)).status_code == 200
         assert service.get("/health").status_code == 200
 
@@ -114,11 +115,12 @@ def test_warm_says_200_and_a_row_for_each_upstream(service: Service) -> None:
 
 
 def test_warm_waits_as_long_as_asked(fake: Fake, tmp_path: Path) -> None:
-    fake.become(fault="loading", seconds=2.0)
+    fake.become(fault="loading")
     with running(tmp_path, policy(fake, timeouts=PATIENT)) as service:
         hasty = service.post("/warm?wait=0.2")
         assert (hasty.status_code, hasty.json()["status"]) == (503, "cold")
         assert hasty.headers["retry-after"]
+        fake.become(seconds=1.0)
         patient = service.post("/warm?wait=10&tier=tier-1")
         assert (patient.status_code, patient.json()["upstreams"][0]["was_cold"]) == (200, True)
 
@@ -136,8 +138,10 @@ def test_warm_of_an_upstream_that_is_not_there_fails_for_cron(fake: Fake, tmp_pa
 
 def test_many_warms_are_one(fake: Fake, tmp_path: Path) -> None:
     """Single flight: twenty crons at once probe no more than one does."""
-    fake.become(fault="loading", seconds=1.5)
+    fake.become(fault="loading")
     with running(tmp_path, policy(fake, timeouts=PATIENT)) as service:
+        fake.become(seconds=1.5)
+        before = len(fake.seen())
         answers: list[int] = []
 
         def warm() -> None:
@@ -149,13 +153,14 @@ def test_many_warms_are_one(fake: Fake, tmp_path: Path) -> None:
         for cron in crons:
             cron.join()
         assert answers == [200] * 20
-        probes = [row for row in fake.seen() if row["method"] == "GET"]
+        probes = [row for row in fake.seen()[before:] if row["method"] == "GET"]
         assert len(probes) < 10
 
 
 def test_a_caller_that_leaves_does_not_stop_the_warming(fake: Fake, tmp_path: Path) -> None:
-    fake.become(fault="loading", seconds=1.5)
+    fake.become(fault="loading")
     with running(tmp_path, policy(fake, timeouts=PATIENT)) as service:
         with pytest.raises(httpx.ReadTimeout):
             service.get("/warm?wait=30", timeout=0.3)
+        fake.become(fault="")
         wait_until_ready(service, 5)
