@@ -138,6 +138,7 @@ class Service:
                 os.kill(pid, signal.SIGKILL)
             except ProcessLookupError:
                 continue
+        self.process.wait()
 
 
 def children(pid: int) -> list[int]:
