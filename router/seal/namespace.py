@@ -22,10 +22,10 @@ def leave_network() -> str:
             return f"unshare: {error.strerror}"
     else:
         return ""
-    return _by_user_namespace(os.geteuid(), os.getegid())
+    return by_user_namespace(os.geteuid(), os.getegid())
 
 
-def _by_user_namespace(user: int, group: int) -> str:
+def by_user_namespace(user: int, group: int) -> str:
     """An ordinary user may where the machine allows user namespaces. User and group keep their numbers."""
     try:
         call("unshare", CLONE_NEWUSER | CLONE_NEWNET)

@@ -21,10 +21,18 @@ class Cage:
 
 def caged(command: Sequence[str], cage: Cage) -> list[str]:
     """The command that seals itself and then becomes `command`."""
-    model = [] if cage.model.startswith("package:") else ["--read", str(Path(cage.model).resolve().parent)]
+    model = [part for place in _model_places(cage.model) for part in ("--read", place)]
     required = [part for name in cage.required for part in ("--require", name)]
     return [
         *(sys.executable, "-I", "-m", "router.seal", "--profile", "engine"),
         *(*model, "--write", str(cage.state_directory), *required),
         *("--hold", str(cage.listener), "--report", str(cage.control), "--", *command),
     ]
+
+
+def _model_places(model: str) -> tuple[str, ...]:
+    """Where a model file lies: its folder, and the one that it is a link into. A package's is installed code."""
+    if model.startswith("package:"):
+        return ()
+    path = Path(model).absolute()
+    return tuple(dict.fromkeys((str(path.parent), str(path.resolve().parent))))

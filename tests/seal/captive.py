@@ -17,7 +17,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from router.seal import attack, enclose, process
+from router.seal import attack, enclose, namespace, process
 from router.seal.attestation import Attempt, Part
 from router.seal.filter import Rules, assemble, install
 from router.seal.machine import call, this_machine
@@ -239,6 +239,12 @@ def hidden_from(name: str, *command: str) -> None:
     """Become `command`, with one system call hidden."""
     install(assemble(Rules(deny=frozenset({name}), default=None), this_machine()))
     os.execv(command[0], command)  # noqa: S606
+
+
+@experiment
+def network_by_user_namespace() -> list[Any]:
+    refusal = namespace.by_user_namespace(os.geteuid(), os.getegid())
+    return [refusal, list(namespace.interfaces()), os.geteuid(), os.getegid()]
 
 
 @experiment
