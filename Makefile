@@ -35,7 +35,7 @@ contracts:
 
 cover:
 	@rm -f .coverage .coverage.*
-	@$(BIN)/coverage run -m pytest -q $(TESTS)
+	@$(BIN)/coverage run -m pytest -q -n $(WORKERS) $(TESTS)
 	@$(BIN)/coverage combine -q
 	@$(BIN)/python tools/coverage_floor.py
 
