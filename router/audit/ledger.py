@@ -10,7 +10,7 @@ from router.audit import recovery
 from router.audit.errors import LedgerError, LedgerUnavailable
 from router.audit.fields import encode_body
 from router.audit.format import layout
-from router.audit.home import Home, open_home
+from router.audit.home import ON_THIS_MACHINE, Home, open_home
 from router.audit.inbox import Inbox, body_decision
 from router.audit.journal import Journal
 from router.audit.kinds import Kind
@@ -118,14 +118,9 @@ class Ledger:
         return self._inbox.refusal
 
     @property
-    def log(self) -> str:
-        """The log's id."""
-        return self._home.log
-
-    @property
     def reviewer_is_local(self) -> bool:
         """The reviewer's secret key still lies in the ledger's own directory: it should be moved away."""
-        return self._home.custody != "offline"
+        return self._home.custody == ON_THIS_MACHINE
 
     def append(self, kind: Kind, body: Mapping[str, object]) -> Ticket:
         """Give a record its place. LedgerFieldError: the caller's mistake; LedgerUnavailable: nothing may be sent."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 from itertools import islice
 from pathlib import Path
 
@@ -25,11 +26,10 @@ def newest_checkpoint(directory: Path) -> tuple[Checkpoint, str]:
 
 def record_line(directory: Path, index: int) -> bytes:
     """The line at `index`, without its line feed; ProofError if it was pruned or never written."""
-    for first, path in reversed(list_segments(directory)):
-        if first <= index:
-            for line in islice(segment_lines(path), index - first, index - first + 1):
-                return line.removesuffix(b"\n")
-            break
+    holding = [entry for entry in list_segments(directory) if entry[0] <= index][-1:]
+    for first, path in holding:
+        for line in islice(segment_lines(path), index - first, index - first + 1):
+            return line.removesuffix(b"\n")
     raise ProofError(f"there is no record {index} in {directory}")
 
 
@@ -43,6 +43,15 @@ def prove(directory: Path, index: int) -> Receipt:
     receipt = Receipt(index, line, tuple(path), note)
     receipt.verify(read_vkey(directory))
     return receipt
+
+
+def receipt_for_caller(directory: Path, index: int, caller: str) -> str:
+    """The receipt of a decision or denial, for the caller who made that request; ProofError if it was another's."""
+    receipt = prove(directory, index)
+    body = json.loads(receipt.line)["body"]
+    if body.get("caller") != caller:
+        raise ProofError(f"record {index} is not of a request of this caller")
+    return receipt.text()
 
 
 def anchor_text(directory: Path) -> str:

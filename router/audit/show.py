@@ -138,17 +138,15 @@ class Tail:
         """What was written since; goes on to the next segment when there is one."""
         if self._path is None:
             return self.first()
-        found = self._since()
-        following = [path for _, path in list_segments(self._directory) if path.name > self._path.name]
-        if following:
-            self._path, self._offset = following[0], 0
-            found += self._since()
+        newer = [path for _, path in list_segments(self._directory) if path.name > self._path.name]
+        found = self._since(self._path)
+        for path in newer:
+            self._path, self._offset = path, 0
+            found += self._since(path)
         return found
 
-    def _since(self) -> list[str]:
-        if self._path is None:
-            return []
-        with self._path.open("rb") as file:
+    def _since(self, path: Path) -> list[str]:
+        with path.open("rb") as file:
             file.seek(self._offset)
             lines = [line for line in read_lines(file.fileno()) if line.endswith(b"\n")]
         self._offset += sum(map(len, lines))

@@ -11,8 +11,12 @@ from typer.testing import CliRunner, Result
 
 from router.audit import Kind, Ledger
 from router.audit.format import content, layout
+from router.audit.format.proofs import ProofError, parse_receipt
 from router.audit.format.segments import list_segments
+from router.audit.prove import receipt_for_caller, record_line
 from router.audit.show import Tail
+from router.audit.summary import Summary
+from router.audit.verify.stream import Record
 from router.cli.audit import audit_app
 from tests.audit.ledgers import build, copy, exchange, kinds, settings, vkey
 from tests.audit.test_content import ANSWER, PROMPT, talk, today
@@ -160,6 +164,18 @@ def halves(text: str) -> list[str]:
     ]
 
 
+def test_a_caller_gets_receipts_of_their_own_requests_only(good: Path) -> None:
+    receipt = receipt_for_caller(good, 3, "alice")
+    parse_receipt(receipt).verify(vkey(good))
+    for index, caller in [(3, "bob"), (4, "alice"), (0, "alice")]:
+        with pytest.raises(ProofError, match="not of a request of this caller"):
+            receipt_for_caller(good, index, caller)
+    with pytest.raises(ProofError, match="not under a checkpoint"):
+        receipt_for_caller(good, 99, "alice")
+    with pytest.raises(ProofError, match="there is no record"):
+        record_line(good, 99)
+
+
 def test_anchors(good: Path) -> None:
     note = run("anchor", good).output.strip()
     assert run("verify", good, "--note", note).exit_code == 0
@@ -280,6 +296,25 @@ def test_the_report_lists_seals_policies_and_gaps(tmp_path: Path) -> None:
     assert "Nothing was refused" in text
 
 
+def test_a_report_of_a_pruned_log_counts_what_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("router.audit.summary.MOST_DENIALS", 1)
+    directory = build(tmp_path / "ledger", exchanges=30, runs=2, segment_bytes=4000)
+    assert run("prune", 40, directory).exit_code == 0
+    page = tmp_path / "page.html"
+    assert run("report", directory, "--out", page).exit_code == 0
+    assert "2 in all: model_unknown 2" in page.read_text()
+    assert page.read_text().count("gpt-4o") == 1
+    exchanges = kinds(directory).count("decision")
+    assert f"<td>gpu-1</td><td>{exchanges}</td>" in page.read_text()
+
+
 def test_the_verifier_is_written_as_one_file(tmp_path: Path) -> None:
     assert run("standalone", "--out", tmp_path / "v.pyz").exit_code == 0
     assert (tmp_path / "v.pyz").stat().st_mode & 0o111
+
+
+def test_an_outcome_whose_decision_was_pruned_counts_for_nobody() -> None:
+    fields = {"kind": "outcome", "t": 0, "body": {"decision": 1, "ending": "completed", "sent_bytes": 5}}
+    summary = Summary()
+    summary.see(Record(7, 1, b"", b"", b"", fields, "segment", 0))
+    assert summary.upstreams == {}

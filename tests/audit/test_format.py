@@ -8,9 +8,11 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from router.audit.format import layout, seal
-from router.audit.format.ratchet import KEY_BYTES, Ratchet, context, step, wipe
+from router.audit.format.ratchet import KEY_BYTES, Ratchet, check_mac, context, step, wipe
 from router.audit.format.record import FIRST_PREV, TAIL_BYTES, covered, finish, head, leaf_hash
 from router.audit.format.segments import SegmentError, list_segments, open_segment, segment_lines
 from router.audit.format.statement import epoch_statement
@@ -35,6 +37,11 @@ def test_the_ratchet_is_what_its_formula_says() -> None:
         assert step(key, context(LOG, 3), index) == (both[:32], both[32:])
         assert ratchet.mac(b"message") == hmac.new(both[32:], b"message", "sha256").digest()
         key = both[:32]
+
+
+@given(st.binary(min_size=32, max_size=32), st.binary(max_size=300))
+def test_the_reviewers_mac_is_hmac(key: bytes, message: bytes) -> None:
+    assert check_mac(key, message) == hmac.new(key, message, "sha256").hexdigest()
 
 
 def test_wiping_overwrites_in_place() -> None:

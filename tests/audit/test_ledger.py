@@ -15,8 +15,25 @@ from router.audit import Durability, Kind, Ledger, LedgerError, LedgerFieldError
 from router.audit import home as home_module
 from router.audit.format import layout
 from router.audit.format.seal import ReviewerSecret
+from router.audit.format.tiles import TileStack
+from router.audit.inbox import Inbox, Item
 from router.audit.journal import Journal
-from tests.audit.ledgers import DECISION, DENIAL, WAIT_S, build, check, codes, exchange, fields, kinds, settings
+from router.audit.scribe import Place, Scribe
+from router.audit.verify.keys import Keys
+from tests.audit.ledgers import (
+    DECISION,
+    DENIAL,
+    WAIT_S,
+    build,
+    check,
+    codes,
+    exchange,
+    fields,
+    kinds,
+    reviewer,
+    settings,
+    vkey,
+)
 
 
 def test_a_first_start_needs_nothing(tmp_path: Path) -> None:
@@ -148,6 +165,21 @@ def test_checkpoints_and_heartbeats_come_by_time(tmp_path: Path) -> None:
     ledger.close()
     assert {"heartbeat", "checkpoint"} <= seen
     assert codes(check(tmp_path)) == []
+
+
+def test_a_checkpoint_file_waits_its_turn(tmp_path: Path) -> None:
+    """Syncing it for each checkpoint would be dear: within the pause the newest note waits, then is written."""
+    ledger = Ledger.open(settings(tmp_path, checkpoint_pause_s=0.3))
+    exchange(ledger)
+    exchange(ledger)
+    deadline = threading.Event()
+    for _ in range(500):
+        size = int((tmp_path / layout.CHECKPOINT).read_text().split("\n")[1])
+        if size >= 6:
+            break
+        deadline.wait(0.02)
+    ledger.close()
+    assert size == 6
 
 
 def test_segments_turn_by_size_each_with_its_own_key(tmp_path: Path) -> None:
@@ -319,6 +351,45 @@ def test_a_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(LedgerError, match="cannot be used: Not a directory"):
         Ledger.open(settings(tmp_path / "file" / "ledger"))
+
+
+def test_a_lost_reviewers_key_is_replaced_by_a_new_one(tmp_path: Path) -> None:
+    """The operator puts another public key in and restarts: each reviewer opens the epochs that were sealed to them."""
+    build(tmp_path)
+    old = reviewer(tmp_path)
+    (tmp_path / layout.REVIEWER_SECRET).unlink()
+    new = ReviewerSecret.generate()
+    (tmp_path / layout.REVIEWER_PUBLIC).write_text(new.public.text() + "\n")
+    build(tmp_path)
+    assert [r["body"]["reviewer"] for r in fields(tmp_path) if r["kind"] == "key_epoch"] == [
+        old.public.id,
+        new.public.id,
+    ]
+    half = len(fields(tmp_path)) // 2
+    for secret in (old, new):
+        report = check(tmp_path, Keys(vkey(tmp_path), pinned=True, reviewer=secret))
+        assert report.exit_code() == 0
+        assert report.exit_code(strict=True) == 2
+        assert report.checks["MACs"].startswith(f"{half} checked")
+
+
+def test_the_first_record_of_a_process_is_a_key(tmp_path: Path) -> None:
+    home = home_module.open_home(tmp_path, "ringfence")
+    scribe = Scribe(home, Place(), TileStack())
+    with pytest.raises(AssertionError, match="begins an epoch"):
+        scribe.line(Item(0, 0, 0, Kind.HEARTBEAT, b"{}"))
+    home.close()
+
+
+def test_a_closed_inbox_is_asked_in_vain() -> None:
+    inbox = Inbox(0, (), 6)
+    inbox.checkpoint()
+    assert inbox.take(0) == []  # nothing to cover
+    inbox.fail("broken")
+    inbox.begin_epoch()
+    inbox.close(b"{}")
+    assert inbox.take(0) == []
+    assert inbox.refusal == "broken"
 
 
 def test_a_small_file_is_there_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -121,6 +121,14 @@ def test_a_torn_line_that_still_parses_is_set_aside(tmp_path: Path) -> None:
         assert codes(check(torn)) == ["gap"]
 
 
+def test_a_segment_that_begins_with_a_strange_link_is_set_aside(tmp_path: Path) -> None:
+    directory = crashed(tmp_path / "ledger")
+    line = raw_lines(directory)[-1].replace(b'"i":14', b'"i":15').replace(b'"prev":"', b'"prev":"zz')
+    (directory / layout.SEGMENTS / layout.segment_name(15)).write_bytes(line)
+    reopen(directory)
+    assert codes(check(directory)) == ["gap"]
+
+
 def test_a_gap_is_told_by_the_next_start_if_the_first_could_not(tmp_path: Path) -> None:
     """Bytes were set aside, then the process died before its first record."""
     directory = crashed(tmp_path / "ledger")

@@ -32,6 +32,7 @@ from tests.audit.ledgers import (
     check,
     codes,
     copy,
+    crashed,
     exchange,
     raw_lines,
     settings,
@@ -169,6 +170,23 @@ def test_an_exchange_under_way_is_a_note(tmp_path: Path) -> None:
     assert (report.exit_code(), [f.record for f in report.findings if f.code == "open"]) == (0, [ticket.index])
     ledger.close()
     assert check(tmp_path).exit_code() == 2
+
+
+def test_a_torn_tail_is_incomplete(tmp_path: Path) -> None:
+    directory = crashed(tmp_path / "ledger")
+    with list_segments(directory)[-1][1].open("ab") as file:
+        file.write(b'{"v":1,')
+    report = check(directory)
+    assert (codes(report), report.exit_code()) == (["torn"], 2)
+    assert "the last 7 bytes are no whole record" in report.text()
+
+
+def test_a_flood_of_open_decisions_is_given_up(bad: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("router.audit.verify.story.MOST_OPEN", 3)
+    forger = Forger(bad, steal(bad, mac_at=0, signing=True))
+    forger.records[:] = [r for r in forger.records if r["kind"] != "outcome"]
+    forger.rebuild()
+    assert codes(check(bad)).count("open") == 2  # two floods of four among eight
 
 
 def test_a_segment_in_the_wrong_place_and_an_endless_line(bad: Path) -> None:
@@ -312,4 +330,6 @@ def test_the_command_line_says_the_same(
     assert msgspec.json.decode(capsys.readouterr().out)["exit_code"] == 2
     monkeypatch.setattr(sys, "argv", ["ringfence-verify", str(bad / "nothing")])
     assert main() == 3
+    command = [sys.executable, "-m", "router.audit.verify", str(good), "--strict"]
+    assert subprocess.run(command, capture_output=True, check=False).returncode == 2
     assert "cannot verify" in capsys.readouterr().err

@@ -33,24 +33,3 @@ def complete_root(hashes: Sequence[bytes]) -> bytes:
     while len(level) > 1:
         level = [sha256(b"\x01" + a + b).digest() for a, b in zip(level[::2], level[1::2], strict=True)]
     return level[0]
-
-
-class Frontier:
-    """The right edge of a growing tree: enough to add leaves and to know the root, in O(log n) memory."""
-
-    __slots__ = ("_peaks", "size")
-
-    def __init__(self) -> None:
-        self.size = 0
-        self._peaks: list[bytes] = []
-
-    def add(self, leaf: bytes) -> None:
-        carry, size, peaks = leaf, self.size, self._peaks
-        while size & 1:
-            carry = node_hash(peaks.pop(), carry)
-            size >>= 1
-        peaks.append(carry)
-        self.size += 1
-
-    def root(self) -> bytes:
-        return fold(self._peaks)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import base64
-import hmac
+from typing import Final
 
-from router.audit.format import ratchet, seal
+from router.audit.format import seal
 from router.audit.format.notes import NoteError, VerifierKey
+from router.audit.format.ratchet import check_mac, context, step
+from router.audit.format.record import MAC_BYTES, TAIL_BYTES
 from router.audit.format.statement import epoch_statement
 from router.audit.verify.findings import Finding, Weight
 from router.audit.verify.stream import Add, Record
 
-MOST_SKIPPED = 50_000_000  # steps over missing records; a lie about an index must not keep us busy for ever
+_MAC_AT: Final = 2 * MAC_BYTES + 2
+MOST_SKIPPED: Final = 50_000_000  # steps over missing records; a lie about an index must not keep us busy for ever
 
 
 class MacCheck:
@@ -29,23 +32,29 @@ class MacCheck:
         self.unkeyed = 0  # records of epochs whose key does not open
 
     def see(self, record: Record) -> None:
+        number, line, key = record.number, record.line, self._key
         if record.fields["kind"] == "key_epoch":
-            self._begin(record)
-        if self._key is None:
+            key = self._begin(record)
+        if key is None:
             self.unkeyed += 1
             return
-        if not 0 <= record.number - self._next <= MOST_SKIPPED:
-            return  # the stream has told of it
-        while self._next < record.number:
-            self._key, _ = ratchet.step(self._key, self._context, self._next)
-            self._next += 1
-        self._key, mac_key = ratchet.step(self._key, self._context, record.number)
-        self._next += 1
+        if number != self._next:
+            if not 0 < number - self._next <= MOST_SKIPPED:
+                return  # the stream has told of it
+            key = self._skip(key, number)
+        self._key, mac_key = step(key, self._context, number)
+        self._next = number + 1
         self.checked += 1
-        if hmac.digest(mac_key, record.message, "sha256").hex() != record.mac:
+        if check_mac(mac_key, line[:-TAIL_BYTES]).encode() != line[-_MAC_AT:-2]:
             self._say(record, "mac", "its MAC is wrong: the record was altered, or not written by this ledger")
 
-    def _begin(self, record: Record) -> None:
+    def _skip(self, key: bytes, number: int) -> bytes:
+        """The key of a record behind missing ones: the ratchet runs on without them."""
+        for index in range(self._next, number):
+            key, _ = step(key, self._context, index)
+        return key
+
+    def _begin(self, record: Record) -> bytes | None:
         """A new epoch: whoever began it must hold the log's own key, since anyone can seal to the reviewer."""
         body = record.fields["body"]
         try:
@@ -53,16 +62,15 @@ class MacCheck:
             self._vkey.verify(statement, base64.b64decode(body["sig"], validate=True))
         except (NoteError, KeyError, TypeError, ValueError):
             self._say(record, "epoch_signature", "the epoch is not signed by the log's key: another writer began it")
-        self._key = self._open(record) if self._reviewer is not None else None
-        self._context = ratchet.context(self._log, record.epoch)
+        self._key = self._open(record, self._reviewer) if self._reviewer is not None else None
+        self._context = context(self._log, record.epoch)
         self._next = record.number
+        return self._key
 
-    def _open(self, record: Record) -> bytes | None:
-        if self._reviewer is None:
-            return None
+    def _open(self, record: Record, reviewer: seal.ReviewerSecret) -> bytes | None:
         try:
             sealed = base64.b64decode(record.fields["body"]["sealed"], validate=True)
-            return self._reviewer.open(sealed, seal.epoch_info(self._log, record.epoch))
+            return reviewer.open(sealed, seal.epoch_info(self._log, record.epoch))
         except (seal.SealError, KeyError, TypeError, ValueError):
             self._add(self._at(record, Weight.UNCHECKED, "key", "this reviewer's key does not open the epoch's key"))
             return None

@@ -30,12 +30,14 @@ _SHAPES: Final[dict[str, dict[str, type]]] = {
     "admin": {"action": str},
 }
 
+_NO_SHAPE: Final[dict[str, type]] = {"": type}  # nothing is of this shape: the kind is unknown
+
 
 class Story:
     """One pass over the meaning of the records. It remembers what is open, never what is over."""
 
     def __init__(self, first: int, add: Add) -> None:
-        self._first = first  # what lies before was pruned
+        self._first = first  # what lies before was pruned, or given up
         self._add = add
         self._open: dict[int, None] = {}
         self._ended: bool | None = None  # how the last process ended, None before the first
@@ -46,19 +48,26 @@ class Story:
 
     def see(self, record: Record) -> None:
         kind, body = record.fields["kind"], record.fields["body"]
-        shape = _SHAPES.get(kind)
-        if shape is None or any(type(body.get(name)) is not wanted for name, wanted in shape.items()):
-            self._say(record, Weight.TAMPERED, "body", f"its body is not that of a record of kind {kind!s:.20}")
-            return
+        for name, wanted in _SHAPES.get(kind, _NO_SHAPE).items():
+            if type(body.get(name)) is not wanted:
+                self._say(record, Weight.TAMPERED, "body", f"its body is not that of a record of kind {kind!s:.20}")
+                return
         self.kinds[kind] = self.kinds.get(kind, 0) + 1
         self._time(record, kind)
         if kind == "decision":
-            if len(self._open) < MOST_OPEN:
-                self._open[record.number] = None
+            self._open[record.number] = None
+            if len(self._open) > MOST_OPEN:
+                self._give_up(record)
         elif kind == "outcome":
             self._outcome(record, body)
         elif kind in ("start", "stop", "recovery_gap"):
             self._process(record, kind, body)
+
+    def _give_up(self, record: Record) -> None:
+        """No gate has so many exchanges under way: whatever wrote this, we do not remember it all."""
+        self._say(record, Weight.INCOMPLETE, "open", f"more than {MOST_OPEN} decisions before it have no outcome")
+        self._open.clear()
+        self._first = record.number + 1  # outcomes of what was forgotten are not held against it
 
     def _outcome(self, record: Record, body: Fields) -> None:
         decision = body["decision"]

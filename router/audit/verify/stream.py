@@ -10,13 +10,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
-from router.audit.format.record import FIRST_PREV, MAC_BYTES, TAIL_BYTES, head, leaf_hash
+from router.audit.format.record import FIRST_PREV, MAC_BYTES, head, leaf_hash
 from router.audit.format.segments import SegmentError, list_segments, segment_lines
 from router.audit.verify.findings import Finding, Weight
 
 Fields: TypeAlias = dict[str, Any]
 Add: TypeAlias = Callable[[Finding], None]
 _REST = ("t", "mono", "kind", "body", "mac")
+_TYPES = (int, int, str, dict, str)
+_MAC_DIGITS = 2 * MAC_BYTES
 _ALL = ("v", "log", "epoch", "i", "prev", *_REST)
 
 
@@ -49,11 +51,6 @@ class Record(NamedTuple):
     fields: Fields
     file: str
     offset: int
-
-    @property
-    def message(self) -> bytes:
-        """What the MAC covers."""
-        return self.line[:-TAIL_BYTES]
 
     @property
     def mac(self) -> str:
@@ -128,11 +125,12 @@ class Stream:
         """The fields in order, if this is their one spelling; None otherwise."""
         try:
             fields = self._codec.decode(data)
-            if not isinstance(fields, dict) or tuple(fields) != names or self._codec.encode(fields) != data:
+            if type(fields) is not dict or tuple(fields) != names or self._codec.encode(fields) != data:
                 return None
         except (ValueError, RecursionError):
             return None
-        return fields if _well_typed(fields) else None
+        typed = tuple(map(type, fields.values()))[-5:] == _TYPES
+        return fields if typed and len(fields["mac"]) == _MAC_DIGITS else None
 
     def _read_unexpected(self, raw: bytes) -> Record | None:
         """The head is not what is due: an epoch begins, or somebody was here."""
@@ -184,17 +182,6 @@ class Stream:
             self._say(Weight.TAMPERED, "form", "where it should stand is a line that is no record", self.index)
         else:
             self._say(Weight.INCOMPLETE, "torn", f"the last {len(raw)} bytes are no whole record", self.index)
-
-
-def _well_typed(fields: Fields) -> bool:
-    return (
-        type(fields["t"]) is int
-        and type(fields["mono"]) is int
-        and type(fields["kind"]) is str
-        and type(fields["body"]) is dict
-        and type(fields["mac"]) is str
-        and len(fields["mac"]) == 2 * MAC_BYTES
-    )
 
 
 def _hex(value: object) -> bytes:

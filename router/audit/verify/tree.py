@@ -35,9 +35,12 @@ class TreeCheck:
     def see(self, record: Record) -> None:
         if record.fields["kind"] == "checkpoint":
             self._checkpoint(record)
-        self._tree.add(record.leaf)
-        self._tree.full.clear()
-        self._match_notes()
+        tree = self._tree
+        tree.add(record.leaf)
+        if tree.full:
+            tree.full.clear()
+        if self._notes and self._notes[-1].size <= tree.size:
+            self._match_notes()
 
     def _match_notes(self) -> None:
         while self._notes and self._notes[-1].size <= self._tree.size:
