@@ -69,8 +69,13 @@ def test_no_sink_holds_content(mine: tuple[Service, Fake, str], fault: str) -> N
         answer = service.client.post(service.url + path, **how)  # type: ignore[arg-type]  # keywords of httpx
         assert f"{CANARY}upstreamkey" not in answer.text
     service.settled()
+    assert_clean(service)
+
+
+def assert_clean(service: Service) -> None:
     files = dict(written(service))
     assert any("segments" in str(path) for path in files)
+    assert any(path.name == "service.log" for path in files)
     for file, data in files.items():
         assert CANARY.encode() not in data, file
 
@@ -97,3 +102,14 @@ def test_the_ledger_is_for_its_owner_only(mine: tuple[Service, Fake, str]) -> No
     service, _fake, _key = mine
     for path in (service.ledger, *service.ledger.rglob("*")):
         assert path.stat().st_mode & 0o077 == 0, path
+
+
+def test_nothing_comes_out_at_the_end(mine: tuple[Service, Fake, str]) -> None:
+    """What a process still held in a buffer is written when it stops."""
+    service, fake, key = mine
+    fake.reset()
+    wait_until_ready(service)
+    for path, how in requests(key, stream=False):
+        service.client.post(service.url + path, **how)  # type: ignore[arg-type]  # keywords of httpx
+    assert service.stop() == 0
+    assert_clean(service)
