@@ -25,6 +25,8 @@ class Destination:
         str, ...
     ] = ()  # `tls_pin:` as written, "sha256/" and base64 of the SPKI's SHA-256; any one may match
 
+    addresses: tuple[str, ...] = ()  # of `hosts:`, canonical literals; empty: the host is a literal, or DNS is asked
+
     @property
     def authority(self) -> str:
         """The Host header's value."""

@@ -143,7 +143,7 @@ def _plain(annotation: Any) -> str:
     if get_origin(annotation) is tuple:
         return f"list of {_plain(parts[0])}"
     if get_origin(annotation) is dict:
-        return "names with text"
+        return "names with lists" if get_origin(parts[1]) is tuple else "names with text"
     if all(isinstance(part, (str, int)) for part in parts):
         return ", ".join(f"`{part}`" for part in parts)
     return _plain(parts[0])

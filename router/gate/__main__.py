@@ -110,7 +110,7 @@ class GateProcess:
         ]
 
     def _world(self, snapshot: Snapshot, recorder: Recorder, before: Upstreams | None) -> World:
-        upstreams = Upstreams(snapshot.policy, snapshot.credentials, self._dialler, self._tell_states, before)
+        upstreams = Upstreams(snapshot, self._dialler, self._tell_states, before)
         admissions = {name: Admission(tier.concurrency, tier.queue) for name, tier in snapshot.tiers.items()}
         return World(snapshot, recorder, upstreams, admissions)
 

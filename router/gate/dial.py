@@ -6,7 +6,6 @@ import asyncio
 import base64
 import hashlib
 import os
-import socket
 import ssl
 from collections.abc import Sequence
 from ipaddress import ip_address
@@ -18,8 +17,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from policies import Address, Destination, Reason, UpstreamRule, decide_egress
 from router.channel.messages import Cause
 from router.gate.connection import UpstreamConnection, UpstreamFault
-
-MOST_ADDRESSES = 64
+from router.gate.resolver import Resolver
+from router.gate.tls import tls_context
 
 
 class Dialler:
@@ -29,14 +28,23 @@ class Dialler:
         descriptor = os.open(engine_directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         self._engines = f"/proc/self/fd/{descriptor}"  # short enough for sockaddr_un wherever it lies
         self._tls = tls if tls is not None else tls_context()
+        self._resolver = Resolver()
 
-    async def dial(self, rule: UpstreamRule, timeout_s: float) -> UpstreamConnection:
-        """A new connection to this upstream; UpstreamFault when it can't be had, or may not be."""
+    async def dial(self, rule: UpstreamRule, timeout_s: float, tls: ssl.SSLContext | None = None) -> UpstreamConnection:
+        """A new connection to this upstream; UpstreamFault when it can't be had, or may not be.
+
+        `tls`: for an upstream with authorities or a client certificate of its own.
+        """
+        loop = asyncio.get_running_loop()
+        until = loop.time() + timeout_s
+        addresses: Sequence[Address] = ()
+        if rule.destination is not None:
+            addresses = await self._judged(rule.destination, timeout_s)
         try:
-            async with asyncio.timeout(timeout_s):
+            async with asyncio.timeout_at(until):
                 if rule.destination is None:
                     return await self._dial_engine(rule)
-                return await self._dial_network(rule.destination)
+                return await self._dial_network(rule.destination, addresses, tls or self._tls)
         except TimeoutError:
             raise UpstreamFault(Cause.CONNECT_TIMEOUT, f"no connection within {timeout_s:g} s") from None
 
@@ -49,39 +57,46 @@ class Dialler:
             raise UpstreamFault(Cause.REFUSED, f"engine: {error.strerror}") from None
         return connection
 
-    async def _dial_network(self, destination: Destination) -> UpstreamConnection:
-        addresses = await resolve(destination.host)
+    async def _judged(self, destination: Destination, timeout_s: float) -> Sequence[Address]:
+        """The host's addresses, every one of which may be dialled."""
+        addresses = await self._resolver.addresses(destination, timeout_s)
         decision = decide_egress(destination, addresses)
         if not decision.allowed:
             cause = Cause.DNS if decision.reason is Reason.HOST_UNRESOLVED else Cause.POLICY
             raise UpstreamFault(cause, f"{decision.reason}: {decision.detail}")
+        return addresses
+
+    async def _dial_network(
+        self, destination: Destination, addresses: Sequence[Address], tls: ssl.SSLContext
+    ) -> UpstreamConnection:
         fault = UpstreamFault(Cause.REFUSED, "no address answered")
         for address in addresses:
             try:
-                return await self._connect(destination, address)
+                return await _connect(destination, address, tls)
             except UpstreamFault as error:
                 fault = error
         raise fault
 
-    async def _connect(self, destination: Destination, address: Address) -> UpstreamConnection:
-        secure = destination.scheme == "https"
-        loop = asyncio.get_running_loop()
-        try:
-            _, connection = await loop.create_connection(
-                UpstreamConnection,
-                str(address),
-                destination.port,
-                ssl=self._tls if secure else None,
-                server_hostname=destination.host if secure else None,
-            )
-        except ssl.SSLError as error:
-            raise UpstreamFault(Cause.TLS, error.reason or "handshake failed") from None
-        except OSError as error:
-            raise UpstreamFault(Cause.REFUSED, error.strerror or "connection failed") from None
-        _check_peer(connection, address, destination.port)
-        if secure:
-            _check_pins(connection, destination.tls_pins)
-        return connection
+
+async def _connect(destination: Destination, address: Address, tls: ssl.SSLContext) -> UpstreamConnection:
+    secure = destination.scheme == "https"
+    loop = asyncio.get_running_loop()
+    try:
+        _, connection = await loop.create_connection(
+            UpstreamConnection,
+            str(address),
+            destination.port,
+            ssl=tls if secure else None,
+            server_hostname=destination.host if secure else None,
+        )
+    except ssl.SSLError as error:
+        raise UpstreamFault(Cause.TLS, error.reason or "handshake failed") from None
+    except OSError as error:
+        raise UpstreamFault(Cause.REFUSED, error.strerror or "connection failed") from None
+    _check_peer(connection, address, destination.port)
+    if secure:
+        _check_pins(connection, destination.tls_pins)
+    return connection
 
 
 def _check_peer(connection: UpstreamConnection, address: Address, port: int) -> None:
@@ -102,34 +117,3 @@ def _check_pins(connection: UpstreamConnection, pins: Sequence[str]) -> None:
     if f"sha256/{base64.b64encode(hashlib.sha256(key).digest()).decode()}" not in pins:
         connection.abort()
         raise UpstreamFault(Cause.TLS, "the certificate's key is not one that is pinned")
-
-
-async def resolve(host: str) -> Sequence[Address]:
-    """All addresses of a name, asked for as an absolute name (no search domains); [] when there are none."""
-    try:
-        return (ip_address(host),)
-    except ValueError:
-        pass
-    loop = asyncio.get_running_loop()
-    try:
-        found = await loop.getaddrinfo(f"{host}.", None, type=socket.SOCK_STREAM)
-    except (socket.gaierror, UnicodeError):
-        return ()
-    addresses = tuple(dict.fromkeys(ip_address(entry[4][0]) for entry in found))
-    if len(addresses) > MOST_ADDRESSES:
-        raise UpstreamFault(Cause.DNS, f"{len(addresses)} addresses for one name")
-    return addresses
-
-
-def authority_files() -> tuple[str, ...]:
-    """Where this build of OpenSSL looks for certificate authorities."""
-    places = ssl.get_default_verify_paths()
-    return tuple(str(Path(place).resolve()) for place in (places.openssl_cafile, places.openssl_capath) if place)
-
-
-def tls_context(authorities: Path | None = None) -> ssl.SSLContext:
-    """TLS 1.2 or newer, hostname and chain verified against the system's authorities, or this file's; HTTP/1.1 only."""
-    context = ssl.create_default_context(cafile=authorities)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.set_alpn_protocols(["http/1.1"])
-    return context

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections import deque
 
 from policies import UpstreamRule
-from router.gate.connection import UpstreamConnection
+from router.channel.messages import Cause
+from router.gate.connection import UpstreamConnection, UpstreamFault
 from router.gate.dial import Dialler
+from router.gate.tls import tls_context
+from router.settings.snapshot import TlsMaterial
 
 MOST_IDLE = 64
 IDLE_S = 4.0  # uvicorn, under most model servers, closes after 5 s
@@ -16,9 +20,11 @@ IDLE_S = 4.0  # uvicorn, under most model servers, closes after 5 s
 class Pool:
     """Connections to one upstream that wait for their next exchange; the newest is used first."""
 
-    def __init__(self, rule: UpstreamRule, dialler: Dialler) -> None:
+    def __init__(self, rule: UpstreamRule, dialler: Dialler, material: TlsMaterial | None = None) -> None:
         self.rule = rule
         self._dialler = dialler
+        self.material = material
+        self._tls: ssl.SSLContext | None = None  # made of it at the first dial
         self._idle: deque[tuple[float, UpstreamConnection]] = deque()
 
     def idle(self) -> UpstreamConnection | None:
@@ -32,7 +38,12 @@ class Pool:
         return None
 
     async def fresh(self, timeout_s: float) -> UpstreamConnection:
-        return await self._dialler.dial(self.rule, timeout_s)
+        if self.material is not None and self._tls is None:
+            try:
+                self._tls = tls_context(self.material)
+            except OSError as error:  # ssl.SSLError is one
+                raise UpstreamFault(Cause.TLS, f"its certificates cannot be used: {error.strerror}") from None
+        return await self._dialler.dial(self.rule, timeout_s, self._tls)
 
     def give_back(self, connection: UpstreamConnection) -> None:
         """Keep the connection if it can serve again, else close it."""

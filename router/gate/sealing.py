@@ -7,8 +7,8 @@ from pathlib import Path
 
 from router.audit import Kind, LedgerError
 from router.channel.control import Control
-from router.gate.dial import authority_files
 from router.gate.recorder import Recorder
+from router.gate.tls import authority_files
 from router.seal.attestation import Attestation, Result
 from router.seal.enclose import Plan
 from router.seal.process import CAP_DAC_OVERRIDE

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
 
-from policies import Policy, Reach
+from policies import Reach
 from router.channel.messages import Cause
 from router.channel.states import State, UpstreamState
 from router.gate.connection import UpstreamFault
 from router.gate.dial import Dialler
 from router.gate.pool import Pool
 from router.gate.probe import probe
+from router.settings.snapshot import Snapshot
 
 FAILURES_TO_EJECT = 3  # answers of 5xx in a row; a failed connect ejects at once
 LOOKS_APART_S = 0.1  # however many ask for a look
@@ -51,21 +52,20 @@ class Upstreams:
 
     def __init__(
         self,
-        policy: Policy,
-        credentials: Mapping[str, str],
+        snapshot: Snapshot,
         dialler: Dialler,
         tell: Callable[[], None],
         before: Upstreams | None = None,
     ) -> None:
         self._tell = tell
         self._all: dict[str, _Upstream] = {}
-        for name, rule in policy.upstreams.items():
+        for name, rule in snapshot.policy.upstreams.items():
             kept = before._all.get(name) if before is not None else None  # noqa: SLF001 - the same class
-            credential = credentials.get(name, "")
-            if kept is not None and (kept.pool.rule, kept.credential) == (rule, credential):
+            credential, tls = snapshot.credentials.get(name, ""), snapshot.tls.get(name)
+            if kept is not None and (kept.pool.rule, kept.credential, kept.pool.material) == (rule, credential, tls):
                 self._all[name] = kept  # unchanged: it keeps its connections and its state
             else:
-                self._all[name] = _Upstream(Pool(rule, dialler), credential, UpstreamState(name, State.COLD))
+                self._all[name] = _Upstream(Pool(rule, dialler, tls), credential, UpstreamState(name, State.COLD))
 
     def start(self) -> None:
         """Probe what is ours. A rented machine is left asleep until it is asked for: a probe would wake and bill it."""

@@ -12,6 +12,7 @@ from typing import Final
 import msgspec
 
 from policies import Caller, Policy
+from router.settings.authorities import tls_materials
 from router.settings.callers import callers_of, read_keys, rules_of
 from router.settings.credentials import read_token
 from router.settings.findings import Path, Report, SettingsError
@@ -66,6 +67,7 @@ def compile_snapshot(settings: SettingsFile, base: Base, secrets: dict[str, str]
         limits=_limits(settings),
         keys=rules_of(keys),
         credentials=_credentials(settings, base, secrets, report),
+        tls=tls_materials(settings, base.resolve, report),
         require_seal=settings.require_seal,
     )
     return replace(snapshot, policy=replace(policy, digest=digest(snapshot)))
@@ -79,6 +81,7 @@ def digest(snapshot: Snapshot) -> str:
         "engines": snapshot.engines,
         "limits": snapshot.limits,
         "require_seal": snapshot.require_seal,
+        "tls": {name: (material.authorities, material.certificate) for name, material in snapshot.tls.items()},
         "durability": snapshot.audit.durability,
     }
     return hashlib.sha256(msgspec.json.encode(deciding, order="deterministic")).hexdigest()

@@ -60,6 +60,13 @@ class UpstreamSettings(Strict):
         default=(),
         description="Pins: `sha256/` and base64 of the SHA-256 of the certificate's public key; one must match.",
     )
+    ca_file: str | None = Field(
+        default=None, description="PEM certificates of the authorities to trust here, instead of the system's."
+    )
+    client_cert: str | None = Field(
+        default=None, description="The certificate (PEM, with its chain) to show to the server; needs `client_key`."
+    )
+    client_key: str | None = Field(default=None, description="Its private key (PEM, mode 0600, no passphrase).")
     third_party_host: bool = Field(
         default=False, description="Set to true to accept that it runs on somebody else's computer (reach `rented`)."
     )
@@ -158,6 +165,10 @@ class SettingsFile(Strict):
     listen: ListenSettings = Field(default=ListenSettings(), description="Where clients reach the service.")
     upstreams: dict[str, UpstreamSettings] = Field(
         default={}, description="The allow-list: every server that may ever be dialled, by a name of your own."
+    )
+    hosts: dict[str, tuple[str, ...]] = Field(
+        default={},
+        description="Host name: its addresses. Such a name is never asked of DNS; pins hold for it as for any other.",
     )
     engines: dict[str, EngineEntry] = Field(default={}, description="Embedded engines by name; `small` always exists.")
     tiers: tuple[TierEntry, ...] = Field(

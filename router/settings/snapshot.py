@@ -78,6 +78,15 @@ class KeyRule:
 
 
 @dataclass(frozen=True, slots=True)
+class TlsMaterial:
+    """What one upstream's TLS needs beside the system's authorities, as PEM texts read at load; "" where it is not."""
+
+    authorities: str = ""
+    certificate: str = ""
+    key: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """One whole configuration, by the digest that the ledger knows it by (`policy.digest`)."""
 
@@ -89,13 +98,14 @@ class Snapshot:
     limits: Limits = field(default_factory=Limits)
     keys: tuple[KeyRule, ...] = ()
     credentials: Mapping[str, str] = field(default_factory=dict, repr=False)  # upstream name -> bearer token; gate only
+    tls: Mapping[str, TlsMaterial] = field(default_factory=dict, repr=False)  # upstream name -> its own; gate only
     require_seal: tuple[str, ...] = ()  # what the kernel must enforce, or nothing starts; empty: none
     source: str = "defaults"  # the file's path, "environment" or "defaults"
 
     def for_workers(self) -> Snapshot:
         """The same without any destination or credential: a worker cannot leak what it never held."""
         upstreams = {name: replace(rule, destination=None) for name, rule in self.policy.upstreams.items()}
-        return replace(self, policy=replace(self.policy, upstreams=upstreams), credentials={})
+        return replace(self, policy=replace(self.policy, upstreams=upstreams), credentials={}, tls={})
 
     def for_gate(self) -> Snapshot:
         """The same without callers' key hashes."""

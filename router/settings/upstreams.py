@@ -19,6 +19,7 @@ from policies import (
 )
 from policies.disguise import port_written
 from router.settings.findings import Path, Report
+from router.settings.hosts import Hosts, check_addresses, compile_hosts
 from router.settings.model import SettingsFile, UpstreamSettings
 from router.settings.shape import nearest
 
@@ -30,6 +31,7 @@ BUILT_IN_ENGINE: Final = "small"
 def compile_upstreams(settings: SettingsFile, report: Report) -> dict[str, UpstreamRule]:
     """Every rule that stands; what does not is reported."""
     rules: dict[str, UpstreamRule] = {}
+    hosts = compile_hosts(settings, report)
     engines = {BUILT_IN_ENGINE, *settings.engines}
     first_at: dict[str, str] = {}
     if not settings.upstreams:
@@ -37,7 +39,8 @@ def compile_upstreams(settings: SettingsFile, report: Report) -> dict[str, Upstr
     for name, upstream in settings.upstreams.items():
         path: Path = ("upstreams", name)
         check_name(name, path, report)
-        rule = _embedded(name, upstream, engines, report) if upstream.engine else _listed(name, upstream, report)
+        embedded = bool(upstream.engine)
+        rule = _embedded(name, upstream, engines, report) if embedded else _listed(name, upstream, hosts, report)
         if rule is None:
             continue
         if rule.destination is not None:
@@ -64,7 +67,7 @@ def _embedded(name: str, upstream: UpstreamSettings, engines: set[str], report: 
     return UpstreamRule(name, Reach.PROCESS, Backend.LLAMA_CPP, engine=upstream.engine)
 
 
-def _listed(name: str, upstream: UpstreamSettings, report: Report) -> UpstreamRule | None:
+def _listed(name: str, upstream: UpstreamSettings, hosts: Hosts, report: Report) -> UpstreamRule | None:
     path: Path = ("upstreams", name)
     if upstream.url is None:
         report.add(path, "has neither 'url' nor 'engine'", "write one of them")
@@ -79,11 +82,13 @@ def _listed(name: str, upstream: UpstreamSettings, report: Report) -> UpstreamRu
         third_party_host=upstream.third_party_host,
         pins=_pins(upstream, path, report),
         tls_pins=_tls_pins(upstream, plain, path, report),
+        addresses=hosts.get(plain.host, ()),
     )
     listing = decide_listing(destination)
     if not listing.allowed:
         report.add((*path, "url"), f"{listing.reason}: {listing.detail}", _acknowledgement(path, report))
         return None
+    check_addresses(destination, report)
     reach = classify_reach(destination)
     if reach is None:  # pragma: no cover - the grammar has refused every address that is never dialled
         return None

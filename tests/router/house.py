@@ -6,7 +6,7 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -145,7 +145,7 @@ async def house(
     port: int, directory: Path, change: Callable[[Snapshot], Snapshot] = lambda same: same, **settings: Any
 ) -> AsyncIterator[House]:
     """The gate's service with one worker attached, ready to be asked."""
-    snapshot, ledger = change(snapshot_for(port, **settings)), MemoryLedger()
+    snapshot, ledger = change(replace(snapshot_for(port, **settings), credentials={"u": "secret"})), MemoryLedger()
     recorder = Recorder(cast("Ledger", ledger))  # its interface, over a list
     gates: list[Gate] = []
 
@@ -153,7 +153,7 @@ async def house(
         for gate in gates:
             gate.tell_states()
 
-    upstreams = Upstreams(snapshot.policy, {"u": "secret"}, Dialler(directory), tell)
+    upstreams = Upstreams(snapshot, Dialler(directory), tell)
     admissions = {name: Admission(tier.concurrency, tier.queue) for name, tier in snapshot.tiers.items()}
     gate = Gate(World(snapshot, recorder, upstreams, admissions))
     gates.append(gate)

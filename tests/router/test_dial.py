@@ -14,9 +14,13 @@ import pytest
 
 from policies import Address, Destination, Reach, UpstreamRule
 from router.channel.messages import Cause
-from router.gate import dial
+from router.gate import resolver
 from router.gate.connection import UpstreamConnection, UpstreamFault
-from router.gate.dial import Dialler, resolve, tls_context
+from router.gate.dial import Dialler
+from router.gate.pool import Pool
+from router.gate.resolver import Resolver, lookup
+from router.gate.tls import tls_context
+from router.settings.snapshot import TlsMaterial
 from tests.router.certificates import DAY, Authority, Server
 from tests.router.house import answering, plain, scripted
 
@@ -49,7 +53,7 @@ async def test_every_answer_of_the_resolver_is_judged(
     async def lying(_: str) -> Sequence[Address]:
         return [ip_address(answer) for answer in answers]
 
-    monkeypatch.setattr(dial, "resolve", lying)
+    monkeypatch.setattr(resolver, "lookup", lying)
     fault = await fault_of(Dialler(tmp_path), upstream(1, host))
     assert fault.cause is cause
     assert says in fault.detail
@@ -63,7 +67,7 @@ async def test_a_name_is_asked_for_as_an_absolute_one(monkeypatch: pytest.Monkey
         return [(2, 1, 6, "", ("10.0.0.7", 0)), (2, 1, 6, "", ("10.0.0.7", 0)), (10, 1, 6, "", ("fd00::7", 0, 0, 0))]
 
     monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", getaddrinfo)
-    assert [str(address) for address in await resolve("gpu.lan")] == ["10.0.0.7", "fd00::7"]
+    assert [str(address) for address in await lookup("gpu.lan")] == ["10.0.0.7", "fd00::7"]
     assert asked == ["gpu.lan."]
 
 
@@ -73,11 +77,71 @@ async def test_a_flood_of_answers_is_refused(monkeypatch: pytest.MonkeyPatch) ->
 
     monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", getaddrinfo)
     with pytest.raises(UpstreamFault, match="4096 addresses"):
-        await resolve("gpu.lan")
+        await lookup("gpu.lan")
 
 
 async def test_a_literal_is_not_asked_for() -> None:
-    assert await resolve("fd00::1") == (ip_address("fd00::1"),)
+    destination = Destination("http", "fd00::1", 1, "")
+    assert await Resolver().addresses(destination, 1.0) == (ip_address("fd00::1"),)
+
+
+async def test_a_name_of_the_table_is_never_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def never(_: str) -> Sequence[Address]:
+        raise AssertionError
+
+    monkeypatch.setattr(resolver, "lookup", never)
+    async with scripted(answering(plain(b"{}"))) as port:
+        destination = Destination("http", "gpu.lan", port, "", pins=("127.0.0.0/8",), addresses=("127.0.0.1",))
+        connection = await Dialler(tmp_path).dial(UpstreamRule("u", Reach.HOST, destination=destination), 2.0)
+        assert connection.peername() == ("127.0.0.1", port)
+        connection.abort()
+        await asyncio.sleep(0.01)
+
+
+async def test_a_name_of_the_table_is_judged_as_one_that_was_asked_for(tmp_path: Path) -> None:
+    destination = Destination("http", "gpu.lan", 1, "", pins=("10.0.0.0/8",), addresses=("10.0.0.1", "192.168.0.1"))
+    fault = await fault_of(Dialler(tmp_path), UpstreamRule("u", Reach.NETWORK, destination=destination))
+    assert (fault.cause, "address_outside_pin" in fault.detail) == (Cause.POLICY, True)
+
+
+async def test_a_slow_resolver_is_bounded_and_asked_once_however_many_wait(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    answered = asyncio.Event()
+
+    async def slow(host: str) -> Sequence[Address]:
+        asked.append(host)
+        await answered.wait()
+        return [ip_address("10.0.0.1"), ip_address("8.8.8.8")]
+
+    monkeypatch.setattr(resolver, "lookup", slow)
+    dialler = Dialler(tmp_path)
+    waiting = [dialler.dial(upstream(1, "gpu.lan"), 0.05) for _ in range(100)]
+    faults = await asyncio.gather(*waiting, return_exceptions=True)
+    assert {(fault.cause, fault.detail) for fault in faults if isinstance(fault, UpstreamFault)} == {
+        (Cause.DNS, "no answer from the resolver within 0.05 s")
+    }
+    assert asked == ["gpu.lan"]
+    answered.set()
+    assert (await fault_of(dialler, upstream(1, "gpu.lan"))).cause is Cause.POLICY  # the late answer is judged too
+    assert asked == ["gpu.lan"]
+
+
+async def test_a_resolver_that_fails_late_is_not_an_unhandled_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def flood(_: str) -> Sequence[Address]:
+        await asyncio.sleep(0.05)
+        raise UpstreamFault(Cause.DNS, "4096 addresses for one name")
+
+    unhandled: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: unhandled.append(context))
+    monkeypatch.setattr(resolver, "lookup", flood)
+    with pytest.raises(UpstreamFault, match="no answer"):
+        await Dialler(tmp_path).dial(upstream(1, "gpu.lan"), 0.01)
+    await asyncio.sleep(0.1)
+    assert unhandled == []
 
 
 async def test_a_connection_to_ourselves_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -135,7 +199,7 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 
 async def dial_tls(server: Server, authority: Authority, tmp_path: Path, pins: tuple[str, ...] = ()) -> None:
     async with tls_server(server.context()) as port:
-        dialler = Dialler(tmp_path, tls_context(authority.file))
+        dialler = Dialler(tmp_path, tls_context(TlsMaterial(authority.file.read_text())))
         connection = await dialler.dial(upstream(port, scheme="https", pins=pins), 2.0)
         connection.abort()
         await asyncio.sleep(0.05)
@@ -171,3 +235,80 @@ def test_nothing_older_than_tls_1_2_is_spoken() -> None:
     assert tls_context().minimum_version is ssl.TLSVersion.TLSv1_2
     assert tls_context().check_hostname
     assert tls_context().verify_mode is ssl.CERT_REQUIRED
+
+
+# --- an authority and a certificate of the upstream's own ---
+
+
+def _split(pem: str) -> tuple[str, str]:
+    """The certificate and the key of a test server's file."""
+    at = pem.index("-----BEGIN PRIVATE KEY")
+    return pem[:at], pem[at:]
+
+
+async def pooled(port: int, tmp_path: Path, material: TlsMaterial | None) -> bytes:
+    """Dial by way of the upstream's pool and read what the server says."""
+    pool = Pool(upstream(port, scheme="https"), Dialler(tmp_path), material)
+    connection = await pool.fresh(2.0)
+    try:
+        connection.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        await connection.head()
+        return await connection.chunk() or b""
+    finally:
+        connection.abort()
+        await asyncio.sleep(0.05)
+
+
+@asynccontextmanager
+async def who_calls(server: Server, authority: Authority | None) -> AsyncIterator[int]:
+    """An HTTPS server that answers with the subject of its client's certificate, and wants one if `authority`."""
+    context = server.context()
+    if authority is not None:
+        context.load_verify_locations(authority.file)
+        context.verify_mode = ssl.CERT_REQUIRED
+
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            await reader.readuntil(b"\r\n\r\n")
+            shown = writer.get_extra_info("peercert") or {}
+            writer.write(plain(str(shown.get("subject", "nobody")).encode()))
+            await writer.drain()
+        except (asyncio.IncompleteReadError, OSError):
+            pass
+        finally:
+            writer.close()
+
+    listening = await asyncio.start_server(script, "127.0.0.1", 0, ssl=context)
+    try:
+        yield listening.sockets[0].getsockname()[1]
+    finally:
+        listening.close()
+        await asyncio.sleep(0.05)
+
+
+async def test_only_an_upstream_with_its_own_authority_trusts_it(authority: Authority, tmp_path: Path) -> None:
+    async with who_calls(authority.server(), None) as port:
+        assert b"nobody" in await pooled(port, tmp_path, TlsMaterial(authority.file.read_text()))
+        with pytest.raises(UpstreamFault, match=r"(?i)certificate_verify_failed"):
+            await pooled(port, tmp_path, None)
+
+
+async def test_an_own_authority_is_instead_of_the_systems(authority: Authority, tmp_path: Path) -> None:
+    assert len(tls_context(TlsMaterial(authority.file.read_text())).get_ca_certs()) == 1
+
+
+async def test_a_client_certificate_is_shown_to_who_wants_one(authority: Authority, tmp_path: Path) -> None:
+    certificate, key = _split(authority.server().file.read_text())
+    async with who_calls(authority.server(), authority) as port:
+        shown = await pooled(port, tmp_path, TlsMaterial(authority.file.read_text(), certificate, key))
+        assert b"server" in shown
+        with pytest.raises(UpstreamFault):
+            await pooled(port, tmp_path, TlsMaterial(authority.file.read_text()))
+
+
+async def test_material_that_openssl_refuses_is_a_fault_of_that_upstream(tmp_path: Path) -> None:
+    with pytest.raises(UpstreamFault, match="cannot be used") as caught:
+        await pooled(
+            1, tmp_path, TlsMaterial("", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", "x")
+        )
+    assert caught.value.cause is Cause.TLS

@@ -1,0 +1,78 @@
+"""TLS material of upstreams, read when settings are loaded: the sealed gate could not open these files any more."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path as FilePath
+from typing import Final
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
+
+from router.settings.files import read_text
+from router.settings.findings import Path, Report, SettingsError
+from router.settings.model import SettingsFile, UpstreamSettings
+from router.settings.snapshot import TlsMaterial
+
+Resolve = Callable[[str, Path, Report], FilePath]
+KEYS: Final = ("ca_file", "client_cert", "client_key")
+LARGEST_CLIENT_PEM: Final = 32 * 1024  # it goes through a pipe, which holds 64 KiB
+
+
+def tls_materials(settings: SettingsFile, resolve: Resolve, report: Report) -> dict[str, TlsMaterial]:
+    """Upstream name -> what its three keys name, for those that have any."""
+    return {
+        name: _material(name, upstream, resolve, report)
+        for name, upstream in settings.upstreams.items()
+        if any(getattr(upstream, key) for key in KEYS) and not upstream.engine
+    }
+
+
+def _material(name: str, upstream: UpstreamSettings, resolve: Resolve, report: Report) -> TlsMaterial:
+    path: Path = ("upstreams", name)
+    for key in KEYS:
+        if getattr(upstream, key) and not (upstream.url or "").startswith("https://"):
+            report.add((*path, key), "means nothing without TLS", "write an https:// url")
+    if bool(upstream.client_cert) != bool(upstream.client_key):
+        alone = "client_cert" if upstream.client_cert else "client_key"
+        report.add((*path, alone), "'client_cert' and 'client_key' need each other")
+    read = {key: _read(getattr(upstream, key), (*path, key), resolve, report) for key in KEYS}
+    _check_certificates(read["ca_file"], (*path, "ca_file"), report)
+    _check_pair(read["client_cert"], read["client_key"], path, report)
+    return TlsMaterial(read["ca_file"], read["client_cert"], read["client_key"])
+
+
+def _read(written: str | None, path: Path, resolve: Resolve, report: Report) -> str:
+    if written is None:
+        return ""
+    try:
+        return read_text(resolve(written, path, report), private=path[-1] == "client_key")
+    except SettingsError as error:
+        found = error.findings[0]
+        report.add(path, f"{written}: {found.message}", found.hint)
+        return ""
+
+
+def _check_certificates(pem: str, path: Path, report: Report) -> list[x509.Certificate]:
+    try:
+        return x509.load_pem_x509_certificates(pem.encode()) if pem else []
+    except ValueError:
+        report.add(path, "holds no certificate in PEM form", "its first line is -----BEGIN CERTIFICATE-----")
+        return []
+
+
+def _check_pair(certificate: str, key: str, path: Path, report: Report) -> None:
+    """The key is the certificate's; never a word of it is reported."""
+    chain = _check_certificates(certificate, (*path, "client_cert"), report)
+    if not key:
+        return
+    try:
+        private = load_pem_private_key(key.encode(), password=None)
+    except (ValueError, TypeError):
+        report.add((*path, "client_key"), "holds no private key in PEM form without a passphrase")
+        return
+    form = (Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    if chain and chain[0].public_key().public_bytes(*form) != private.public_key().public_bytes(*form):
+        report.add((*path, "client_key"), "is not the key of the first certificate in 'client_cert'")
+    if max(len(certificate), len(key)) > LARGEST_CLIENT_PEM:
+        report.add((*path, "client_cert"), f"certificate and key may have {LARGEST_CLIENT_PEM} bytes each")
