@@ -160,6 +160,19 @@ def _socket_by_ring() -> None:
 
 
 @experiment
+def foreign_call(convention: str, how: str) -> int:
+    """getpid() by the numbers of 32-bit programs (int 0x80) or of x32, which mean something else to the filter."""
+    if how == "sealed":
+        install(assemble(rules_of(Profile.WORKER, os.getpid()), this_machine()))
+    if convention == "x32":
+        return int(ctypes.CDLL(None).syscall(ctypes.c_long(0x40000000 | 39)))
+    code = mmap.mmap(-1, 4096, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)
+    code.write(bytes.fromhex("53 b8 14 00 00 00 cd 80 5b c3"))  # push rbx; mov eax, 20; int 0x80; pop rbx; ret
+    function = ctypes.CFUNCTYPE(ctypes.c_int)(ctypes.addressof(ctypes.c_char.from_buffer(code)))
+    return int(function() == os.getpid())
+
+
+@experiment
 def holding(what: str) -> str:
     """What the check of descriptors says about one of them."""
     with socket.socket() as listener, socket.socket(socket.AF_UNIX) as named:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
+from router.channel.sealed import log_seal
+from router.logs import Log
 from router.seal.attestation import Attempt, Attestation, Part, PathFile, Result
 
 S, L, N = Part.SECCOMP, Part.LANDLOCK, Part.NETNS
@@ -67,3 +70,22 @@ def test_it_travels_as_json() -> None:
     assert Attestation.from_json(found.to_json()) == found
     with pytest.raises((KeyError, ValueError)):
         Attestation.from_json("{}")
+
+
+@pytest.mark.parametrize(
+    ("installed", "escaped", "event", "state", "reason"),
+    [
+        ((S, L), (), "sealed", "seccomp+landlock", "a note"),
+        ((), (), "not_sealed", "none", "a note"),
+        ((S,), (S,), "not_sealed", "none", "a note; through got through"),
+    ],
+)
+def test_the_log_says_it_whichever_way(
+    capsys: pytest.CaptureFixture[str], installed: tuple[Part, ...], escaped: tuple[Part, ...],
+    event: str, state: str, reason: str,
+) -> None:  # fmt: skip
+    log_seal(attestation(installed, escaped), Log("gate"))
+    line = msgspec.json.decode(capsys.readouterr().err)
+    assert {name: line[name] for name in ("event", "state", "reason", "pid")} == {
+        "event": event, "state": state, "reason": reason, "pid": 1,
+    }  # fmt: skip

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import platform
+import signal
 import socket
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +15,9 @@ import pytest
 from router.seal.attack import ATTACKS, Attack
 from router.seal.attestation import Part
 from router.seal.profiles import Profile
-from tests.seal.experiments import NOBODY, ROOT, python, run, users
+from tests.seal.experiments import CHECKOUT, NOBODY, ROOT, python, run, users
+
+CAPTIVE = [sys.executable, "-m", "tests.seal.captive", "foreign_call"]
 
 # What a kernel may refuse, or not have, without any seal of ours; everything else must be seen to work unsealed.
 MAY_FAIL_ANYWAY = {"E9_ping", "E9_vsock", "E9_alg", "E9_xdp", "E9_mptcp", "init_module", "keyctl", "userfaultfd", "bpf"}
@@ -87,6 +92,17 @@ def test_a_thread_from_before_the_seal_is_held_too() -> None:
     """E8."""
     assert run("other_thread", "one") == "done"
     assert run("other_thread", "every") == "EPERM"
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="only x86-64 has foreign calling conventions")
+@pytest.mark.parametrize("convention", ["i386", "x32"])
+def test_a_foreign_calling_convention_is_death(convention: str) -> None:
+    unsealed = subprocess.run([*CAPTIVE, convention, "unsealed"], cwd=CHECKOUT, capture_output=True, check=False)
+    if unsealed.returncode == -signal.SIGSEGV:
+        pytest.skip("this kernel runs no 32-bit programs")
+    assert unsealed.returncode == 0
+    sealed = subprocess.run([*CAPTIVE, convention, "sealed"], cwd=CHECKOUT, capture_output=True, check=False)
+    assert (sealed.returncode, sealed.stdout) == (-signal.SIGSYS, b"")
 
 
 def test_a_log_socket_is_reached_by_a_pair_unless_sealed(tmp_path: Path) -> None:
