@@ -120,16 +120,20 @@ class Results:
 async def measure(peer: Peer, levels: list[int], round_: int, tokens: int, results: Results) -> None:
     """One start of one server: a burst of each level, then a long prompt twice."""
     with started(peer) as running:
-        async with httpx.AsyncClient(base_url=running.url, timeout=600) as client:
-            await burst(client, 1, 8, 4, 9999)
-            for level in levels:
-                if level <= peer.most_chats:
-                    result, _ = await burst(client, level, tokens, 4, round_ * 100 + level)
-                    results.bursts.setdefault((peer.name, level), []).append(result)
-                    print(f"round {round_ + 1}: {level} chats: {peer.name}: {result.rate:.1f}/s", file=sys.stderr)
-            for times in (results.cold, results.again):
-                result, _ = await burst(client, 1, 2, PREFIX_WORDS, 7000 + round_)
-                times.setdefault(peer.name, []).append(result.first_p50)
+
+        async def one(chats: int, length: int, words: int, seed: int) -> Burst:
+            async with httpx.AsyncClient(base_url=running.url, timeout=600) as client:
+                return (await burst(client, chats, length, words, seed))[0]
+
+        await one(1, 8, 4, 9999)
+        for level in levels:
+            if level <= peer.most_chats:
+                result = await one(level, tokens, 4, round_ * 100 + level)
+                results.bursts.setdefault((peer.name, level), []).append(result)
+                print(f"round {round_ + 1}: {level} chats: {peer.name}: {result.rate:.1f}/s", file=sys.stderr)
+        for times in (results.cold, results.again):
+            result = await one(1, 2, PREFIX_WORDS, 7000 + round_)
+            times.setdefault(peer.name, []).append(result.first_p50)
         results.rss[peer.name] = running.rss
 
 
@@ -139,7 +143,7 @@ def median(bursts: list[Burst]) -> Burst:
 
 
 def table(results: Results, levels: list[int]) -> Iterator[str]:
-    yield "| chats | server | tokens/s | ratio | first token p50 / p95 ms | ratio p50 / p95 | between tokens p50 / p95 ms |"
+    yield "| chats | server | tokens/s | ratio | first token p50 / p95 ms | ratio | between tokens p50 / p95 ms |"
     yield "| --- | --- | --- | --- | --- | --- | --- |"
     for level in levels:
         base = results.bursts.get(("llama-server", level))
@@ -178,7 +182,8 @@ async def report(arguments: argparse.Namespace) -> str:
             "",
             f"`{' '.join(['.venv/bin/python', 'bench/engine.py', *sys.argv[1:]])}`",
             f"on {machine()}, {arguments.threads} threads. SmolLM2-135M-Instruct Q4_1; bursts of N streamed chats,",
-            f"about 60 prompt tokens and {arguments.tokens} generated each, greedy; context {CONTEXT}, {PARALLEL} slots",
+            f"about 60 prompt tokens and {arguments.tokens} generated each, greedy; context {CONTEXT},",
+            f"{PARALLEL} slots",
             f"(llama-cpp-python's server has one). Medians of {arguments.rounds} interleaved rounds. Ratios are to",
             "llama-server, built from the same source with the same flags. Absolute figures belong to the hour.",
             "",

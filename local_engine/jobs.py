@@ -121,12 +121,20 @@ Delivery = tuple[Callable[[Any], None], Any]
 
 
 @dataclass(frozen=True, slots=True)
+class Occupancy:
+    """What the engine does at this moment; `threads` is what a decode may use while others want the cores too."""
+
+    running: int
+    waiting: int
+    threads: int
+
+
+@dataclass(frozen=True, slots=True)
 class Loaded:
     """What requests need to know of a loaded model; nothing native in it.
 
     `context` is the most tokens one request may use, `width` the length of an embedding. `tokenise` takes a text and
-    whether control tokens are read in it; `grammar` translates a checked JSON schema, raising ValueError; `occupancy`
-    tells how many generations run and how many wait.
+    whether control tokens are read in it; `grammar` translates a checked JSON schema, raising ValueError.
     """
 
     description: str
@@ -141,4 +149,4 @@ class Loaded:
     tokenise: Callable[[str, bool], list[int]]
     piece: Callable[[int], bytes]
     grammar: Callable[[object], str]
-    occupancy: Callable[[], tuple[int, int]]
+    occupancy: Callable[[], Occupancy]

@@ -63,14 +63,15 @@ def _card(front: Front) -> dict[str, object]:
 
 
 def _facts(front: Front, loaded: Loaded) -> dict[str, object]:
-    running, waiting = loaded.occupancy()
+    now = loaded.occupancy()
     facts: dict[str, object] = {
         "model": front.spec.name,
         "description": loaded.description,
         "context": loaded.context,
         "parallel": front.spec.parallel,
-        "running": running,
-        "waiting": waiting,
+        "running": now.running,
+        "waiting": now.waiting,
+        "threads": now.threads,
         "library": loaded.choice.name,
     }
     return {**facts, "reason": loaded.choice.reason} if loaded.choice.reason else facts

@@ -53,7 +53,7 @@ def boot(spec: EngineSpec, path: Path, state_dir: Path | None, post: Post) -> tu
         tokenise=lambda text, special: model.tokenise(text, special=special),
         piece=model.piece,
         grammar=grammar_for,
-        occupancy=lambda: (len(loop.scheduler.running), len(loop.scheduler.queue)),
+        occupancy=loop.occupancy,
     )
     return facts, loop
 

@@ -14,6 +14,7 @@ from local_engine.jobs import (
     Event,
     Failed,
     Message,
+    Occupancy,
     Stop,
     Ticket,
 )
@@ -44,10 +45,9 @@ class StepLoop:
         self._governor = ThreadGovernor(machine.threads)
         self._contention = Contention()
 
-    @property
-    def threads(self) -> int:
-        """How many a decode uses at present."""
-        return self._governor.threads
+    def occupancy(self) -> Occupancy:
+        """Read from other threads: three whole numbers, each of its own moment."""
+        return Occupancy(len(self.scheduler.running), len(self.scheduler.queue), self._governor.threads)
 
     @property
     def idle(self) -> bool:
