@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -35,6 +36,13 @@ def test_a_sealed_worker_serves_through_a_sealed_gate(service: Service) -> None:
     for pid in service.pids().values():
         found = status(pid)
         assert (found["Seccomp"], found["NoNewPrivs"], int(found["CapEff"], 16)) == ("2", "1", 0)
+
+
+def test_nothing_of_the_tree_dumps_core(service: Service) -> None:
+    """The supervisor holds the upstreams' keys."""
+    for pid in (service.process.pid, *service.pids().values()):
+        limits = Path(f"/proc/{pid}/limits").read_text()
+        assert re.search(r"^Max core file size +0 +0 ", limits, re.MULTILINE), pid
 
 
 def test_health_says_what_holds_each_process(service: Service) -> None:
