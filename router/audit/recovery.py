@@ -24,6 +24,7 @@ from router.audit.home import Home, sync_directory, write_new
 from router.audit.kinds import Kind
 
 _DAY_US = 86_400_000_000
+_EXCHANGE = frozenset({Kind.DECISION, Kind.OUTCOME})
 
 
 class Body(msgspec.Struct, frozen=True):
@@ -49,17 +50,31 @@ class Line(msgspec.Struct, frozen=True):
 
 @dataclass(slots=True)
 class Segment:
-    """One segment, read to its first bad line."""
+    """One segment, read to its first bad line; it remembers how it ends, and what may still be open."""
 
     path: Path
     first: int
-    leaves: list[bytes] = field(default_factory=list)
-    lines: list[Line] = field(default_factory=list)
+    end: int
     good_bytes: int = 0
+    day: int = 0  # of its first record, days since 1970
+    epoch: int = 0
+    prev: bytes | None = None  # the leaf hash of its last record
+    kinds: tuple[str, ...] = ()  # of its last two records
+    oldest_open: int = -1  # as its newest checkpoint record says; -1 if it has none
+    exchanges: list[Line] = field(default_factory=list)  # decisions and outcomes from there on
 
-    @property
-    def end(self) -> int:
-        return self.first + len(self.lines)
+    def take(self, line: Line, raw: bytes) -> None:
+        if self.end == self.first:
+            self.day = line.t // _DAY_US
+        self.end += 1
+        self.good_bytes += len(raw)
+        self.epoch, self.prev = line.epoch, leaf_hash(raw[:-1])
+        self.kinds = (*self.kinds[-1:], line.kind)
+        if line.kind in _EXCHANGE:
+            self.exchanges.append(line)
+        elif line.kind == Kind.CHECKPOINT:
+            self.oldest_open = line.body.oldest_open
+            self.exchanges = [kept for kept in self.exchanges if kept.i >= self.oldest_open]
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,11 +107,11 @@ def recover(home: Home) -> Found:
         raise LedgerError(f"the ledger in {home.directory} cannot be read: {error}") from error
     return Found(
         tree=tree,
-        epoch=last.lines[-1].epoch,
-        prev=last.leaves[-1],
+        epoch=last.epoch,
+        prev=last.prev or FIRST_PREV,
         segment=last.path,
         segment_bytes=last.good_bytes,
-        day=last.lines[0].t // _DAY_US,
+        day=last.day,
         torn=torn,
         previous="clean" if _ended_clean(last) else "crashed",
         orphans=orphans,
@@ -138,7 +153,7 @@ def _last_segment(home: Home) -> Segment | None:
     for first, path in reversed(list_segments(home.directory)):
         segment = read_segment(home.log, path, first)
         _set_aside(home, segment)
-        if segment.lines:
+        if segment.end > first:
             return segment
         path.unlink()
         sync_directory(path.parent)
@@ -147,20 +162,15 @@ def _last_segment(home: Home) -> Segment | None:
 
 def read_segment(log: str, path: Path, first: int) -> Segment:
     """Read lines until one is not what must stand there."""
-    segment = Segment(path, first)
-    prev: bytes | None = FIRST_PREV if first == 0 else None
-    epoch = 0
+    segment = Segment(path, first, first, prev=FIRST_PREV if first == 0 else None)
     for raw in _lines(path):
         line = _parse(raw)
-        if line is None or line.i != segment.end or line.epoch < epoch:
+        if line is None or line.i != segment.end or line.epoch < segment.epoch:
             break
-        start = head(log, line.epoch, line.i, prev if prev is not None else _hex(line.prev))
-        if not raw.startswith(start):
+        prev = segment.prev if segment.prev is not None else _hex(line.prev)
+        if not raw.startswith(head(log, line.epoch, line.i, prev)):
             break
-        prev, epoch = leaf_hash(raw[:-1]), line.epoch
-        segment.lines.append(line)
-        segment.leaves.append(prev)
-        segment.good_bytes += len(raw)
+        segment.take(line, raw)
     return segment
 
 
@@ -188,7 +198,9 @@ def _hex(text: str) -> bytes:
 
 def _set_aside(home: Home, segment: Segment) -> None:
     """Copy what follows the last good line to quarantine, durably; only then cut it off."""
-    data = segment.path.read_bytes()[segment.good_bytes :]
+    with segment.path.open("rb") as file:
+        file.seek(segment.good_bytes)
+        data = file.read()
     if data:
         directory = home.path(layout.QUARANTINE)
         directory.mkdir(mode=0o700, exist_ok=True)
@@ -212,26 +224,22 @@ def _torn_at(home: Home, end: int) -> int:
 
 
 def _ended_clean(last: Segment) -> bool:
-    kinds = [line.kind for line in last.lines[-2:]]
-    return kinds == [Kind.STOP, Kind.CHECKPOINT] or kinds[-1] == Kind.STOP
+    return last.kinds == (Kind.STOP, Kind.CHECKPOINT) or last.kinds[-1] == Kind.STOP
 
 
 def _open_decisions(home: Home, last: Segment) -> Iterator[int]:
     """Decisions without an outcome. The newest checkpoint record says how far back one can lie."""
-    lines = list(last.lines)
+    exchanges, oldest, reached = last.exchanges, last.oldest_open, last.first
     earlier = [entry for entry in list_segments(home.directory) if entry[0] < last.first]
-    while True:
-        oldest = next((line.body.oldest_open for line in reversed(lines) if line.kind == Kind.CHECKPOINT), -1)
-        if not earlier or (oldest >= 0 and lines[0].i <= oldest):
-            break
-        first, path = earlier.pop()
-        lines = read_segment(home.log, path, first).lines + lines
+    while earlier and not 0 <= reached <= oldest:
+        reached, path = earlier.pop()
+        segment = read_segment(home.log, path, reached)
+        exchanges = segment.exchanges + exchanges
+        oldest = oldest if oldest >= 0 else segment.oldest_open
     found: dict[int, None] = {}
-    for line in lines:
-        if line.i < oldest:
-            continue
-        if line.kind == Kind.DECISION:
+    for line in exchanges:
+        if line.kind == Kind.DECISION and line.i >= oldest:
             found[line.i] = None
-        elif line.kind == Kind.OUTCOME:
+        else:
             found.pop(line.body.decision, None)
     yield from found
