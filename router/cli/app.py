@@ -10,6 +10,7 @@ import typer
 
 from router.cli.audit import audit_app
 from router.cli.check import check
+from router.cli.doctor import doctor
 from router.cli.explain import explain
 from router.cli.keys import keys_app
 from router.cli.warm import warm
@@ -32,6 +33,7 @@ app = typer.Typer(
 app.command()(check)
 app.command()(explain)
 app.command()(warm)
+app.command()(doctor)
 app.add_typer(keys_app, name="keys", help="Callers' keys: shown once, stored only hashed.")
 app.add_typer(audit_app, name="audit", help="Verify and read the ledger.")
 
