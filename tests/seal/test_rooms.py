@@ -17,7 +17,7 @@ pytestmark = pytest.mark.skipif(version() == 0, reason="this kernel has no Landl
 PROLOGUE = """
 import json, os, socket, ssl, sys
 from pathlib import Path
-from router.gate.dial import authority_files
+from router.gate.tls import authority_files
 from router.seal.enclose import Plan, begin, enclose
 from router.seal.profiles import Profile
 from router.seal.rooms import room_of
@@ -106,6 +106,10 @@ found["unknown"] = tried(lambda: socket.getaddrinfo("name.invalid.", 80))
 found["authorities"] = str(ssl.create_default_context().cert_store_stats()["x509_ca"] >= 0)
 found["tcp"] = tried(lambda: socket.create_connection(("127.0.0.1", {tcp.getsockname()[1]})).close())
 found["engine"] = tried(lambda: socket.socket(socket.AF_UNIX).connect({str(engines / "small.sock")!r}))
+reading, writing = os.pipe()
+os.write(writing, b"a key for OpenSSL")
+os.close(writing)
+found["pipe"] = tried(lambda: Path(f"/proc/self/fd/{{reading}}").read_text())
 place = Path({str(ledger)!r})
 found["ledger"] = tried(lambda: (place / "segments").mkdir() or (place / "segments" / "0").write_text("x") and None)
 found["renamed"] = tried(lambda: (place / "segments" / "0").rename(place / "1") and None)
@@ -118,6 +122,7 @@ found["udp_unix"] = tried(lambda: socket.socket(socket.AF_UNIX, socket.SOCK_DGRA
     assert refused == {"beside", "listen", "udp_unix"}
     assert found["unknown"] == "gaierror"
     assert (found["hosts"], found["authorities"]) == ("True", "True")
+    assert found["pipe"] == "a key for OpenSSL"
     assert [found[name] for name in ("tcp", "engine", "ledger", "renamed", "removed")] == ["done"] * 5
 
 

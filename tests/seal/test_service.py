@@ -23,6 +23,8 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
         text = policy(one, two, more="require_seal: seccomp\n")
         with running(tmp_path_factory.mktemp("sealed"), text) as started:
             wait_until_ready(started)
+            until(lambda: all(row["seal"] for row in started.rows().values()), 20, "every process sealed")
+            until(lambda: len(started.records("enforcement")) >= len(started.rows()), 20, "every seal recorded")
             yield started
 
 
