@@ -7,8 +7,11 @@ from pathlib import Path
 import pytest
 
 from router.audit import Kind, Ledger, LedgerError
+from router.audit.format import layout
 from router.audit.format.proofs import ProofError, parse_receipt
 from router.audit.format.segments import list_segments
+from router.audit.format.tiles import HashReader
+from router.audit.format.tree import empty_root
 from router.audit.prove import newest_checkpoint, prove
 from router.audit.prune import prune
 from router.audit.verify.findings import CannotVerifyError
@@ -38,6 +41,24 @@ def test_a_pruned_log_still_verifies_to_its_old_note(tmp_path: Path) -> None:
     prove(tmp_path, first + 1)
     build(tmp_path, exchanges=40, segment_bytes=20_000)  # it goes on growing
     assert codes(check(tmp_path)) == []
+
+
+def test_a_note_from_before_the_pruning_still_counts(tmp_path: Path) -> None:
+    """The hashes of the pruned records prove that what is left continues the log that was noted; and only that log."""
+    build(tmp_path, exchanges=30, segment_bytes=4000)
+    early = HashReader(tmp_path).stack(20).root()
+    build(tmp_path, exchanges=30, segment_bytes=4000)
+    prune(tmp_path, 60)
+    first = list_segments(tmp_path)[0][0]
+    assert first > 20
+    begun = HashReader(tmp_path).stack(first).root()
+    notes = Note(20, early, "notebook"), Note(first, begun, "later"), Note(0, empty_root(), "zero")
+    good = check(tmp_path, all_keys(tmp_path, *notes))
+    assert (codes(good), good.checks["notes"][:6]) == ([], "3 of 3")
+    for size, root in ((21, early), (20, begun), (first, early), (0, early)):
+        assert codes(check(tmp_path, all_keys(tmp_path, Note(size, root, "notebook")))) == ["root"]
+    next(path for path in (tmp_path / layout.TILES / "0").rglob("*") if path.is_file()).write_bytes(bytes(first * 32))
+    assert "root" in codes(check(tmp_path, all_keys(tmp_path, Note(20, early, "notebook"))))
 
 
 def test_the_writer_goes_on_after_pruning_and_a_crash(tmp_path: Path) -> None:

@@ -28,7 +28,9 @@ def verify(directory: Path, keys: Keys, codec: Codec = STANDARD, sink: Sink | No
     try:
         report.log, report.origin = layout.log_of(keys.vkey.name), keys.vkey.name
         stream = Stream(directory, report.log, codec, report.add)
-        tree = TreeCheck(keys, _notes(directory, keys, report), _start(directory, stream), report.add)
+        reader = HashReader(directory)
+        begun = _start(reader, list_segments(directory), stream)
+        tree = TreeCheck(keys, _notes(directory, keys, report), begun, reader, report.add)
     except (OSError, ValueError) as error:
         raise CannotVerifyError(f"{directory} cannot be read as a ledger: {error}") from error
     macs = MacCheck(report.log, keys.vkey, keys.reviewer, report.add)
@@ -48,13 +50,11 @@ def verify(directory: Path, keys: Keys, codec: Codec = STANDARD, sink: Sink | No
     return report
 
 
-def _start(directory: Path, stream: Stream) -> TileStack:
+def _start(reader: HashReader, segments: list[tuple[int, Path]], stream: Stream) -> TileStack:
     """A tree to begin with: empty, or, where old records were pruned, from the tiles that stand in for them."""
-    segments = list_segments(directory)
     if not segments or not segments[0][0]:
         return TileStack()
     first = segments[0][0]
-    reader = HashReader(directory)
     try:
         stream.start_at(first, reader.leaves(first - 1, first)[0])
         return reader.stack(first)

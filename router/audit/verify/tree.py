@@ -5,7 +5,9 @@ from __future__ import annotations
 import base64
 
 from router.audit.format.notes import Checkpoint, NoteError
-from router.audit.format.tiles import TileStack
+from router.audit.format.proofs import ProofError, check_consistency, consistency
+from router.audit.format.tiles import HashReader, TileError, TileStack
+from router.audit.format.tree import empty_root
 from router.audit.verify.findings import Finding, Weight
 from router.audit.verify.keys import Keys, Note
 from router.audit.verify.stream import Add, Record
@@ -14,8 +16,10 @@ from router.audit.verify.stream import Add, Record
 class TreeCheck:
     """One pass over the leaves of a log."""
 
-    def __init__(self, keys: Keys, notes: tuple[Note, ...], tree: TileStack, add: Add) -> None:
+    def __init__(self, keys: Keys, notes: tuple[Note, ...], tree: TileStack, reader: HashReader, add: Add) -> None:
+        """`tree` is empty, or stands in for pruned records; `reader` then has their hashes."""
         self._vkey = keys.vkey
+        self._reader = reader
         self._notes = sorted(notes, key=lambda note: note.size, reverse=True)
         self._tree = tree
         self._add = add
@@ -45,11 +49,22 @@ class TreeCheck:
     def _match_notes(self) -> None:
         while self._notes and self._notes[-1].size <= self._tree.size:
             note = self._notes.pop()
-            if note.size == self._tree.size and note.root == self._tree.root():
+            if self._agrees(note):
                 self.kept.append(note)
                 continue
             told = f"the first {note.size} records are not those that {note.source} tells of: the log was rewritten"
             self._add(Finding(Weight.TAMPERED, "root", told))
+
+    def _agrees(self, note: Note) -> bool:
+        """A note from before the pruning needs a proof that what is left continues the log that it tells of."""
+        size, root = self._tree.size, self._tree.root()
+        if note.size in {0, size}:
+            return note.root == (root if note.size == size else empty_root())
+        try:
+            check_consistency(note.size, size, (note.root, root), consistency(note.size, size, self._reader.root_of))
+        except (ProofError, TileError):
+            return False
+        return True
 
     def _checkpoint(self, record: Record) -> None:
         """A checkpoint record covers all records before it. After the first that fails, all others would fail too."""
