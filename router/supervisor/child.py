@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import socket
@@ -19,6 +20,7 @@ BACK_OFF_S = (0.05, 0.2, 0.5, 1.0, 2.0, 5.0)  # the last one repeats
 LIVED_LONG_S = 30.0  # after this long a death starts the back-off anew
 PING_EVERY_S = 1.0
 SILENT_TOO_LONG_S = 15.0
+NOT_STARTED = 126  # as a shell would say
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +55,7 @@ class Child:
         self._control: Control | None = None
         self._process: asyncio.subprocess.Process | None = None
         self._heard = 0.0
-        self._stopping = False
+        self._stopping = asyncio.Event()
         self.digest = ""  # of the policy that it said it serves by
         self.attestation: Attestation | None = None  # what it found out about its seal
         self.restarts = 0
@@ -72,20 +74,19 @@ class Child:
     async def run(self) -> None:
         """Start it, and again whenever it ends, until `stop`."""
         deaths = 0
-        while not self._stopping:
+        while not self._stopping.is_set():
             began = time.monotonic()
             code = await self._live()
-            if self._told_to_stop():
+            if self._stopping.is_set():
                 break
             deaths = 0 if time.monotonic() - began > LIVED_LONG_S else deaths + 1
             self.restarts += 1
             self._become("restarting", describe(code))
             self._log("process_ended", reason=describe(code), state=self.program.name, restarts=self.restarts)
-            await asyncio.sleep(BACK_OFF_S[min(max(deaths - 1, 0), len(BACK_OFF_S) - 1)])
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(BACK_OFF_S[min(max(deaths - 1, 0), len(BACK_OFF_S) - 1)]):
+                    await self._stopping.wait()
         self._become("stopped", "")
-
-    def _told_to_stop(self) -> bool:
-        return self._stopping
 
     def send(self, message: Message, descriptors: Sequence[int] = ()) -> None:
         if self._control is not None:
@@ -93,7 +94,7 @@ class Child:
 
     def stop(self) -> None:
         """Ask it to finish what it does and end."""
-        self._stopping = True
+        self._stopping.set()
         if self.program.controlled:
             self.send(Message(Word.DRAIN))
         else:
@@ -108,16 +109,21 @@ class Child:
                 return
 
     async def _live(self) -> int:
+        """From start to end; how it ended."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         control = theirs.fileno()
         try:
-            self._process = await asyncio.create_subprocess_exec(
+            process = self._process = await asyncio.create_subprocess_exec(
                 *self.program.command(control),
                 stdin=subprocess.DEVNULL,
                 env=dict(self._environment),
                 pass_fds=(control, *self.program.inherit),  # an engine's launcher tells its seal by it, then closes it
                 start_new_session=True,  # a Ctrl-C of the terminal is for the supervisor, which drains in order
             )
+        except OSError as error:  # no memory, no descriptors, no interpreter: tried again as if it had died
+            self._log("process_not_started", state=self.program.name, reason=error.strerror)
+            ours.close()
+            return NOT_STARTED
         finally:
             theirs.close()
         self._heard = time.monotonic()
@@ -127,7 +133,7 @@ class Child:
         self._watcher.started(self)
         pinging = asyncio.create_task(self._ping()) if self.program.controlled else None
         try:
-            return await self._process.wait()
+            return await process.wait()
         finally:
             self._control.close()
             if pinging is not None:
