@@ -106,7 +106,7 @@ class Writer:
     def _keep_time(self, now: float) -> None:
         if self._inbox.unchecked and now - self._last_checkpoint_s >= self._settings.checkpoint_idle_s:
             self._inbox.checkpoint()
-        if now - self._last_record_s >= self._settings.heartbeat_s and self._failed is None:
+        if now - self._last_record_s >= self._settings.heartbeat_s and self._inbox.refusal is None:
             self._inbox.append(Kind.HEARTBEAT, encode_body(Kind.HEARTBEAT, {"open": self._inbox.open_count}))
             self._last_record_s = now
 
@@ -128,6 +128,7 @@ class Writer:
             self._inbox.begin_epoch()
 
     def _flush(self, lines: list[bytes]) -> None:
+        self._scribe.settle()
         if lines and not self._journal.write(b"".join(lines)):
             self._inbox.refuse(FULL, _NEW_WORK)
         if lines and self._settings.durability is not Durability.ASYNC:
@@ -145,9 +146,11 @@ class Writer:
         self._rotating = False
 
     def _put_tiles(self) -> None:
+        """Tiles can be made again from the segments, so a tile that cannot be written stops nothing."""
         full = self._scribe.tree.full
         for level, number, hashes in full:
-            write_tile(self._home.directory, tile_path(level, number), hashes)
+            with contextlib.suppress(OSError):
+                write_tile(self._home.directory, tile_path(level, number), hashes)
         full.clear()
 
     def _put_note(self) -> None:

@@ -56,7 +56,10 @@ def test_each_step_overwrites_the_keys_before_it() -> None:
     ratchet.mac(b"")
     state = ratchet._state
     assert key == bytes(KEY_BYTES)
+    assert state[KEY_BYTES:] != bytes(KEY_BYTES)
+    ratchet.settle()
     assert state[KEY_BYTES:] == bytes(KEY_BYTES)
+    assert state[:KEY_BYTES] != bytes(KEY_BYTES)
     ratchet.mac(b"")
     assert state == bytes(2 * KEY_BYTES)
 

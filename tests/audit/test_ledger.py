@@ -309,6 +309,28 @@ def test_a_full_disk_refuses_new_work_and_records_the_old(tmp_path: Path, monkey
     again.close()
 
 
+def test_silence_on_a_full_disk_is_no_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Heartbeats are refused then, too; the ledger must still take the outcomes of what is under way."""
+    ledger = Ledger.open(settings(tmp_path, heartbeat_s=0.02))
+    under_way = ledger.append(Kind.DECISION, DECISION)
+    under_way.wait(WAIT_S)
+    ledger._inbox.refuse("the disk is full", [Kind.HEARTBEAT, Kind.DECISION])
+    threading.Event().wait(0.2)
+    ledger.append(Kind.OUTCOME, {"decision": under_way.index, "ending": "completed"}).wait(WAIT_S)
+    ledger.close()
+
+
+def test_a_tile_that_cannot_be_written_stops_nothing(tmp_path: Path) -> None:
+    ledger = Ledger.open(settings(tmp_path))
+    (tmp_path / layout.TILES).write_text("in the way")
+    for _ in range(150):
+        exchange(ledger)
+    ledger.close()
+    (tmp_path / layout.TILES).unlink()
+    Ledger.open(settings(tmp_path)).close()
+    assert codes(check(tmp_path)) == []
+
+
 def test_a_disk_that_is_full_at_start_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     build(tmp_path)
 

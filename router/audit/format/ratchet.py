@@ -64,7 +64,7 @@ class Ratchet:
         self._state = epoch_key
 
     def mac(self, message: bytes) -> bytes:
-        """The MAC of the next record; its keys are gone when this returns."""
+        """The MAC of the next record. The keys before it are gone when this returns, its own after settle()."""
         old = self._state
         derivation = hashlib.sha512(_COUNTER)
         derivation.update(memoryview(old)[:KEY_BYTES])
@@ -72,10 +72,13 @@ class Ratchet:
         new = derivation.digest()
         mac = hmac.digest(memoryview(new)[KEY_BYTES:], message, "sha256")
         _memset(id(old) + _HEADER, 0, len(old))
-        _memset(id(new) + _HEADER + KEY_BYTES, 0, KEY_BYTES)
         self._state = new
         self._index += 1
         return mac
+
+    def settle(self) -> None:
+        """Overwrite the MAC key of the newest record: called once after each batch, before anybody hears of it."""
+        _memset(id(self._state) + _HEADER + KEY_BYTES, 0, len(self._state) - KEY_BYTES)
 
     def destroy(self) -> None:
         """Overwrite the last key: this epoch can never be continued."""
