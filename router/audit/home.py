@@ -5,11 +5,13 @@ from __future__ import annotations
 import fcntl
 import os
 import secrets
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from router.audit.errors import LedgerError
 from router.audit.format import layout
+from router.audit.format.cosignature import Cosigner
 from router.audit.format.notes import Checkpoint, NoteError, Signer, parse_vkey
 from router.audit.format.seal import ReviewerPublic, ReviewerSecret, SealError, parse_public
 from router.audit.format.tree import empty_root
@@ -54,6 +56,7 @@ class Home:
     log: str
     signer: Signer
     reviewer: ReviewerPublic
+    cosigner: Cosigner | None = None
 
     @property
     def custody(self) -> str:
@@ -63,14 +66,18 @@ class Home:
     def path(self, name: str) -> Path:
         return self.directory / name
 
-    def write_checkpoint(self, note: str) -> None:
+    def write_checkpoint(self, checkpoint: Checkpoint) -> None:
+        """Sign and replace the checkpoint file; the records under it are durable by now."""
+        note = self.signer.note(checkpoint.text())
+        if self.cosigner is not None:
+            note += self.cosigner.line(checkpoint, int(time.time()))
         write_new(self.directory / layout.CHECKPOINT, note.encode())
 
     def close(self) -> None:
         os.close(self.lock)
 
 
-def open_home(directory: Path, log_name: str) -> Home:
+def open_home(directory: Path, log_name: str, *, ml_dsa: bool = False) -> Home:
     """Make or enter the directory, take its lock, make or read its keys; LedgerError if that cannot be done."""
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -81,7 +88,8 @@ def open_home(directory: Path, log_name: str) -> Home:
     try:
         if not (directory / layout.VKEY).exists():
             _make_keys(directory, log_name)
-        return _read_keys(directory, lock)
+        home = _read_keys(directory, lock)
+        return _with_cosigner(home) if ml_dsa else home
     except (OSError, ValueError) as error:
         os.close(lock)
         raise LedgerError(f"the keys in {directory} cannot be used: {error}") from error
@@ -122,6 +130,16 @@ def _make_keys(directory: Path, log_name: str) -> None:
     nothing = Checkpoint(signer.verifier.name, 0, empty_root())
     write_new(directory / layout.CHECKPOINT, signer.note(nothing.text()).encode())
     write_new(directory / layout.VKEY, (signer.verifier.text() + "\n").encode())
+
+
+def _with_cosigner(home: Home) -> Home:
+    """The second pair, made when it is first asked for; its public half is written last."""
+    if not home.path(layout.COSIGNER_VKEY).exists():
+        write_new(home.path(layout.COSIGNER_KEY), secrets.token_bytes(32))
+    cosigner = Cosigner(home.signer.verifier.name, home.path(layout.COSIGNER_KEY).read_bytes())
+    if not home.path(layout.COSIGNER_VKEY).exists():
+        write_new(home.path(layout.COSIGNER_VKEY), (cosigner.verifier.text() + "\n").encode())
+    return replace(home, cosigner=cosigner)
 
 
 def _read_keys(directory: Path, lock: int) -> Home:

@@ -59,7 +59,7 @@ class Ledger:
     @classmethod
     def open(cls, settings: LedgerSettings) -> Ledger:
         """Lock, recover, begin an epoch, say so durably. LedgerError says what stands in the way."""
-        home = open_home(settings.directory, settings.log_name)
+        home = open_home(settings.directory, settings.log_name, ml_dsa=settings.ml_dsa)
         try:
             ledger = cls._enter(settings, home)
         except BaseException:

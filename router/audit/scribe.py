@@ -35,7 +35,7 @@ class Scribe:
         self._place = place
         self.tree = tree
         self._ratchet: Ratchet | None = None
-        self.note: tuple[int, str] | None = None  # size and text of the newest checkpoint, not yet in its file
+        self.note: Checkpoint | None = None  # the newest checkpoint, while it is not yet in its file
 
     def line(self, item: Item) -> bytes:
         """The record's line with its line feed. Items come in the order of their indexes."""
@@ -75,9 +75,8 @@ class Scribe:
     def _checkpoint(self, index: int, oldest_open: int) -> bytes:
         """A checkpoint record at `index` covers the `index` records before it."""
         checkpoint = Checkpoint(self._home.signer.verifier.name, index, self.tree.root())
-        text = checkpoint.text()
-        self.note = (index, self._home.signer.note(text))
-        signature = base64.b64encode(self._home.signer.sign(text.encode())).decode()
+        self.note = checkpoint
+        signature = base64.b64encode(self._home.signer.sign(checkpoint.text().encode())).decode()
         return encode_body(
             Kind.CHECKPOINT,
             {"size": index, "root": checkpoint.root.hex(), "sig": signature, "oldest_open": oldest_open},

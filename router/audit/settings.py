@@ -22,4 +22,5 @@ class LedgerSettings:
     group_wait_s: float = 0.004
     segment_bytes: int = 64 * 1024 * 1024
     reserve_bytes: int = 1024 * 1024
+    ml_dsa: bool = False  # a second, post-quantum signature (ML-DSA-44) under each checkpoint file
     version: str = "0.1.0"  # of the program, as the start record names it

@@ -159,7 +159,7 @@ class Writer:
             return
         if self._settings.durability is Durability.ASYNC:
             self._journal.sync()
-        self._home.write_checkpoint(self._scribe.note[1])
+        self._home.write_checkpoint(self._scribe.note)
         self._scribe.note = None
         self._last_note_s = time.monotonic()
 

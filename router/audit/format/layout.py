@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Final
 
 VKEY: Final = "log.vkey"
+COSIGNER_VKEY: Final = "log-mldsa.vkey"
+COSIGNER_KEY: Final = "signing-mldsa.key"
 SIGNING_KEY: Final = "signing.key"
 REVIEWER_PUBLIC: Final = "reviewer.pub"
 REVIEWER_SECRET: Final = "reviewer.key"  # noqa: S105 - a file name

@@ -88,15 +88,21 @@ class Signer:
 
 def open_note(note: str, key: VerifierKey) -> str:
     """The text of a note, if `key` signed it. Signatures by unknown keys are ignored, bad ones by ours are not."""
-    text, gap, signatures = note.rpartition("\n\n")
-    if not gap or len(note) > MOST_NOTE_BYTES or not signatures.endswith("\n"):
-        raise NoteError("not a signed note")
-    ours = [blob for name, blob in map(_signature, signatures[:-1].split("\n")) if _is_by(name, blob, key)]
+    ours = [blob for name, blob in note_signatures(note) if _is_by(name, blob, key)]
     if not ours:
         raise NoteError(f"no signature by {key.name}+{key.key_hash.hex()}")
+    text = note.rpartition("\n\n")[0] + "\n"
     for blob in ours:
-        key.verify(text.encode() + b"\n", blob[4:])
-    return text + "\n"
+        key.verify(text.encode(), blob[4:])
+    return text
+
+
+def note_signatures(note: str) -> list[tuple[str, bytes]]:
+    """Names and signatures (key hash first) under a note; NoteError if it is none."""
+    _, gap, signatures = note.rpartition("\n\n")
+    if not gap or len(note) > MOST_NOTE_BYTES or not signatures.endswith("\n"):
+        raise NoteError("not a signed note")
+    return [_signature(line) for line in signatures[:-1].split("\n")]
 
 
 def open_checkpoint(note: str, key: VerifierKey) -> Checkpoint:

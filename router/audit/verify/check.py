@@ -68,7 +68,11 @@ def _notes(directory: Path, keys: Keys, report: Report) -> tuple[Note, ...]:
     """The reviewer's own notes, and the newest checkpoint that lies beside the log."""
     path = directory / layout.CHECKPOINT
     try:
-        found = open_checkpoint(path.read_text(), keys.vkey)
+        note = path.read_text()
+        found = open_checkpoint(note, keys.vkey)
+        if keys.cosigner is not None:
+            keys.cosigner.check(found, note)
+            report.checks["post-quantum"] = f"the newest checkpoint is also signed with ML-DSA-44, {found.size} records"
     except OSError:
         report.add(
             Finding(Weight.TAMPERED, "checkpoint", "the checkpoint file is missing: the writer always keeps one")

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from router.audit.format import layout
+from router.audit.format.cosignature import CosignerKey, parse_cosigner
 from router.audit.format.notes import NoteError, VerifierKey, open_checkpoint, parse_vkey
 from router.audit.format.seal import ReviewerSecret, SealError, parse_secret
 from router.audit.verify.findings import CannotVerifyError
@@ -31,6 +32,7 @@ class Keys:
     reviewer: ReviewerSecret | None = None
     reviewer_beside: bool = False
     notes: tuple[Note, ...] = field(default=())
+    cosigner: CosignerKey | None = None  # of the second, post-quantum signature; from beside the log
 
 
 def parse_note(text: str, vkey: VerifierKey) -> Note:
@@ -55,7 +57,16 @@ def load_keys(directory: Path, secret: Path | None, pinned: str | None, notes: t
     """Read the keys; CannotVerifyError if one is named and cannot be used, or the log has none."""
     vkey = _vkey(directory, pinned)
     reviewer, beside = _reviewer(directory, secret)
-    return Keys(vkey, pinned is not None, reviewer, beside, tuple(parse_note(text, vkey) for text in notes))
+    numbers = tuple(parse_note(text, vkey) for text in notes)
+    return Keys(vkey, pinned is not None, reviewer, beside, numbers, _cosigner(directory))
+
+
+def _cosigner(directory: Path) -> CosignerKey | None:
+    path = directory / layout.COSIGNER_VKEY
+    try:
+        return parse_cosigner(path.read_text()) if path.exists() else None
+    except (OSError, NoteError, UnicodeDecodeError) as error:
+        raise CannotVerifyError(f"{path}: {error}") from None
 
 
 def _vkey(directory: Path, pinned: str | None) -> VerifierKey:
