@@ -172,6 +172,7 @@ def machine() -> str:
 async def report(arguments: argparse.Namespace) -> str:
     levels = [int(level) for level in arguments.levels.split(",")]
     results = Results()
+    before = os.getloadavg()[0]
     for round_ in range(arguments.rounds):
         for peer in peers(arguments.threads):
             await measure(peer, levels, round_, arguments.tokens, results)
@@ -182,10 +183,10 @@ async def report(arguments: argparse.Namespace) -> str:
             "",
             f"`{' '.join(['.venv/bin/python', 'bench/engine.py', *sys.argv[1:]])}`",
             f"on {machine()}, {arguments.threads} threads. SmolLM2-135M-Instruct Q4_1; bursts of N streamed chats,",
-            f"about 60 prompt tokens and {arguments.tokens} generated each, greedy; context {CONTEXT},",
-            f"{PARALLEL} slots",
-            f"(llama-cpp-python's server has one). Medians of {arguments.rounds} interleaved rounds. Ratios are to",
-            "llama-server, built from the same source with the same flags. Absolute figures belong to the hour.",
+            f"about 60 prompt tokens and {arguments.tokens} generated each, greedy; context {CONTEXT}, {PARALLEL}",
+            "slots (llama-cpp-python's server has one). Ratios are to llama-server, built from the same source with",
+            f"the same flags. Medians of {arguments.rounds} interleaved rounds. Absolute figures belong to their hour:",
+            f"the load average was {before:.1f} before and {os.getloadavg()[0]:.1f} after; on a quiet machine 0 and 2.",
             "",
             *table(results, levels),
             "",

@@ -87,7 +87,7 @@ def summary(timings: list[Timing], seconds: float) -> Burst:
     between = [
         later - earlier for timing in timings for earlier, later in zip(timing.pieces, timing.pieces[1:], strict=False)
     ]
-    total = sum(timing.tokens for timing in timings)
+    total = sum(timing.tokens or len(timing.pieces) for timing in timings)  # a peer may not send its usage
     values = (percentile(first, 50), percentile(first, 95), percentile(between, 50), percentile(between, 95))
     return Burst(len(timings), total / seconds, *(1000 * value for value in values))
 
