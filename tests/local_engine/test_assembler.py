@@ -25,6 +25,7 @@ def test_half_a_character_at_the_end_is_dropped() -> None:
         (("END",), ["one E", "N", "O"], "one ENO", False),
         (("aab",), ["aa", "ab"], "a", True),
         (("b", "abc"), ["ab"], "a", True),
+        (("c", "b"), ["abcd"], "a", True),
         (("\n\n",), ["x\n", "y\n", "\nz"], "x\ny", True),
         (("END",), ["one EN"], "one EN", False),
         ((), ["END"], "END", False),
