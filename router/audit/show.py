@@ -17,7 +17,7 @@ from router.audit.verify.findings import CannotVerifyError, Report
 from router.audit.verify.keys import Keys
 from router.audit.verify.stream import Codec, Fields, Record
 
-CODEC: Final = Codec(msgspec.json.decode, msgspec.json.encode)
+CODEC: Final = Codec(msgspec.json.Decoder().decode, msgspec.json.Encoder().encode)
 _IN_MEMORY: Final = 16 * 1024 * 1024
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -108,7 +109,7 @@ BODIES: dict[str, tuple[Callable[[list[Record]], Any], str]] = {
     "a missing field": (lambda r: r[3]["body"].pop("upstream"), "body"),
     "an unknown kind": (lambda r: r[2].update(kind="gossip"), "body"),
     "an hour of silence": (lambda r: [x.update(mono=x["mono"] + 9 * 3_600_000_000) for x in r[5:]], "silence"),
-    "time running back": (lambda r: r[5].update(mono=1), "time"),
+    "time running back": (lambda r: r[5].update(mono=r[4]["mono"] - 1), "time"),
 }
 
 
@@ -205,6 +206,21 @@ def test_a_segment_that_is_a_link_is_not_followed(bad: Path, tmp_path: Path) -> 
 def test_the_checkpoint_file_is_missed(bad: Path) -> None:
     (bad / layout.CHECKPOINT).unlink()
     assert codes(check(bad)) == ["checkpoint"]
+
+
+@pytest.mark.parametrize("name", [layout.CHECKPOINT, layout.VKEY, layout.REVIEWER_SECRET])
+def test_a_hostile_directory_neither_hangs_nor_fills_the_reader(bad: Path, name: str) -> None:
+    """A pipe that nobody writes to, a link to somewhere else, a file without end."""
+    path = bad / name
+    elsewhere = path.rename(bad / "elsewhere")
+    for put in (lambda: os.mkfifo(path), lambda: path.symlink_to(elsewhere), lambda: path.write_bytes(b"x" * 99_999)):
+        put()
+        if name == layout.CHECKPOINT:
+            assert "checkpoint" in codes(check(bad))
+        else:
+            with pytest.raises(CannotVerifyError):
+                load_keys(bad, None, None, ())
+        path.unlink()
 
 
 def test_a_gap_in_the_indexes_keeps_nobody_busy(bad: Path) -> None:

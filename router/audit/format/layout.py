@@ -3,6 +3,7 @@
 log.vkey       the log's name and public key (C2SP vkey)    checkpoint   the newest signed checkpoint
 signing.key    its private key, 0600                        segments/    the records
 reviewer.pub   whom the epoch keys are sealed to            tile/        hashes (C2SP tlog-tiles)
+log-mldsa.vkey, signing-mldsa.key: a second, post-quantum pair, if it is wanted
 reviewer.key   only until the reviewer takes it away        quarantine/  torn bytes, kept for the reviewer
 lock, reserve  one writer; space for the last words on a full disk
 """

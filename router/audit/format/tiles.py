@@ -13,7 +13,7 @@ from typing import Final
 
 from router.audit.format import layout
 from router.audit.format.record import leaf_hash
-from router.audit.format.segments import list_segments, segment_lines
+from router.audit.format.segments import list_segments, read_small, segment_lines
 from router.audit.format.tree import complete_root, fold, node_hash
 
 WIDTH: Final = layout.TILE_WIDTH
@@ -130,7 +130,7 @@ class HashReader:
         widths = [int(path.name) for path in partial.iterdir() if path.name.isdigit()] if partial.is_dir() else []
         for path in [full, *(partial / str(width) for width in sorted(widths, reverse=True))]:
             if path.is_file():
-                return [node for node in split(path.read_bytes()) if len(node) == HASH]
+                return [node for node in split(read_small(path, WIDTH * HASH)) if len(node) == HASH]
         return []
 
     def _from_segments(self, start: int, count: int) -> list[bytes]:

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from router.audit.format import layout
-from router.audit.format.notes import NoteError, open_checkpoint
-from router.audit.format.segments import list_segments
+from router.audit.format.notes import open_checkpoint
+from router.audit.format.segments import list_segments, read_small
 from router.audit.format.tiles import HashReader, TileError, TileStack
 from router.audit.verify.findings import CannotVerifyError, Finding, Report, Weight
 from router.audit.verify.keys import Keys, Note
@@ -68,7 +68,7 @@ def _notes(directory: Path, keys: Keys, report: Report) -> tuple[Note, ...]:
     """The reviewer's own notes, and the newest checkpoint that lies beside the log."""
     path = directory / layout.CHECKPOINT
     try:
-        note = path.read_text()
+        note = read_small(path).decode()
         found = open_checkpoint(note, keys.vkey)
         if keys.cosigner is not None:
             keys.cosigner.check(found, note)
@@ -78,7 +78,7 @@ def _notes(directory: Path, keys: Keys, report: Report) -> tuple[Note, ...]:
             Finding(Weight.TAMPERED, "checkpoint", "the checkpoint file is missing: the writer always keeps one")
         )
         return keys.notes
-    except (NoteError, UnicodeDecodeError) as error:
+    except ValueError as error:
         report.add(Finding(Weight.TAMPERED, "checkpoint", f"the checkpoint file: {error}"))
         return keys.notes
     return (*keys.notes, Note(found.size, found.root, "the checkpoint file"))

@@ -9,8 +9,9 @@ from pathlib import Path
 
 from router.audit.format import layout
 from router.audit.format.cosignature import CosignerKey, parse_cosigner
-from router.audit.format.notes import NoteError, VerifierKey, open_checkpoint, parse_vkey
-from router.audit.format.seal import ReviewerSecret, SealError, parse_secret
+from router.audit.format.notes import VerifierKey, open_checkpoint, parse_vkey
+from router.audit.format.seal import ReviewerSecret, parse_secret
+from router.audit.format.segments import read_small
 from router.audit.verify.findings import CannotVerifyError
 
 
@@ -64,17 +65,17 @@ def load_keys(directory: Path, secret: Path | None, pinned: str | None, notes: t
 def _cosigner(directory: Path) -> CosignerKey | None:
     path = directory / layout.COSIGNER_VKEY
     try:
-        return parse_cosigner(path.read_text()) if path.exists() else None
-    except (OSError, NoteError, UnicodeDecodeError) as error:
+        return parse_cosigner(read_small(path).decode()) if path.exists() else None
+    except (OSError, ValueError) as error:
         raise CannotVerifyError(f"{path}: {error}") from None
 
 
 def _vkey(directory: Path, pinned: str | None) -> VerifierKey:
     try:
         if pinned is None:
-            return parse_vkey((directory / layout.VKEY).read_text())
+            return parse_vkey(read_small(directory / layout.VKEY).decode())
         return parse_vkey(Path(pinned).read_text() if Path(pinned).is_file() else pinned)
-    except (OSError, NoteError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise CannotVerifyError(f"no public key to verify with: {error}") from None
 
 
@@ -84,6 +85,6 @@ def _reviewer(directory: Path, secret: Path | None) -> tuple[ReviewerSecret | No
     if beside and not path.exists():
         return None, False
     try:
-        return parse_secret(path.read_text()), beside
-    except (OSError, SealError, UnicodeDecodeError) as error:
+        return parse_secret(read_small(path).decode()), beside
+    except (OSError, ValueError) as error:
         raise CannotVerifyError(f"{path}: {error}") from None

@@ -108,7 +108,7 @@ class Story:
                     record,
                     Weight.NOTE,
                     "clock",
-                    f"before it the wall clock was set by {(shown - passed) // 1_000_000} s",
+                    f"before it the wall clock was set by {round((shown - passed) / 1_000_000)} s",
                 )
         self._last = (mono, wall)
 
