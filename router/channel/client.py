@@ -8,7 +8,7 @@ from collections import Counter, deque
 
 import msgspec
 
-from router.channel.frames import COUNT, PIECE, WINDOW, ChannelError, Kind
+from router.channel.frames import COUNT, PIECE, WINDOW, ChannelError, Kind, counted
 from router.channel.link import Link, attach
 from router.channel.messages import Cause, Denial, Failure, Head, Open, Warm, decode, encode
 from router.channel.states import UpstreamState
@@ -119,14 +119,14 @@ class Exchange:
             case Kind.HEAD:
                 self.head = decode(Head, payload)
             case Kind.RECORD:
-                (self.record,) = COUNT.unpack(payload)
+                self.record = counted(payload)
             case Kind.END:
                 self._ended = True
                 self.finish()
             case Kind.FAIL:
                 self.fail(decode(Failure, payload))
             case Kind.CREDIT:
-                self.upload(COUNT.unpack(payload)[0])
+                self.upload(counted(payload))
                 return
             case Kind.ROWS:
                 self.rows = payload

@@ -46,6 +46,14 @@ def pack(exchange: int, kind: Kind, payload: bytes = b"") -> bytes:
     return HEADER.pack(len(payload), exchange, kind) + payload
 
 
+def counted(payload: bytes) -> int:
+    """The number of a RECORD or CREDIT frame."""
+    if len(payload) != COUNT.size:
+        raise ChannelError(f"a number of {len(payload)} bytes")
+    number: int = COUNT.unpack(payload)[0]
+    return number
+
+
 class Splitter:
     """Cuts a byte stream into frames. Holds at most one unfinished frame."""
 

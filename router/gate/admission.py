@@ -31,11 +31,12 @@ class Admission:
         try:
             async with asyncio.timeout(timeout_s):
                 await place
-        except TimeoutError:
-            raise UpstreamFault(Cause.BUSY, f"no place in the tier within {timeout_s:g} s", COME_BACK_S) from None
-        finally:
-            if place.cancelled():
-                self._forget(place)
+        except BaseException as error:
+            self._give_up(place)
+            if isinstance(error, TimeoutError):
+                message = f"no place in the tier within {timeout_s:g} s"
+                raise UpstreamFault(Cause.BUSY, message, COME_BACK_S) from None
+            raise
 
     def leave(self) -> None:
         """Give the place to the longest waiting."""
@@ -46,6 +47,9 @@ class Admission:
                 return
         self._free += 1
 
-    def _forget(self, place: asyncio.Future[None]) -> None:
-        if place in self._waiting:
+    def _give_up(self, place: asyncio.Future[None]) -> None:
+        """Its waiter is gone: out of the queue with it, or on to the next if it was granted in the same moment."""
+        if place.done() and not place.cancelled():
+            self.leave()
+        elif place in self._waiting:
             self._waiting.remove(place)

@@ -11,7 +11,7 @@ import msgspec
 
 from router.audit import Kind as RecordKind
 from router.audit import LedgerUnavailable
-from router.channel.frames import COUNT, ChannelError, Kind
+from router.channel.frames import COUNT, ChannelError, Kind, counted
 from router.channel.link import Link, attach
 from router.channel.messages import Cause, Denial, Failure, Open, Warm, decode, encode
 from router.gate.exchange import CLIENT_LEFT, GateExchange
@@ -144,7 +144,7 @@ def _tell(exchange: GateExchange, kind: Kind, payload: bytes) -> None:
         case Kind.BODY:
             exchange.take_body(payload)
         case Kind.CREDIT:
-            exchange.take_credit(COUNT.unpack(payload)[0])
+            exchange.take_credit(counted(payload))
         case _:
             exchange.cancel(cancelled_because(payload))
 

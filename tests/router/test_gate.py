@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
+from policies import Endpoint
 from router.audit import Kind
 from router.channel.client import ExchangeFailed
-from router.channel.messages import Cause
+from router.channel.frames import COUNT, HEADER, pack
+from router.channel.frames import Kind as Frame
+from router.channel.messages import Cause, Denial, Open, encode
 from router.channel.states import State
+from router.gate.admission import Admission
 from tests.router.house import Script, answering, house, plain, read_request, scripted, streamed
 
 OK = plain(b'{"ok":true}')
@@ -363,9 +369,112 @@ async def test_a_gate_that_goes_away_is_told_to_everyone_waiting(tmp_path: Path)
             await gate.answer()
 
 
-async def test_a_worker_that_talks_nonsense_loses_its_channel_only(tmp_path: Path) -> None:
+OPEN = Open("r", "anonymous", "m", Endpoint.CHAT, "t", "u", 1, False, 10, "digest")
+
+
+@pytest.mark.parametrize(
+    "frames",
+    [
+        pytest.param([HEADER.pack(0, 9, 77)], id="a kind that there is none"),
+        pytest.param([HEADER.pack(2**31, 9, Frame.BODY)], id="a frame without end"),
+        pytest.param([pack(9, Frame.RECORD, COUNT.pack(1))], id="what only the gate may say"),
+        pytest.param([pack(9, Frame.OPEN, b"nonsense")], id="no message"),
+        pytest.param([pack(9, Frame.OPEN, encode(OPEN))] * 2, id="one number twice"),
+        pytest.param([pack(9, Frame.OPEN, encode(replace(OPEN, body_bytes=0)))], id="no body"),
+        pytest.param([pack(9, Frame.OPEN, encode(replace(OPEN, body_bytes=2**40)))], id="a body without end"),
+        pytest.param([pack(9, Frame.OPEN, encode(OPEN)), pack(9, Frame.CREDIT, b"x")], id="half a number"),
+    ],
+)
+async def test_a_worker_that_talks_nonsense_loses_its_channel_only(frames: list[bytes], tmp_path: Path) -> None:
     async with scripted(answering(OK)) as port, house(port, tmp_path) as gate:
-        gate.worker_sock.detach()
-        gate.client.send(9, 77)  # type: ignore[arg-type]
+        ours, theirs = socket.socketpair()
+        await gate.gate.attach(ours)
+        reader, writer = await asyncio.open_connection(sock=theirs)
+        writer.write(b"".join(frames))
+        async with asyncio.timeout(2):
+            await reader.read()  # until it is closed
+        writer.close()
+        assert await gate.answer() == b'{"ok":true}'
+        assert not gate.ledger.failure
+
+
+async def test_more_body_than_announced_ends_the_exchange(tmp_path: Path) -> None:
+    async with scripted(answering(OK)) as port, house(port, tmp_path) as gate:
+        exchange = gate.ask(body=b'{"model":"m"}', body_bytes=5)
         await asyncio.sleep(0.05)
-        assert not gate.client.connected
+        assert not gate.ledger.bodies(Kind.DECISION)
+        exchange.cancel()
+        assert await gate.answer() == b'{"ok":true}'
+
+
+async def test_a_denial_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
+    async with house(1, tmp_path) as gate:
+        gate.ledger.failure = "disk full"
+        with pytest.raises(ExchangeFailed) as caught:
+            await gate.client.deny(Denial("r", "anonymous", "", "chat/completions", "invalid_json")).recorded()
+        assert caught.value.failure.cause is Cause.AUDIT
+
+
+async def test_nobody_waits_for_a_place_for_ever(tmp_path: Path) -> None:
+    async def script(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+        await read_request(reader)
+        await asyncio.sleep(5)
+
+    async with scripted(script) as port, house(port, tmp_path, concurrency=1, queue=2) as gate:
+        first = gate.ask(stream=True)
+        await asyncio.sleep(0.05)
+        left = gate.ask()
+        with pytest.raises(ExchangeFailed) as caught:
+            await gate.answer(deadline_s=0.1)
+        assert caught.value.failure.cause is Cause.BUSY
+        left.cancel()
+        first.cancel()
+        await gate.outcomes(1)
+
+
+async def test_a_place_that_is_granted_to_one_who_has_just_left_is_passed_on() -> None:
+    admission = Admission(1, 8)
+    await admission.enter(1)
+    waiting = [asyncio.create_task(admission.enter(1)) for _ in range(2)]
+    await asyncio.sleep(0)
+    admission.leave()  # granted to the first, which
+    waiting[0].cancel()  # leaves before it knows
+    await asyncio.wait_for(waiting[1], 1)
+    assert waiting[0].cancelled()
+
+
+@pytest.mark.parametrize(
+    ("answer", "state", "reason"),
+    [
+        (plain(b"{}", "404 Not Found"), State.FAILING, "bad_answer"),
+        (plain(b"{}", "503 Loading"), State.WARMING, "cold"),
+        (plain(b"x" * 5_000_000), State.FAILING, "answer_too_large"),
+    ],
+)
+async def test_what_a_probe_finds(answer: bytes, state: State, reason: str, tmp_path: Path) -> None:
+    async with scripted(answering(answer)) as port, house(port, tmp_path) as gate:
+        row = await gate.upstreams.warm("u", "t", 0.3)
+        assert (row.state, row.reason, row.was_cold) == (state, reason, True)
+
+
+async def test_a_silent_upstream_is_taken_for_one_that_wakes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("router.gate.question.ANSWER_S", 0.1)
+    async with scripted(sends(b"", 5)) as port, house(port, tmp_path) as gate:
+        row = await gate.upstreams.warm("u", "t", 0.3)
+        assert (row.state, row.reason) == (State.WARMING, "cold")
+
+
+async def test_a_tier_that_is_kept_warm_is_asked_again_and_again(tmp_path: Path) -> None:
+    asked = 0
+
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal asked
+        await read_request(reader)
+        asked += 1
+        writer.write(OK)
+
+    async with scripted(script) as port, house(port, tmp_path) as gate:
+        keeping = asyncio.create_task(gate.upstreams.keep_warm(["u"], 0.15))
+        await asyncio.sleep(0.8)
+        keeping.cancel()
+        assert asked >= 3
