@@ -30,14 +30,12 @@ class Application:
         self._log = log
         operations = Starlette(
             routes=[*Status(snapshot, gate, view).routes(), *map(_only_post, Endpoint)],
-            exception_handlers={RouterError: _router_error, HTTPException: _http_error, Exception: self._mistake},
+            exception_handlers={RouterError: _router_error, HTTPException: http_error, Exception: self._mistake},
         )
         operations.router.redirect_slashes = False  # a redirect would name the host that the client's header names
         self._operations = operations
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            return
         try:
             judge_origin(scope["headers"], self.snapshot)
         except HostNotAllowed as error:
@@ -64,7 +62,7 @@ async def _router_error(_request: Request, error: Exception) -> Response:
     return as_error(error)
 
 
-async def _http_error(request: Request, error: Exception) -> Response:
+async def http_error(request: Request, error: Exception) -> Response:
     """Starlette's own refusals, in our shape."""
     status = error.status_code if isinstance(error, HTTPException) else 500
     if status == 404:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import os
 import socket
 from collections.abc import Coroutine
 from functools import partial
@@ -61,9 +60,6 @@ class Worker:
                 self._control.send(Message(Word.PONG))
             case Word.DRAIN:
                 self._stop()
-            case _:
-                for descriptor in descriptors:
-                    os.close(descriptor)
 
     def _spawn(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.create_task(work)

@@ -13,7 +13,7 @@ from tests.e2e.conversations import CHAT, chat, policy, wait_until_ready
 from tests.fakes.running import fake_upstream
 from tests.service import Service, running, until
 
-PATIENT = "{first_token: 10s, total: 20s}"
+KEPT_WARM = "{first_token: 10s, total: 20s}, warm: {every: 1h}"
 
 
 def rewrite(service: Service, text: str) -> None:
@@ -35,7 +35,7 @@ def models(service: Service) -> list[str]:
 
 def test_a_good_file_is_swapped_in_while_requests_finish_where_they_began(tmp_path: Path) -> None:
     with fake_upstream() as one, fake_upstream() as two:
-        with running(tmp_path, policy(one, timeouts=PATIENT)) as service:
+        with running(tmp_path, policy(one, timeouts=KEPT_WARM)) as service:
             wait_until_ready(service)
             before = service.health()["policy"]
             one.become(tokens=8, delay_s=0.1)
@@ -43,7 +43,7 @@ def test_a_good_file_is_swapped_in_while_requests_finish_where_they_began(tmp_pa
             slow = threading.Thread(target=lambda: answers.append(service.post(CHAT, chat()).status_code))
             slow.start()
             one.wait_until(lambda asked: len(asked) == 1)
-            rewrite(service, policy(two))
+            rewrite(service, policy(two, timeouts=KEPT_WARM))
             until(lambda: reloads(service) == ["taken"], 5, "taken")
             until(lambda: service.health()["policy"] != before, 5, "swapped")
             assert service.post(CHAT, chat()).status_code == 200

@@ -7,6 +7,7 @@ import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -153,7 +154,7 @@ async def house(
         for gate in gates:
             gate.tell_states()
 
-    upstreams = Upstreams(snapshot, Dialler(directory), tell)
+    upstreams = Upstreams(snapshot, Dialler(directory), tell, partial(recorder.note, Kind.PROBE))
     admissions = {name: Admission(tier.concurrency, tier.queue) for name, tier in snapshot.tiers.items()}
     gate = Gate(World(snapshot, recorder, upstreams, admissions))
     gates.append(gate)

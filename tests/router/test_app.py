@@ -1,0 +1,90 @@
+"""The operations' side of a worker, called as ASGI."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import httpx
+import pytest
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+
+from router.api import status
+from router.api.app import Application, http_error
+from router.channel.control import ProcessState
+from router.logs import Log
+from router.view import View
+from tests.router.house import House, answering, house, plain, scripted
+
+
+def client_of(parts: House, view: View) -> httpx.AsyncClient:
+    application = Application(parts.snapshot, parts.client, view, Log("test"))
+    transport = httpx.ASGITransport(application, raise_app_exceptions=False)
+    return httpx.AsyncClient(transport=transport, base_url="http://localhost")
+
+
+async def test_health_tells_of_tiers_and_processes(tmp_path: Path) -> None:
+    view = View(processes=(ProcessState("gate", "ready", 2, "killed by SIGKILL"),))
+    async with scripted(answering(plain(b"{}"))) as port, house(port, tmp_path) as parts:
+        async with client_of(parts, view) as client:
+            assert (await client.get("/livez")).json() == {"status": "alive"}
+            warm = await client.post("/warm?tier=t&wait=2")
+            assert (warm.status_code, warm.json()["status"]) == (200, "warm")
+            health = await client.get("/health")
+            assert (health.status_code, health.json()["ready"]) == (200, True)
+            assert health.json()["processes"][0]["restarts"] == 2
+            assert (await client.get("/")).json()["service"] == "ringfence"
+
+
+async def test_a_gate_that_is_gone_is_said(tmp_path: Path) -> None:
+    async with house(1, tmp_path) as parts, client_of(parts, View()) as client:
+        parts.client.close()
+        await parts.gate.drain(0.01)
+        health = await client.get("/health")
+        assert (health.status_code, health.json()["status"]) == (503, "gate_unavailable")
+        assert int(health.headers["retry-after"]) > 0
+        warm = await client.get("/warm")
+        assert (warm.status_code, warm.json()["error"]["code"]) == (503, "gate_unavailable")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "expected", "code"),
+    [
+        ("GET", "/nowhere", 404, "unknown_path"),
+        ("POST", "/livez", 405, "method_not_allowed"),
+        ("GET", "/v1/chat/completions", 405, "method_not_allowed"),
+        ("GET", "/v1/models/none", 404, "model_not_found"),
+        ("GET", "/warm?tier=none", 404, "tier_not_found"),
+        ("GET", "/warm?wait=long", 400, "invalid_request"),
+        ("GET", "/warm?wait=-1", 400, "invalid_request"),
+    ],
+)
+async def test_what_is_refused_is_refused_in_openais_shape(
+    method: str, path: str, expected: int, code: str, tmp_path: Path
+) -> None:
+    async with house(1, tmp_path) as parts, client_of(parts, View()) as client:
+        answer = await client.request(method, path)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (expected, code)
+
+
+async def test_a_mistake_of_ours_is_a_500_without_a_word_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError("secret detail")
+
+    monkeypatch.setattr(status, "as_json", broken)
+    async with house(1, tmp_path) as parts, client_of(parts, View()) as client:
+        answer = await client.get("/livez")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (500, "internal_error")
+    assert "secret" not in answer.text + capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("refusal", "code"), [(404, "unknown_path"), (405, "method_not_allowed"), (400, "invalid_request")]
+)
+async def test_starlettes_own_refusals_are_told_in_our_words(refusal: int, code: str) -> None:
+    request = Request({"type": "http", "method": "GET", "path": "/", "headers": []})
+    answer = await http_error(request, HTTPException(refusal))
+    assert json.loads(bytes(answer.body))["error"]["code"] == code
