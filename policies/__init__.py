@@ -8,6 +8,15 @@ from policies.destination import DestinationError, classify_reach, parse_destina
 from policies.egress import decide_egress
 from policies.exchange import decide_exchange
 from policies.facts import ANONYMOUS, Backend, Caller, Endpoint, Reach, RequestFacts
+from policies.identity import (
+    Heard,
+    Identity,
+    asked_by_upstream,
+    judge_head,
+    judge_identity,
+    questions_after,
+    questions_for,
+)
 from policies.listing import decide_listing
 from policies.policy import Address, Destination, ModelRule, Policy, TierRule, UpstreamRule
 from policies.request import decide_request
@@ -22,6 +31,8 @@ __all__ = [
     "Destination",
     "DestinationError",
     "Endpoint",
+    "Heard",
+    "Identity",
     "ModelRule",
     "Policy",
     "Provider",
@@ -30,6 +41,7 @@ __all__ = [
     "RequestFacts",
     "TierRule",
     "UpstreamRule",
+    "asked_by_upstream",
     "classify_reach",
     "cloud_provider_of",
     "decide_egress",
@@ -38,7 +50,11 @@ __all__ = [
     "decide_request",
     "is_cloud_model",
     "judge_body",
+    "judge_head",
+    "judge_identity",
     "kind_of",
     "parse_destination",
+    "questions_after",
+    "questions_for",
     "reach_of",
 ]

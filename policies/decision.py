@@ -34,6 +34,9 @@ class Reason(StrEnum):
     REMOTE_SCHEMA = "remote_schema"
     HOSTED_TOOL = "hosted_tool"
     CLOUD_MODEL = "cloud_model"
+    CLOUD_UPSTREAM = "cloud_upstream"
+    GATEWAY_UNDECLARED = "gateway_undeclared"
+    REMOTE_MODEL = "remote_model"
 
 
 @dataclass(frozen=True, slots=True)

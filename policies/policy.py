@@ -46,6 +46,7 @@ class UpstreamRule:
     backend: Backend = Backend.OTHER
     destination: Destination | None = None
     engine: str | None = None
+    gateway: bool = False  # it may pass requests on to others: the operator answers for where to
 
 
 @dataclass(frozen=True, slots=True)

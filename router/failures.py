@@ -32,6 +32,7 @@ MOVE_ON = frozenset(
         Cause.BUSY,
         Cause.TOO_LARGE,
         Cause.POLICY,
+        Cause.IDENTITY,
         Cause.CREDENTIAL,
     }
 )

@@ -75,6 +75,7 @@ class Cause(StrEnum):
     REDIRECT = "redirect"
     COLD = "cold"
     BUSY = "busy"
+    IDENTITY = "identity_refused"  # what answers there is a cloud, or a gateway that nobody declared
     CREDENTIAL = "credential_refused"
     TOO_LARGE = "answer_too_large"
     STALE_POLICY = "stale_policy"

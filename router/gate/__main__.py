@@ -7,6 +7,7 @@ import asyncio
 import os
 import signal
 import socket
+from functools import partial
 from pathlib import Path
 
 import uvloop
@@ -110,7 +111,9 @@ class GateProcess:
         ]
 
     def _world(self, snapshot: Snapshot, recorder: Recorder, before: Upstreams | None) -> World:
-        upstreams = Upstreams(snapshot, self._dialler, self._tell_states, before)
+        upstreams = Upstreams(
+            snapshot, self._dialler, self._tell_states, partial(self._note_identity, recorder), before
+        )
         admissions = {name: Admission(tier.concurrency, tier.queue) for name, tier in snapshot.tiers.items()}
         return World(snapshot, recorder, upstreams, admissions)
 
@@ -132,6 +135,11 @@ class GateProcess:
     def _note_seal(self, message: Message) -> None:
         if self._gate is not None:
             record_seal(self._gate.world.recorder, message.name, Attestation.from_json(message.text))
+
+    def _note_identity(self, recorder: Recorder, body: dict[str, object]) -> None:
+        recorder.note(RecordKind.PROBE, body)
+        told = {field: str(body[field]) for field in ("upstream", "state", "reason")}
+        self._log("upstream_identity", **told)
 
     def _note_refusal(self, reason: str) -> None:
         if self._gate is None:

@@ -103,6 +103,10 @@ class UpstreamConnection(asyncio.Protocol):
     def alive(self) -> bool:
         return self._transport is not None and not self._transport.is_closing()
 
+    def texts(self) -> dict[str, str]:
+        """The headers of the answer, names in lower case."""
+        return {name.decode("latin-1"): value.decode("latin-1") for name, value in self.headers.items()}
+
     def abort(self) -> None:
         if self._transport is not None:
             self._transport.abort()

@@ -121,6 +121,8 @@ class GateExchange:
             status = await self._ask_and_relay()
         except UpstreamFault as fault:
             self._ending = str(fault.cause)
+            if self._relay is not None and self._relay.caught is not None:
+                self._world.upstreams.caught(upstream, self._relay.caught)
             if fault.cause not in NOT_THE_UPSTREAMS:
                 self._world.upstreams.failed(upstream, fault)
             raise
@@ -144,6 +146,7 @@ class GateExchange:
         if not ready and self._open.wait:
             async with self._deadline.within(timeouts.cold_start_s, Cause.COLD):
                 await upstreams.ready(upstream)
+        await upstreams.identified(upstream, min(timeouts.cold_start_s, self._deadline.left_s))
         self._relay = Relay(self._number, self._link, self._open, timeouts, self._deadline)
         body = bytes(self._body)
         self._body.clear()

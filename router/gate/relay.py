@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+from policies import Decision, UpstreamRule, judge_head
 from router.channel.frames import PIECE, WINDOW, Kind
 from router.channel.link import Link
 from router.channel.messages import Cause, Head, Open, encode
@@ -32,6 +33,7 @@ class Relay:
         self.status = 0
         self.sent = 0
         self.received = 0
+        self.caught: Decision | None = None  # the head of the answer gave away what this upstream is
         self.first_byte_s: float | None = None  # of deadline.left_s' clock: seconds left when it came
 
     def grant(self, amount: int) -> None:
@@ -47,7 +49,7 @@ class Relay:
         )
         connection = await self._ask(pool, request, patience_s)
         try:
-            await self._pass_answer(connection, patience_s)
+            await self._pass_answer(connection, pool.rule, patience_s)
         finally:
             self.received = connection.received
             pool.give_back(connection)
@@ -76,9 +78,13 @@ class Relay:
             raise
         return connection
 
-    async def _pass_answer(self, connection: UpstreamConnection, patience_s: float) -> None:
+    async def _pass_answer(self, connection: UpstreamConnection, rule: UpstreamRule, patience_s: float) -> None:
         head = head_of(connection)
         self.status = head.status
+        given_away = judge_head(rule, connection.texts())
+        if not given_away.allowed:
+            self.caught = given_away
+            raise UpstreamFault(Cause.IDENTITY, f"{given_away.reason}: {given_away.detail}")
         if is_cold(head.status, head.content_type):
             raise UpstreamFault(Cause.COLD, f"status {head.status}", COME_BACK_S)
         self._link.send(self._number, Kind.HEAD, encode(head))

@@ -32,6 +32,13 @@ def post(rule: UpstreamRule, endpoint: str, credential: str, body: bytes, *, str
     return "\r\n".join(lines).encode("latin-1") + b"\r\n\r\n" + body
 
 
+def post_question(rule: UpstreamRule, path: str, credential: str, body: bytes) -> bytes:
+    """A probe that is asked with a small JSON document of ours."""
+    lines = [*_lines("POST", path, rule, credential), "Accept: application/json"]
+    lines += ["Content-Type: application/json", f"Content-Length: {len(body)}"]
+    return "\r\n".join(lines).encode("latin-1") + b"\r\n\r\n" + body
+
+
 def get(rule: UpstreamRule, path: str, credential: str) -> bytes:
     """A probe."""
     lines = [*_lines("GET", path, rule, credential), "Accept: application/json"]

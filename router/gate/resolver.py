@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from functools import partial
 from ipaddress import ip_address
 
-from policies import Address, Destination
+from policies import Address, Destination, cloud_provider_of
 from router.channel.messages import Cause
 from router.gate.connection import UpstreamFault
 
@@ -47,12 +47,15 @@ class Resolver:
 
 
 async def lookup(host: str) -> Sequence[Address]:
-    """Ask the system's resolver for an absolute name (no search domains)."""
+    """Ask the system's resolver for an absolute name (no search domains). UpstreamFault(POLICY): a cloud's alias."""
     loop = asyncio.get_running_loop()
     try:
-        found = await loop.getaddrinfo(f"{host}.", None, type=socket.SOCK_STREAM)
+        found = await loop.getaddrinfo(f"{host}.", None, type=socket.SOCK_STREAM, flags=socket.AI_CANONNAME)
     except (socket.gaierror, UnicodeError):
         return ()
+    for canonical in {entry[3].lower().rstrip(".") for entry in found if entry[3]}:
+        if provider := cloud_provider_of(canonical):
+            raise UpstreamFault(Cause.POLICY, f"{host} is an alias of {canonical}, which belongs to {provider.name}")
     addresses = tuple(dict.fromkeys(ip_address(entry[4][0]) for entry in found))
     if len(addresses) > MOST_ADDRESSES:
         raise UpstreamFault(Cause.DNS, f"{len(addresses)} addresses for one name: at most {MOST_ADDRESSES} are taken")

@@ -5,35 +5,29 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 
 import msgspec
 
-from policies import Reach
+from policies import Decision, Reach, asked_by_upstream
 from router.channel.messages import Cause
 from router.channel.states import State, UpstreamState
 from router.gate.connection import UpstreamFault
 from router.gate.dial import Dialler
+from router.gate.identity import identify
 from router.gate.pool import Pool
 from router.gate.probe import probe
+from router.gate.upstream import Upstream
 from router.settings.snapshot import Snapshot
 
 FAILURES_TO_EJECT = 3  # answers of 5xx in a row; a failed connect ejects at once
 LOOKS_APART_S = 0.1  # however many ask for a look
 LOOK_AGAIN_S = 5.0  # at what was ready and is ours
 PROBE_AGAIN_S = (0.1, 0.2, 0.4, 0.8, 1.5, 2.5, 5.0)  # the last one repeats: no state is for ever
+IDENTIFY_AGAIN_S = 60.0
+STALE_S = 600.0  # of a rented upstream, which is not looked at while nobody uses it
+PLAIN = frozenset({"answered", "probed"})
 CONNECT_CAUSES = frozenset({Cause.DNS, Cause.REFUSED, Cause.TLS, Cause.CONNECT_TIMEOUT})
-
-
-@dataclass(slots=True)
-class _Upstream:
-    pool: Pool
-    credential: str
-    state: UpstreamState
-    failures: int = 0
-    prober: asyncio.Task[None] | None = None
-    look: asyncio.Event = field(default_factory=asyncio.Event)  # a look is wanted that has not begun
-    changed: asyncio.Event = field(default_factory=asyncio.Event)
+Note = Callable[[dict[str, object]], None]
 
 
 class Warmed(msgspec.Struct, frozen=True):
@@ -55,17 +49,22 @@ class Upstreams:
         snapshot: Snapshot,
         dialler: Dialler,
         tell: Callable[[], None],
+        note: Note,
         before: Upstreams | None = None,
     ) -> None:
         self._tell = tell
-        self._all: dict[str, _Upstream] = {}
+        self._note = note
+        self._all: dict[str, Upstream] = {}
+        asked_by = asked_by_upstream(snapshot.policy)
         for name, rule in snapshot.policy.upstreams.items():
             kept = before._all.get(name) if before is not None else None  # noqa: SLF001 - the same class
-            credential, tls = snapshot.credentials.get(name, ""), snapshot.tls.get(name)
-            if kept is not None and (kept.pool.rule, kept.credential, kept.pool.material) == (rule, credential, tls):
-                self._all[name] = kept  # unchanged: it keeps its connections and its state
+            credential, tls, asked = snapshot.credentials.get(name, ""), snapshot.tls.get(name), asked_by[name]
+            same = kept is not None and (kept.pool.rule, kept.credential, kept.pool.material, kept.asked)
+            if kept is not None and same == (rule, credential, tls, asked):
+                self._all[name] = kept  # unchanged: it keeps its connections, its state and what it was found to be
             else:
-                self._all[name] = _Upstream(Pool(rule, dialler, tls), credential, UpstreamState(name, State.COLD))
+                cold = UpstreamState(name, State.COLD)
+                self._all[name] = Upstream(Pool(rule, dialler, tls), credential, cold, asked)
 
     def start(self) -> None:
         """Probe what is ours. A rented machine is left asleep until it is asked for: a probe would wake and bill it."""
@@ -89,12 +88,15 @@ class Upstreams:
     def succeeded(self, name: str) -> None:
         upstream = self._all[name]
         upstream.failures = 0
-        self._become(upstream, State.READY, "answered")
+        if upstream.refusal is None:
+            self._become(upstream, State.READY, upstream.praise("answered"))
 
     def failed(self, name: str, fault: UpstreamFault) -> None:
         """Count a failure that is the upstream's own; a client that left never is."""
         upstream = self._all[name]
         upstream.failures += 1
+        if fault.cause is Cause.IDENTITY:
+            return
         if fault.cause is Cause.COLD:
             self._become(upstream, State.WARMING, fault.detail)
         elif fault.cause in CONNECT_CAUSES or upstream.failures >= FAILURES_TO_EJECT:
@@ -103,13 +105,41 @@ class Upstreams:
             return
         self._probe_until_ready(upstream)
 
-    async def ready(self, name: str) -> None:
-        """Wait until the upstream is ready, however long; the caller sets the limit. A rented one is asked at once."""
+    async def identified(self, name: str, wait_s: float) -> None:
+        """Returns once it is known what answers there; UpstreamFault when that gets no prompt, or is not there.
+
+        An upstream that has no word about itself may serve: its list of models is no part of the bargain.
+        """
         upstream = self._all[name]
-        if upstream.state.state is State.COLD:
-            return  # never asked: the request itself wakes it as well as a probe would
+        if upstream.identity is None and upstream.watched and upstream.pool.rule.destination is not None:
+            self._probe_until_ready(upstream)
+            try:
+                async with asyncio.timeout(wait_s):
+                    await self._looked(upstream)
+            except TimeoutError:
+                raise UpstreamFault(Cause.COLD, "silent about what it is") from None
+            if upstream.fault is not None and upstream.fault.cause is not Cause.BAD_ANSWER:
+                raise upstream.fault
+        elif upstream.identity is not None and time.monotonic() - upstream.identified_at > STALE_S:
+            self._touch(upstream)  # a rented one, which is awake now anyway
+        upstream.check()
+
+    def caught(self, name: str, decision: Decision) -> None:
+        """A real answer gave away what this upstream is: it gets no more requests until the settings change."""
+        upstream = self._all[name]
+        if upstream.caught is None:
+            upstream.caught = decision
+            self._become(upstream, State.FAILING, f"{decision.reason}: {decision.detail}")
+            self._note(upstream.finding())
+
+    async def ready(self, name: str) -> None:
+        """Wait until the upstream is ready, however long; the caller sets the limit. UpstreamFault: it may not be."""
+        upstream = self._all[name]
+        if not upstream.watched:
+            return
         self._probe_until_ready(upstream)
         while upstream.state.state is not State.READY:
+            upstream.check()
             upstream.changed.clear()
             await upstream.changed.wait()
 
@@ -149,33 +179,33 @@ class Upstreams:
                 upstream.prober.cancel()
             upstream.pool.close()
 
-    def _become(self, upstream: _Upstream, state: State, reason: str) -> None:
+    def _become(self, upstream: Upstream, state: State, reason: str) -> None:
         if (upstream.state.state, upstream.state.reason) == (state, reason):
             return
-        if upstream.state.state is state is State.READY:
+        if upstream.state.state is state is State.READY and {reason, upstream.state.reason} <= PLAIN:
             return
         upstream.state = UpstreamState(upstream.state.name, state, reason, time.time())
         upstream.changed.set()
         self._tell()
 
-    def _probe_until_ready(self, upstream: _Upstream) -> None:
+    def _probe_until_ready(self, upstream: Upstream) -> None:
         if upstream.state.state is State.COLD:
             self._become(upstream, State.WARMING, "asked")
         self._touch(upstream)
 
-    def _touch(self, upstream: _Upstream) -> None:
+    def _touch(self, upstream: Upstream) -> None:
         """Let the prober look now: it is started, or its sleep is cut short."""
         upstream.look.set()
         if upstream.prober is None or upstream.prober.done():
             upstream.prober = asyncio.create_task(self._prober(upstream), name=f"probe {upstream.state.name}")
 
-    async def _probed(self, upstream: _Upstream) -> None:
+    async def _probed(self, upstream: Upstream) -> None:
         """Wait for a look that began after now and found the upstream ready."""
         while upstream.look.is_set() or upstream.state.state is not State.READY:
             upstream.changed.clear()
             await upstream.changed.wait()
 
-    async def _prober(self, upstream: _Upstream) -> None:
+    async def _prober(self, upstream: Upstream) -> None:
         """Look until it is ready; then, unless looking would wake a rented machine, look again now and then."""
         attempt = 0
         while True:
@@ -191,15 +221,41 @@ class Upstreams:
             except TimeoutError:
                 continue
 
-    async def _look(self, upstream: _Upstream) -> bool:
+    async def _looked(self, upstream: Upstream) -> None:
+        """Wait for a look that began after now, whatever it found."""
+        while upstream.look.is_set() or upstream.looking:
+            upstream.changed.clear()
+            await upstream.changed.wait()
+
+    async def _look(self, upstream: Upstream) -> bool:
         upstream.look.clear()
+        upstream.looking = True
         try:
             await probe(upstream.pool, upstream.credential)
+            await self._identify(upstream)
         except UpstreamFault as fault:
+            upstream.fault = fault
             state = State.WARMING if fault.cause is Cause.COLD else State.FAILING
-            self._become(upstream, state, str(fault.cause))
+            self._become(upstream, state, fault.detail if fault.cause is Cause.IDENTITY else str(fault.cause))
         else:
+            upstream.fault = None
             upstream.failures = 0
-            self._become(upstream, State.READY, "probed")
-        upstream.changed.set()
+            self._become(upstream, State.READY, upstream.praise("probed"))
+        finally:
+            upstream.looking = False
+            upstream.changed.set()
         return upstream.state.state is State.READY
+
+    async def _identify(self, upstream: Upstream) -> None:
+        """Ask again now and then, and at each look while it is refused. UpstreamFault(IDENTITY): it is."""
+        rule = upstream.pool.rule
+        if rule.destination is None:
+            return  # an engine of ours, started by us
+        age_s = time.monotonic() - upstream.identified_at
+        if upstream.identity is None or age_s > IDENTIFY_AGAIN_S or not upstream.identity.decision.allowed:
+            found = await identify(upstream.pool, upstream.credential, upstream.asked)
+            upstream.identified_at = time.monotonic()
+            if found != upstream.identity:
+                upstream.identity = found
+                self._note(upstream.finding())
+        upstream.check()

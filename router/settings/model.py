@@ -70,6 +70,11 @@ class UpstreamSettings(Strict):
     third_party_host: bool = Field(
         default=False, description="Set to true to accept that it runs on somebody else's computer (reach `rented`)."
     )
+    gateway: bool = Field(
+        default=False,
+        description="Set to true when a gateway of yours (LiteLLM and its like) answers there: where it passes prompts "
+        "on to is then yours to answer for.",
+    )
     key_file: str | None = Field(
         default=None, description="A file (mode 0600) with the bearer token that this upstream wants."
     )

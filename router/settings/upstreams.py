@@ -92,7 +92,7 @@ def _listed(name: str, upstream: UpstreamSettings, hosts: Hosts, report: Report)
     reach = classify_reach(destination)
     if reach is None:  # pragma: no cover - the grammar has refused every address that is never dialled
         return None
-    return UpstreamRule(name, reach, Backend(upstream.backend), destination)
+    return UpstreamRule(name, reach, Backend(upstream.backend), destination, gateway=upstream.gateway)
 
 
 def _acknowledgement(path: Path, report: Report) -> str:

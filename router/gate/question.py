@@ -1,0 +1,43 @@
+"""One small question to an upstream about itself, no prompt in it: bounded in time and size."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+from router.channel.messages import Cause
+from router.gate.connection import UpstreamFault
+from router.gate.pool import Pool
+
+CONNECT_S = 5.0
+ANSWER_S = 10.0
+LARGEST_ANSWER = 4 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Header names in lower case; `certificate`: DER, of the connection, b"" without TLS."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+    certificate: bytes
+
+
+async def ask(pool: Pool, request: bytes) -> Answer:
+    """On a kept connection if there is one. UpstreamFault: COLD when it is silent."""
+    connection = pool.idle() or await pool.fresh(CONNECT_S)
+    try:
+        async with asyncio.timeout(ANSWER_S):
+            connection.send(request)
+            await connection.head()
+            body = bytearray()
+            while (data := await connection.chunk()) is not None:
+                body += data
+                if len(body) > LARGEST_ANSWER:
+                    raise UpstreamFault(Cause.TOO_LARGE, "an endless answer to a probe")
+    except TimeoutError:
+        raise UpstreamFault(Cause.COLD, "silent") from None
+    finally:
+        pool.give_back(connection)
+    return Answer(connection.status, connection.texts(), bytes(body), connection.peer_certificate())
