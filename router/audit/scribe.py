@@ -82,11 +82,6 @@ class Scribe:
             {"size": index, "root": checkpoint.root.hex(), "sig": signature, "oldest_open": oldest_open},
         )
 
-    def settle(self) -> None:
-        """After a batch: nothing in memory can make the MAC of a record that was made."""
-        if self._ratchet is not None:
-            self._ratchet.settle()
-
     def destroy(self) -> None:
         """Overwrite the key of the epoch that ends."""
         if self._ratchet is not None:

@@ -128,7 +128,6 @@ class Writer:
             self._inbox.begin_epoch()
 
     def _flush(self, lines: list[bytes]) -> None:
-        self._scribe.settle()
         if lines and not self._journal.write(b"".join(lines)):
             self._inbox.refuse(FULL, _NEW_WORK)
         if lines and self._settings.durability is not Durability.ASYNC:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import hmac
+import struct
 from typing import Final
 
 KEY_BYTES: Final = 32
@@ -22,6 +23,9 @@ _COUNTER: Final = b"\x00\x00\x00\x01"
 _HEADER: Final = bytes.__basicsize__ - 1  # where CPython keeps the contents of a bytes object
 _memset: Final = ctypes.memset
 _sha256: Final = hashlib.sha256
+_sha512: Final = hashlib.sha512
+_KEY: Final = slice(len(_COUNTER), len(_COUNTER) + KEY_BYTES)  # of the derivation's input
+_INDEX: Final = struct.Struct(">Q")
 _INNER: Final = bytes(code ^ 0x36 for code in range(256))
 _OUTER: Final = bytes(code ^ 0x5C for code in range(256))
 _INNER_PAD: Final = b"\x36" * (64 - KEY_BYTES)
@@ -53,33 +57,28 @@ def check_mac(key: bytes, message: bytes) -> str:
 
 
 class Ratchet:
-    """Holds one key, K of the next record; each step overwrites the one before."""
+    """Holds one key, K of the next record, in one place; each step overwrites the one before."""
 
-    __slots__ = ("_context", "_index", "_state")
+    __slots__ = ("_index", "_input")
 
     def __init__(self, epoch_key: bytes, log: str, epoch: int, index: int) -> None:
-        """`epoch_key` (32 bytes) is overwritten by the first step: hand over the only reference."""
-        self._context = context(log, epoch)
+        """`epoch_key` (32 bytes) is overwritten: hand over the only reference."""
         self._index = index
-        self._state = epoch_key
+        self._input = bytearray(_COUNTER + bytes(KEY_BYTES) + context(log, epoch) + bytes(8))
+        self._input[_KEY] = memoryview(epoch_key)
+        wipe(epoch_key)
 
     def mac(self, message: bytes) -> bytes:
-        """The MAC of the next record. The keys before it are gone when this returns, its own after settle()."""
-        old = self._state
-        derivation = hashlib.sha512(_COUNTER)
-        derivation.update(memoryview(old)[:KEY_BYTES])
-        derivation.update(self._context + self._index.to_bytes(8, "big"))
-        new = derivation.digest()
-        mac = hmac.digest(memoryview(new)[KEY_BYTES:], message, "sha256")
-        _memset(id(old) + _HEADER, 0, len(old))
-        self._state = new
+        """The MAC of the next record; the keys that made it are gone when this returns."""
+        _INDEX.pack_into(self._input, len(self._input) - 8, self._index)
+        both = _sha512(self._input).digest()
+        halves = memoryview(both)
+        mac = hmac.digest(halves[KEY_BYTES:], message, "sha256")
+        self._input[_KEY] = halves[:KEY_BYTES]
+        _memset(id(both) + _HEADER, 0, 2 * KEY_BYTES)
         self._index += 1
         return mac
 
-    def settle(self) -> None:
-        """Overwrite the MAC key of the newest record: called once after each batch, before anybody hears of it."""
-        _memset(id(self._state) + _HEADER + KEY_BYTES, 0, len(self._state) - KEY_BYTES)
-
     def destroy(self) -> None:
         """Overwrite the last key: this epoch can never be continued."""
-        wipe(self._state)
+        self._input[_KEY] = bytes(KEY_BYTES)
