@@ -4,7 +4,7 @@ BIN := .venv/bin
 TESTS ?= tests
 WORKERS ?= 2
 
-.PHONY: serve test check setup dev format lint types contracts docs cover clean
+.PHONY: tools serve test check setup dev format lint types contracts docs cover clean
 
 setup:
 	@$(PYTHON) tools/setup.py run
@@ -41,3 +41,7 @@ cover:
 
 clean:
 	@rm -rf .venv .cache run .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+# What tests of kernel fences and `ringfence prove` need beside Python; where it lacks they are skipped, and say so.
+tools:
+	@apt-get install -y --no-install-recommends nftables iproute2 strace util-linux

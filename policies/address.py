@@ -108,6 +108,11 @@ def reach_of(address: Address) -> Reach | None:
     return REACH_OF_KIND.get(kind_of(address))
 
 
+def blocks_of(kind: AddressKind) -> tuple[str, ...]:
+    """The ranges of this kind as CIDR blocks; exceptions inside them (metadata, documentation) are not cut out."""
+    return tuple(text for text, found in (*_V4, *_V6) if found is kind)
+
+
 def kind_of_block(block: Block) -> AddressKind | None:
     """What all addresses of a block are; None when they differ.
 
