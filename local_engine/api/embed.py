@@ -22,7 +22,7 @@ from local_engine.text.template import Part
 
 async def embed(front: Front, request: Request) -> Response:
     fields = Fields(await read_json(request, front.max_body))
-    front.check_model(fields.text("model"))
+    model = front.model_name(fields.text("model"))
     loaded = await front.loaded()
     prompts = read_prompts(fields.take("input"), "input", loaded)
     encoding = fields.text("encoding_format") or "float"
@@ -43,7 +43,7 @@ async def embed(front: Front, request: Request) -> Response:
     ]
     count = sum(len(tokens) for tokens in inputs)
     usage = {"prompt_tokens": count, "total_tokens": count}
-    body = {"object": "list", "data": data, "model": front.spec.name, "usage": usage}
+    body = {"object": "list", "data": data, "model": model, "usage": usage}
     return Response(msgspec.json.encode(body), media_type="application/json")
 
 

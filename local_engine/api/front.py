@@ -48,10 +48,11 @@ class Front:
         except EngineFailed:
             raise ApiError(503, "The engine cannot serve; see GET /health.", "engine_error", headers=RETRY) from None
 
-    def check_model(self, wanted: str | None) -> None:
+    def model_name(self, wanted: str | None) -> str:
+        """The name to answer by: the one that was asked for, if it is one of ours."""
         accepted = (self.spec.name, *self.spec.aliases)
         if wanted is None or wanted in accepted or "*" in accepted:
-            return
+            return wanted or self.spec.name
         message = f"The model {wanted[:100]!r} is not served here; this is {self.spec.name!r}."
         raise ApiError(404, message, "model_not_found", "model")
 

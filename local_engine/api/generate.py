@@ -25,7 +25,7 @@ NO_TOOLS = "this model's chat template has no tools."
 
 async def chat(front: Front, request: Request) -> Response:
     fields = Fields(await read_json(request, front.max_body))
-    front.check_model(fields.text("model"))
+    model = front.model_name(fields.text("model"))
     loaded = await front.loaded()
     messages = read_messages(fields)
     _refuse_for_chat(fields)
@@ -33,12 +33,16 @@ async def chat(front: Front, request: Request) -> Response:
     fields.finish()
     prompt = await front.service.tokens(loaded, _render(loaded, messages))
     jobs, clamped = jobs_for(wish, prompt, loaded, front.scope(request))
-    return await run_jobs(front, request, Work(ChatShape(_heading(front, loaded, wish)), jobs, clamped, wish.stream))
+    return await run_jobs(
+        front,
+        request,
+        Work(ChatShape(Heading(model, front.fingerprint(loaded), wish.usage_chunk)), jobs, clamped, wish.stream),
+    )
 
 
 async def complete(front: Front, request: Request) -> Response:
     fields = Fields(await read_json(request, front.max_body))
-    front.check_model(fields.text("model"))
+    model = front.model_name(fields.text("model"))
     loaded = await front.loaded()
     prompts = read_prompts(fields.take("prompt"), "prompt", loaded)
     _refuse_for_completion(fields)
@@ -46,7 +50,7 @@ async def complete(front: Front, request: Request) -> Response:
     wish = read_wish(fields, loaded, logprobs=logprobs, grammar=read_grammar(fields, loaded))
     fields.finish()
     jobs, clamped = await prompt_jobs(front, request, prompts, wish)
-    shape = CompletionShape(_heading(front, loaded, wish))
+    shape = CompletionShape(Heading(model, front.fingerprint(loaded), wish.usage_chunk))
     return await run_jobs(front, request, Work(shape, jobs, clamped, wish.stream))
 
 
@@ -82,10 +86,6 @@ async def prompt_jobs(
         jobs += more
         limits += [] if limit is None else [limit]
     return jobs, min(limits, default=None)
-
-
-def _heading(front: Front, loaded: Loaded, wish: Wish) -> Heading:
-    return Heading(front.spec.name, front.fingerprint(loaded), wish.usage_chunk)
 
 
 def _render(loaded: Loaded, messages: list[dict[str, str]]) -> list[Part]:

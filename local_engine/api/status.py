@@ -52,7 +52,7 @@ async def models(front: Front, _request: Request) -> Response:
 
 
 async def model(front: Front, request: Request) -> Response:
-    front.check_model(request.path_params["name"])
+    front.model_name(request.path_params["name"])
     return _json(_card(front))
 
 

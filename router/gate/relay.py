@@ -43,10 +43,7 @@ class Relay:
 
     async def run(self, pool: Pool, credential: str, body: bytes, patience_s: float) -> None:
         """Returns when the whole answer was passed on; UpstreamFault when there is none, or it was cut."""
-        message = self._open
-        request = post(
-            pool.rule, message.endpoint, credential, body, stream=message.stream, request_id=message.request_id
-        )
+        request = post(pool.rule, credential, self._open, body)
         connection = await self._ask(pool, request, patience_s)
         try:
             await self._pass_answer(connection, pool.rule, patience_s)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+
 from policies import UpstreamRule
+from router.channel.messages import Open
 
 AGENT = "ringfence"
 
@@ -20,15 +23,17 @@ def base_path(rule: UpstreamRule) -> str:
     return rule.destination.path if rule.destination is not None else "/v1"
 
 
-def post(rule: UpstreamRule, endpoint: str, credential: str, body: bytes, *, stream: bool, request_id: str) -> bytes:
+def post(rule: UpstreamRule, credential: str, message: Open, body: bytes) -> bytes:
     """One JSON request to one of the known paths."""
-    lines = _lines("POST", f"{base_path(rule)}/{endpoint}", rule, credential)
+    lines = _lines("POST", f"{base_path(rule)}/{message.endpoint}", rule, credential)
     lines += [
-        f"Accept: {'text/event-stream' if stream else 'application/json'}",
+        f"Accept: {'text/event-stream' if message.stream else 'application/json'}",
         "Content-Type: application/json",
         f"Content-Length: {len(body)}",
-        f"X-Request-ID: {request_id}",
+        f"X-Request-ID: {message.request_id}",
     ]
+    if rule.engine is not None:  # our own engine: one caller's cached prompts are not another's to find by their speed
+        lines.append(f"X-Ringfence-Scope: {hashlib.sha256(message.caller.encode()).hexdigest()}")
     return "\r\n".join(lines).encode("latin-1") + b"\r\n\r\n" + body
 
 

@@ -99,8 +99,8 @@ class EngineEntry(Strict):
     context: int = Field(
         default=8192, ge=256, le=1_048_576, description="Tokens that prompt and answer may fill together."
     )
-    parallel: int = Field(default=4, ge=1, le=256, description="Requests generated at the same time.")
-    threads: int = Field(default=0, ge=0, le=1024, description="CPU threads; 0: as many as there are cores.")
+    parallel: int = Field(default=4, ge=1, le=64, description="Requests generated at the same time.")
+    threads: int = Field(default=0, ge=0, le=512, description="CPU threads; 0: as many as there are cores.")
 
 
 class TimeoutSettings(Strict):

@@ -115,6 +115,7 @@ class Tree:
         spec = EngineSpec(
             name=engine.name,
             model=engine.model,
+            sha256=engine.sha256,
             context=engine.context,
             parallel=engine.parallel,
             threads=engine.threads or None,

