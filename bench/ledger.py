@@ -18,8 +18,13 @@ from pathlib import Path
 from typing import Any
 
 from router.audit import Durability, Kind, Ledger, LedgerSettings
+from router.audit.fields import encode_body
 from router.audit.format import layout
+from router.audit.format.tiles import TileStack
+from router.audit.home import open_home
+from router.audit.inbox import Inbox
 from router.audit.reveal import Matcher, digest_keys, with_variants
+from router.audit.scribe import Place, Scribe
 from router.audit.show import CODEC
 from router.audit.verify.check import verify
 from router.audit.verify.keys import load_keys
@@ -89,6 +94,20 @@ def durable(directory: Path, waiters: int, each: int) -> None:
     asyncio.run(run())
 
 
+def record_cost(directory: Path, records: int) -> None:
+    """What one record costs on one thread, from append to its bytes: no disk, no switching between threads."""
+    home = open_home(directory, "ringfence")
+    inbox, scribe = Inbox(0, (), 256), Scribe(home, Place(), TileStack())
+    inbox.begin_epoch()
+    with measured("one record, one thread", records):
+        for _ in range(records // 2):
+            index = inbox.append(Kind.DECISION, encode_body(Kind.DECISION, DECISION))
+            outcome = {"decision": index, **OUTCOME}
+            inbox.append(Kind.OUTCOME, encode_body(Kind.OUTCOME, outcome), index)
+        b"".join([scribe.line(item) for item in inbox.take(0)])
+    home.close()
+
+
 def fill(directory: Path, records: int) -> None:
     """A log to verify, without waiting: the cost of a record itself."""
     ledger = Ledger.open(LedgerSettings(directory, Durability.ASYNC))
@@ -118,6 +137,7 @@ def main() -> None:
         root = options.directory or Path(scratch)
         for waiters in (1, 8, 64):
             durable(root / f"strict-{waiters}", waiters, max(10, 20_000 // waiters if waiters > 1 else 300))
+        record_cost(root / "cost", 100_000)
         directory, records = root / "large", options.records
         fill(directory, records)
         keys = load_keys(directory, None, None, ())
