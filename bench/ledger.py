@@ -137,7 +137,7 @@ def main() -> None:
         root = options.directory or Path(scratch)
         for waiters in (1, 8, 64):
             durable(root / f"strict-{waiters}", waiters, max(10, 20_000 // waiters if waiters > 1 else 300))
-        record_cost(root / "cost", 100_000)
+        record_cost(root / "cost", 20_000)
         directory, records = root / "large", options.records
         fill(directory, records)
         keys = load_keys(directory, None, None, ())
