@@ -72,6 +72,10 @@ class RequestTimeout(InvalidRequest):
     status, code = 408, "request_timeout"
 
 
+class ReceiptNotFound(InvalidRequest):
+    status, code = 404, "receipt_not_found"
+
+
 class TierUnknown(InvalidRequest):
     status, code = 404, "tier_not_found"
 

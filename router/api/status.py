@@ -12,12 +12,13 @@ from starlette.routing import Route
 from policies import Caller
 from router.auth import Callers
 from router.channel.client import ExchangeFailed, GateClient
-from router.channel.messages import Warm
+from router.channel.messages import Ask, Cause, Warm
 from router.channel.states import State
 from router.errors import (
     GateUnavailable,
     InvalidRequest,
     ModelNotFound,
+    ReceiptNotFound,
     RouterError,
     TierUnknown,
     as_openai,
@@ -28,6 +29,7 @@ from router.view import View
 WARM_WAIT_S = 120.0
 LONGEST_WAIT_S = 600.0
 COME_BACK_S = 2
+MOST_RECORDS = 1 << 62
 
 
 class Status:
@@ -45,6 +47,7 @@ class Status:
             Route("/livez", self.livez, methods=["GET"]),
             Route("/health", self.health, methods=["GET"]),
             Route("/warm", self.warm, methods=["GET", "POST"]),
+            Route("/v1/receipts/{index:int}", self.receipt, methods=["GET"]),
             Route("/v1/models", self.models, methods=["GET"]),
             Route("/models", self.models, methods=["GET"]),
             Route("/v1/models/{model:path}", self.model, methods=["GET"]),
@@ -110,11 +113,26 @@ class Status:
         try:
             rows = msgspec.json.decode(await self._gate.warm(Warm(tier, wait_s)).answered())
         except ExchangeFailed:
-            raise GateUnavailable("The gate is starting again; try again.", retry_after_s=COME_BACK_S) from None
+            raise _gate_lost() from None
         warm = {row["tier"] for row in rows if row["state"] == State.READY}
         all_warm = warm >= {row["tier"] for row in rows}
         body = {"status": "warm" if all_warm else "cold", "upstreams": rows}
         return as_json(body, 200 if all_warm else 503, {} if all_warm else {"retry-after": str(COME_BACK_S)})
+
+    async def receipt(self, request: Request) -> Response:
+        """Proof, for the caller who made the request, that its record is in the ledger (c2sp.org/tlog-proof)."""
+        caller = self._authenticate(request)
+        index = request.path_params["index"]
+        if index >= MOST_RECORDS:
+            raise ReceiptNotFound("There is no such record.")
+        try:
+            text = await self._gate.receipt(Ask(index, caller.name)).answered()
+        except ExchangeFailed as error:
+            if error.failure.cause is Cause.NO_RECEIPT:
+                message = "There is no record of yours with this index, or it is not under a checkpoint yet: try again."
+                raise ReceiptNotFound(message) from None
+            raise _gate_lost() from None
+        return Response(text, media_type="text/plain")
 
     async def models(self, request: Request) -> Response:
         caller = self._authenticate(request)
@@ -130,6 +148,10 @@ class Status:
 
     def _authenticate(self, request: Request) -> Caller:
         return self._callers.authenticate(request.headers.get("authorization", ""))
+
+
+def _gate_lost() -> GateUnavailable:
+    return GateUnavailable("The gate is starting again; try again.", retry_after_s=COME_BACK_S)
 
 
 def _seconds(text: str) -> float:

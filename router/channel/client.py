@@ -10,7 +10,7 @@ import msgspec
 
 from router.channel.frames import COUNT, PIECE, WINDOW, ChannelError, Kind, counted
 from router.channel.link import Link, attach
-from router.channel.messages import Cause, Denial, Failure, Head, Open, Warm, decode, encode
+from router.channel.messages import Ask, Cause, Denial, Failure, Head, Open, Warm, decode, encode
 from router.channel.states import UpstreamState
 
 LOST = Failure(Cause.GATE_LOST, "the gate went away")
@@ -178,6 +178,9 @@ class GateClient:
 
     def warm(self, message: Warm) -> Exchange:
         return self._begin(Kind.WARM, encode(message))
+
+    def receipt(self, message: Ask) -> Exchange:
+        return self._begin(Kind.RECEIPT, encode(message))
 
     def _begin(self, kind: Kind, payload: bytes, body: bytes = b"") -> Exchange:
         self._last = self._last % 0xFFFF_FFFF + 1

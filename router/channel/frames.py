@@ -27,12 +27,14 @@ class Kind(IntEnum):
     DENY = 4  # a Denial message: record it
     WARM = 5  # a Warm message: make upstreams ready, tell how it went
 
+    RECEIPT = 7  # an Ask message: prove to its caller that a record is in the ledger
+
     RECORD = 16  # COUNT: the ledger index of the decision or denial, durable
     HEAD = 17  # a Head message: the upstream's status and what of its headers may travel on
     DATA = 18  # answer bytes; of a stream, whole events only
     END = 19  # the answer is complete
     FAIL = 20  # a Failure message: this exchange is over, and why
-    ROWS = 21  # JSON: a warm-up's answer
+    ROWS = 21  # a warm-up's answer (JSON), or a receipt (c2sp.org/tlog-proof)
     STATES = 22  # exchange 0: JSON, the states of all upstreams
 
     CREDIT = 32  # COUNT: this many more bytes of the exchange may come

@@ -49,6 +49,13 @@ class Warm(msgspec.Struct, frozen=True, array_like=True):
     wait_s: float
 
 
+class Ask(msgspec.Struct, frozen=True, array_like=True):
+    """Ask for the receipt of a record, for the caller whose request it was."""
+
+    index: int
+    caller: str
+
+
 class Head(msgspec.Struct, frozen=True, array_like=True):
     """The upstream's answer begins."""
 
@@ -80,6 +87,7 @@ class Cause(StrEnum):
     TOO_LARGE = "answer_too_large"
     STALE_POLICY = "stale_policy"
     GATE_LOST = "gate_lost"
+    NO_RECEIPT = "no_receipt"
     CANCELLED = "cancelled"
     PROTOCOL = "protocol"
 

@@ -16,6 +16,7 @@ from router.channel.link import Link
 from router.channel.messages import Cause, Failure, Open, encode
 from router.gate.connection import UpstreamFault
 from router.gate.deadline import Deadline
+from router.gate.digests import texts_of
 from router.gate.relay import Relay
 from router.gate.world import World
 
@@ -36,6 +37,7 @@ class GateExchange:
         self._over = over
         self._deadline = Deadline(message.deadline_s)
         self._body = bytearray()
+        self._message_macs: list[str] = []
         self._missing = message.body_bytes
         self._task: asyncio.Task[None] | None = None
         self._relay: Relay | None = None
@@ -102,6 +104,7 @@ class GateExchange:
             return Decision(allowed=False, reason=Reason.BODY_UNREADABLE)
         if document.get("model") != served_model:
             return Decision(allowed=False, reason=Reason.MODEL_UNKNOWN)
+        self._message_macs = self._world.recorder.digests(self._open.caller, texts_of(document))
         return judge_body(document)
 
     async def _admitted(self) -> None:
@@ -186,6 +189,7 @@ class GateExchange:
             "policy": policy.digest,
             "reason": "allowed",
             "body_bytes": message.body_bytes,
+            "message_macs": self._message_macs,
         }
 
     def _outcome(self, index: int) -> dict[str, object]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from router.audit import Kind, Ledger, LedgerUnavailable
 
@@ -22,6 +22,13 @@ class Recorder:
     @property
     def failure(self) -> str | None:
         return self._ledger.failure
+
+    def digests(self, caller: str, texts: Sequence[bytes]) -> list[str]:
+        """Keyed digests of what a caller sent; LedgerUnavailable when the day's key cannot be kept."""
+        try:
+            return [self._ledger.digest(caller, text) for text in texts]
+        except OSError as error:
+            raise LedgerUnavailable(f"the day's digest key cannot be written: {error.strerror}") from None
 
     async def record(self, kind: Kind, body: Mapping[str, object]) -> int:
         """Append and wait until durable; the index. LedgerUnavailable: it may never be."""

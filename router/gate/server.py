@@ -6,14 +6,17 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import Coroutine
+from pathlib import Path
 
 import msgspec
 
 from router.audit import Kind as RecordKind
 from router.audit import LedgerUnavailable
+from router.audit.format.proofs import ProofError
+from router.audit.prove import receipt_for_caller
 from router.channel.frames import COUNT, ChannelError, Kind, counted
 from router.channel.link import Link, attach
-from router.channel.messages import Cause, Denial, Failure, Open, Warm, decode, encode
+from router.channel.messages import Ask, Cause, Denial, Failure, Open, Warm, decode, encode
 from router.gate.exchange import CLIENT_LEFT, GateExchange
 from router.gate.world import World
 
@@ -94,6 +97,8 @@ class Gate:
                 self._spawn(self._deny(link, number, decode(Denial, payload)))
             case Kind.WARM:
                 self._spawn(self._warm(link, number, decode(Warm, payload)))
+            case Kind.RECEIPT:
+                self._spawn(self._receipt(link, number, decode(Ask, payload)))
             case Kind.BODY | Kind.CANCEL | Kind.CREDIT:
                 exchange = exchanges.get(number)
                 if exchange is not None:
@@ -129,6 +134,16 @@ class Gate:
             link.send(number, Kind.FAIL, encode(Failure(Cause.AUDIT, str(error))))
             return
         link.send(number, Kind.RECORD, COUNT.pack(index))
+
+    async def _receipt(self, link: Link, number: int, message: Ask) -> None:
+        """Read in a thread: the ledger's files may be large, and other exchanges go on."""
+        directory = Path(self._world.snapshot.audit.directory)
+        try:
+            text = await asyncio.to_thread(receipt_for_caller, directory, message.index, message.caller)
+        except (ProofError, OSError, ValueError):
+            link.send(number, Kind.FAIL, encode(Failure(Cause.NO_RECEIPT)))
+            return
+        link.send(number, Kind.ROWS, text.encode())
 
     async def _warm(self, link: Link, number: int, message: Warm) -> None:
         upstreams, policy = self._world.upstreams, self._world.snapshot.policy

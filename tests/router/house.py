@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -51,6 +52,9 @@ class MemoryLedger:
         if not self.held:
             self.told(len(self.records) - 1)
         return MemoryTicket(len(self.records) - 1)
+
+    def digest(self, caller: str, text: bytes) -> str:
+        return hashlib.sha256(caller.encode() + b"\0" + text).hexdigest()
 
     def fail(self, reason: str) -> None:
         self.failure = reason
