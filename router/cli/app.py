@@ -14,6 +14,7 @@ from router.cli.doctor import doctor
 from router.cli.explain import explain
 from router.cli.export import export
 from router.cli.keys import keys_app
+from router.cli.prove import prove
 from router.cli.warm import warm
 from router.settings.environment import current
 from router.settings.findings import SettingsError
@@ -35,6 +36,7 @@ app.command()(check)
 app.command()(explain)
 app.command()(warm)
 app.command()(export)
+app.command()(prove)
 app.command()(doctor)
 app.add_typer(keys_app, name="keys", help="Callers' keys: shown once, stored only hashed.")
 app.add_typer(audit_app, name="audit", help="Verify and read the ledger.")

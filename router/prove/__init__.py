@@ -1,0 +1,1 @@
+"""`ringfence prove`: the real service, watched in a network of its own whose internet answers everything."""
