@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from policies import Decision, Reach, asked_by_upstream
+from policies import Decision, Reach, UpstreamRule, asked_by_upstream
 from router.channel.messages import Cause
 from router.channel.states import State, UpstreamState
 from router.gate.connection import UpstreamFault
@@ -22,6 +22,7 @@ from router.settings.snapshot import Snapshot
 FAILURES_TO_EJECT = 3  # answers of 5xx in a row; a failed connect ejects at once
 LOOKS_APART_S = 0.1  # however many ask for a look
 LOOK_AGAIN_S = 5.0  # at what was ready and is ours
+ENGINE_AGAIN_S = 0.15  # our own child: looking costs nothing, and somebody waits for it
 PROBE_AGAIN_S = (0.1, 0.2, 0.4, 0.8, 1.5, 2.5, 5.0)  # the last one repeats: no state is for ever
 IDENTIFY_AGAIN_S = 60.0
 STALE_S = 600.0  # of a rented upstream, which is not looked at while nobody uses it
@@ -213,7 +214,7 @@ class Upstreams:
             if found and upstream.pool.rule.reach is Reach.RENTED and not upstream.look.is_set():
                 return
             attempt = 0 if found else attempt + 1
-            pause_s = LOOK_AGAIN_S if found else PROBE_AGAIN_S[min(attempt, len(PROBE_AGAIN_S)) - 1]
+            pause_s = LOOK_AGAIN_S if found else _pause_s(upstream.pool.rule, attempt)
             await asyncio.sleep(LOOKS_APART_S)
             try:
                 async with asyncio.timeout(pause_s - LOOKS_APART_S):
@@ -259,3 +260,7 @@ class Upstreams:
                 upstream.identity = found
                 self._note(upstream.finding())
         upstream.check()
+
+
+def _pause_s(rule: UpstreamRule, attempt: int) -> float:
+    return ENGINE_AGAIN_S if rule.engine is not None else PROBE_AGAIN_S[min(attempt, len(PROBE_AGAIN_S)) - 1]
