@@ -90,7 +90,7 @@ class _Names(asyncio.DatagramProtocol):
     def datagram_received(self, data: bytes, address: tuple[str, int]) -> None:
         if self._transport is None or len(data) < 17:
             return
-        name, end = _question(data)
+        name, end = question_of(data)
         (kind,) = struct.unpack_from("!H", data, end)
         self._internet.asked.add(name)
         known = self._internet.names.get(name, NOWHERE)
@@ -99,7 +99,7 @@ class _Names(asyncio.DatagramProtocol):
         self._transport.sendto(head + data[12 : end + 4] + record, address)
 
 
-def _question(data: bytes) -> tuple[str, int]:
+def question_of(data: bytes) -> tuple[str, int]:
     """The name asked for, and where its type stands."""
     labels: list[str] = []
     at = 12
