@@ -232,8 +232,7 @@ class Upstreams:
         upstream.look.clear()
         upstream.looking = True
         try:
-            await probe(upstream.pool, upstream.credential)
-            await self._identify(upstream)
+            await self._ask(upstream)
         except UpstreamFault as fault:
             upstream.fault = fault
             state = State.WARMING if fault.cause is Cause.COLD else State.FAILING
@@ -246,6 +245,16 @@ class Upstreams:
             upstream.looking = False
             upstream.changed.set()
         return upstream.state.state is State.READY
+
+    async def _ask(self, upstream: Upstream) -> None:
+        """Can it serve, and what is it? One that only refuses the first question is asked the second all the same."""
+        try:
+            await probe(upstream.pool, upstream.credential)
+        except UpstreamFault as fault:
+            if fault.cause is Cause.BAD_ANSWER:
+                await self._identify(upstream)
+            raise
+        await self._identify(upstream)
 
     async def _identify(self, upstream: Upstream) -> None:
         """Ask again now and then, and at each look while it is refused. UpstreamFault(IDENTITY): it is."""

@@ -172,6 +172,18 @@ async def test_one_that_changes_is_noticed_on_the_timer(tmp_path: Path, monkeypa
     assert found == ["accepted", "refused", "accepted"]
 
 
+async def test_a_cloud_that_refuses_our_question_is_known_by_its_refusal(tmp_path: Path) -> None:
+    seen: list[str] = []
+    script = server({"/v1/chat/completions": {"ok": True}}, seen, {"/v1/models": "OpenAI-Organization: acme\r\n"})
+    async with scripted(script) as port, house(port, tmp_path) as gate:
+        gate.upstreams.start()
+        assert "openai-organization" in await state_is(gate, State.FAILING)
+        with pytest.raises(ExchangeFailed) as caught:
+            await gate.answer()
+        assert caught.value.failure.cause is Cause.IDENTITY
+    assert "POST /v1/chat/completions" not in seen
+
+
 async def test_one_that_is_silent_about_itself_may_serve(tmp_path: Path) -> None:
     """Nothing but the completions: its probe fails, and it is asked all the same."""
     async with scripted(server({"/v1/chat/completions": {"ok": True}}, [])) as port, house(port, tmp_path) as gate:
