@@ -14,7 +14,7 @@ from policies.identity import MODELS, OLLAMA_SHOW
 from router.channel.messages import Cause
 from router.gate.connection import UpstreamFault
 from router.gate.pool import Pool
-from router.gate.question import Answer, ask
+from router.gate.question import Answer, ask_more
 from router.gate.request import base_path, get, post_question
 
 MOST_SHOWN = 16  # models that Ollama is asked about one by one
@@ -48,7 +48,7 @@ async def identify(pool: Pool, credential: str, asked: frozenset[str]) -> Identi
 async def _answer(pool: Pool, request: bytes) -> Answer | None:
     """None for an answer that is none: servers hang up on, or are silent about, paths that they do not know."""
     try:
-        return await ask(pool, request)
+        return await ask_more(pool, request)
     except UpstreamFault as fault:
         if fault.cause in NO_ANSWER:
             return None

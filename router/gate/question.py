@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import dataclass
 
 from router.channel.messages import Cause
-from router.gate.connection import UpstreamFault
+from router.gate.connection import UpstreamConnection, UpstreamFault
 from router.gate.pool import Pool
 
 CONNECT_S = 5.0
@@ -25,8 +25,23 @@ class Answer:
 
 
 async def ask(pool: Pool, request: bytes) -> Answer:
-    """On a kept connection if there is one. UpstreamFault: COLD when it is silent."""
-    connection = pool.idle() or await pool.fresh(CONNECT_S)
+    """On a new connection: that one can be had is half of the answer. UpstreamFault: COLD when it is silent."""
+    return await _ask(pool, await pool.fresh(CONNECT_S), request)
+
+
+async def ask_more(pool: Pool, request: bytes) -> Answer:
+    """On a kept connection if there is one; one that turns out stale is replaced."""
+    kept = pool.idle()
+    if kept is not None:
+        try:
+            return await _ask(pool, kept, request)
+        except UpstreamFault as fault:
+            if fault.cause is not Cause.BROKE or kept.received:
+                raise
+    return await ask(pool, request)
+
+
+async def _ask(pool: Pool, connection: UpstreamConnection, request: bytes) -> Answer:
     try:
         async with asyncio.timeout(ANSWER_S):
             connection.send(request)
@@ -36,8 +51,8 @@ async def ask(pool: Pool, request: bytes) -> Answer:
                 body += data
                 if len(body) > LARGEST_ANSWER:
                     raise UpstreamFault(Cause.TOO_LARGE, "an endless answer to a probe")
+        return Answer(connection.status, connection.texts(), bytes(body), connection.peer_certificate())
     except TimeoutError:
         raise UpstreamFault(Cause.COLD, "silent") from None
     finally:
         pool.give_back(connection)
-    return Answer(connection.status, connection.texts(), bytes(body), connection.peer_certificate())
