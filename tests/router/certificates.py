@@ -43,11 +43,18 @@ class Authority:
     def file(self) -> Path:
         return self.directory / "authority.pem"
 
-    def server(self, address: str = "127.0.0.1", *, begins: dt.timedelta = -DAY, ends: dt.timedelta = DAY) -> Server:
+    def server(
+        self,
+        address: str = "127.0.0.1",
+        *,
+        common: str = "server",
+        begins: dt.timedelta = -DAY,
+        ends: dt.timedelta = DAY,
+    ) -> Server:
         """A certificate for this address, signed by us."""
         key = ec.generate_private_key(ec.SECP256R1())
         names = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(address))])
-        builder = _builder("server", "test authority", key.public_key(), begins, ends).add_extension(
+        builder = _builder(common, "test authority", key.public_key(), begins, ends).add_extension(
             names, critical=False
         )
         certificate = builder.sign(self.key, hashes.SHA256())

@@ -12,14 +12,14 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from policies import Backend, Reach
+from policies import Backend, Destination, Reach
 from router.audit import Kind
 from router.channel.client import ExchangeFailed
 from router.channel.messages import Cause
 from router.channel.states import State
 from router.gate import upstreams
 from router.gate.identity import certificate_names
-from router.settings.snapshot import Snapshot
+from router.settings.snapshot import Snapshot, TlsMaterial
 from tests.router.certificates import Authority
 from tests.router.house import House, Script, house, plain, read_request, scripted
 
@@ -197,3 +197,23 @@ def test_the_names_of_a_certificate_are_read(tmp_path: Path) -> None:
     assert certificate_names(authority.certificate.public_bytes(Encoding.DER)) == ("test authority",)
     assert certificate_names(authority.server().certificate.public_bytes(Encoding.DER)) == ("server",)
     assert certificate_names(b"") == certificate_names(b"garbage") == ()
+
+
+async def test_a_private_link_to_a_cloud_is_known_by_its_certificate(tmp_path: Path) -> None:
+    seen: list[str] = []
+    authority = Authority.make(tmp_path)
+    context = authority.server(common="acme.openai.azure.com").context()
+    running = await asyncio.start_server(server(GOOD, seen), "127.0.0.1", 0, ssl=context)
+    port = running.sockets[0].getsockname()[1]
+    link = Destination("https", "127.0.0.1", port, "/v1")
+
+    def change(snapshot: Snapshot) -> Snapshot:
+        material = {"u": TlsMaterial(authority.file.read_text())}
+        return replace(declared(destination=link)(snapshot), tls=material)
+
+    async with house(port, tmp_path, change) as gate:
+        gate.upstreams.start()
+        assert "acme.openai.azure.com" in await state_is(gate, State.FAILING)
+    running.close()
+    await asyncio.sleep(0.05)
+    assert "POST /v1/chat/completions" not in seen
