@@ -17,7 +17,9 @@ PAGE = (ROOT / "docs" / "reference" / "http.md").read_text()
 
 def test_every_route_is_told() -> None:
     routes = Status(load(None, {}), GateClient(), View()).routes()
-    served = {route.path.replace(":path", "").replace(":int", "") for route in routes} | {f"/v1/{endpoint}" for endpoint in Endpoint}
+    served = {route.path.replace(":path", "").replace(":int", "") for route in routes} | {
+        f"/v1/{endpoint}" for endpoint in Endpoint
+    }
     table = PAGE.partition("## Endpoints")[2].partition("\n##")[0]
     cells = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
     told = {path for cell in cells for path in re.findall(r"`(/[^`]*)`", cell)}
