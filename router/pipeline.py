@@ -54,6 +54,10 @@ class Pipeline:
         self._least_busy = frozenset(t.name for t in snapshot.tiers.values() if t.balance == "least_busy")
         self._turn = 0
 
+    def authenticate(self, authorization: str) -> Caller:
+        """The caller of this Authorization header; InvalidKey if there is none."""
+        return self._callers.authenticate(authorization)
+
     async def serve(self, arrival: Arrival, reply: Reply) -> None:
         """Answer one request, whatever it is."""
         caller: Caller | None = None

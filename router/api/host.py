@@ -11,6 +11,7 @@ from router.errors import HostNotAllowed
 from router.reply import Headers
 from router.settings.snapshot import Snapshot
 
+OWN = frozenset({b"none", b"same-origin"})  # Sec-Fetch-Site: a browser says who led it here, also for an <img>
 LOCAL = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
@@ -20,7 +21,8 @@ def judge_origin(headers: Headers, snapshot: Snapshot) -> None:
         return
     hosts = [f"//{value.decode('latin-1')}" for value in _values(headers, b"host")]
     origins = [value.decode("latin-1") for value in _values(headers, b"origin")]
-    if len(hosts) > 1 or any(_name(address) not in LOCAL for address in hosts + origins):
+    sites = set(_values(headers, b"sec-fetch-site"))
+    if len(hosts) > 1 or not sites <= OWN or any(_name(address) not in LOCAL for address in hosts + origins):
         raise HostNotAllowed("Without keys, only this machine's own programs may ask: use 127.0.0.1 or localhost.")
 
 

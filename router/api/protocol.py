@@ -8,102 +8,21 @@ Every read has a deadline: a request that is not whole READ_S after its first by
 from __future__ import annotations
 
 import asyncio
-import re
-import secrets
 from collections.abc import Callable
 from typing import Any, cast
 
-from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from policies import Endpoint
 from router.api.app import Application
+from router.api.cycle import READ_S, HotCycle, TransportReply
 from router.api.host import judge_origin
-from router.errors import BodyTooLarge, InvalidRequest, RequestTimeout, RouterError, as_openai
+from router.errors import BodyTooLarge, InvalidKey, InvalidRequest, RequestTimeout, RouterError, as_openai
 from router.logs import Log
 from router.pipeline import Arrival, refuse
-from router.reply import Headers
 
 ENDPOINTS = {f"/v1/{endpoint}".encode(): endpoint for endpoint in Endpoint}
-READ_S = 30.0
 LINGER_S = 1.0  # so that a client that still sends its body gets to read the answer
-_WELL_FORMED = re.compile(rb"[A-Za-z0-9._-]{1,64}")
-_UNSAFE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
-
-
-class HotCycle:
-    """One request of a generating endpoint and its answer; stands where uvicorn's RequestResponseCycle stands."""
-
-    def __init__(self, endpoint: Endpoint, headers: list[tuple[bytes, bytes]], *, keep_alive: bool) -> None:
-        self.endpoint = endpoint
-        self.headers = headers
-        self.keep_alive = keep_alive
-        self.body = bytearray()
-        self.more_body = True
-        self.disconnected = False
-        self.response_complete = False
-        self.turn = False  # answers leave in the order of requests: those before this one are complete
-        self.begun = False
-        self.refusal: RouterError | None = None  # known before the body was read
-        self.message_event = _Unheard()
-
-    def header(self, name: bytes) -> bytes:
-        return next((value for key, value in self.headers if key == name), b"")
-
-    def request_id(self) -> str:
-        """The caller's own id if it is well formed, else one of ours."""
-        given = self.header(b"x-request-id")
-        return given.decode() if _WELL_FORMED.fullmatch(given) else f"rf-{secrets.token_hex(8)}"
-
-
-class _Unheard:
-    """uvicorn wakes the ASGI side by an event; nobody waits here."""
-
-    def set(self) -> None:
-        return
-
-
-class TransportReply:
-    """A Reply written straight to the transport; head and first bytes leave in one write."""
-
-    def __init__(self, cycle: HotCycle, transport: asyncio.Transport, flow: FlowControl, fixed: Headers) -> None:
-        self._cycle = cycle
-        self._transport = transport
-        self._flow = flow
-        self._fixed = fixed
-        self._pending: list[bytes] = []
-        self._chunked = True
-        self.started = False
-
-    async def start(self, status: int, headers: Headers) -> None:
-        self.started = True
-        lines = [STATUS_LINE[status]]
-        for name, value in (*self._fixed, *headers):
-            lines += (name, b": ", _UNSAFE.sub(b"", value), b"\r\n")
-        self._chunked = not any(name == b"content-length" for name, _ in headers)
-        if self._chunked:
-            lines.append(b"transfer-encoding: chunked\r\n")
-        if not self._cycle.keep_alive:
-            lines.append(b"connection: close\r\n")
-        lines.append(b"\r\n")
-        self._pending = lines
-
-    async def write(self, data: bytes) -> None:
-        if self._flow.write_paused:
-            await self._flow.drain()
-        self._pending += (b"%x\r\n" % len(data), data, b"\r\n") if self._chunked else (data,)
-        self._flush()
-
-    async def finish(self) -> None:
-        if self._chunked:
-            self._pending.append(b"0\r\n\r\n")
-        self._flush()
-        self._cycle.response_complete = True
-
-    def _flush(self) -> None:
-        if self._pending and not self._cycle.disconnected:
-            self._transport.write(b"".join(self._pending))
-        self._pending = []
 
 
 class RouterProtocol(HttpToolsProtocol):
@@ -114,6 +33,8 @@ class RouterProtocol(HttpToolsProtocol):
         self.serving = serving
         self.log = log
         self._work: asyncio.Task[None] | None = None
+        self._running: RequestResponseCycle | None = None  # the ASGI cycle whose turn it was last
+        self._ended = False  # refused: what still comes is not looked at
         self._deadline: asyncio.TimerHandle | None = None
 
     # --- reading, with a deadline ---
@@ -126,7 +47,18 @@ class RouterProtocol(HttpToolsProtocol):
         self._disarm()
         if self._work is not None:
             self._work.cancel()  # the client left: the upstream stops
+        for cycle in (self._running, *(queued for queued, _ in self.pipeline)):
+            if cycle is not None and not cycle.response_complete:
+                cycle.disconnected = True
+                cycle.message_event.set()
         super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if not self._ended:
+            super().data_received(data)
+
+    def _unsupported_upgrade_warning(self) -> None:
+        """Uvicorn would go on; we have refused the request in on_headers_complete."""
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -134,6 +66,8 @@ class RouterProtocol(HttpToolsProtocol):
             self._arm()
 
     def on_message_complete(self) -> None:
+        if self._ended:
+            return
         self._disarm()
         super().on_message_complete()
         cycle: object = self.cycle
@@ -149,14 +83,26 @@ class RouterProtocol(HttpToolsProtocol):
             self._deadline = None
 
     def _too_slow(self) -> None:
-        if self._work is None and not self.transport.is_closing():
+        self._deadline = None
+        if self._answering():
+            self._arm()  # an answer is under way: it comes first
+        elif not self.transport.is_closing():
             self._send_error(RequestTimeout(f"The request was not whole within {READ_S:g} s."))
+
+    def _answering(self) -> bool:
+        running = self._running is not None and not self._running.response_complete and not self._running.more_body
+        return self._work is not None or running
 
     def send_400_response(self, msg: str) -> None:
         """Bytes that are no HTTP request (RFC 9112, strictly)."""
         self._send_error(InvalidRequest(msg))
 
     def _send_error(self, error: RouterError) -> None:
+        """Answer and close; in the middle of another answer only close: our bytes would stand in its body."""
+        self._ended = True
+        if self._answering():
+            self.transport.close()
+            return
         body = as_openai(error)
         head = b"content-type: application/json\r\nconnection: close\r\ncontent-length: %d\r\n\r\n" % len(body)
         self.transport.write(STATUS_LINE[error.status] + head + body)
@@ -165,6 +111,11 @@ class RouterProtocol(HttpToolsProtocol):
     # --- the generating endpoints ---
 
     def on_headers_complete(self) -> None:
+        if self.parser.should_upgrade():  # llhttp would take the body for another protocol, or a next request
+            self._send_error(
+                InvalidRequest("Nothing here can be upgraded: send it without 'Upgrade' and 'Connection'.")
+            )
+            return
         endpoint = ENDPOINTS.get(self.url.partition(b"?")[0])
         if endpoint is None or self.parser.get_method() != b"POST":
             super().on_headers_complete()
@@ -175,19 +126,32 @@ class RouterProtocol(HttpToolsProtocol):
         self.cycle = cast("RequestResponseCycle", cycle)  # uvicorn reads of it what HotCycle has
         cycle.turn = before is None or before.response_complete
         if not cycle.turn:
+            self.flow.pause_reading()  # one that waits is enough; uvicorn reads on when the answer before is complete
             self.pipeline.appendleft((self.cycle, self.app))
         self._judge_head(cycle)
         self._begin(cycle)
 
     def _judge_head(self, cycle: HotCycle) -> None:
+        """What is known without the body: who asks, and how large it will be. Nothing is held for a stranger."""
         announced = cycle.header(b"content-length")
+        try:
+            self.serving().pipeline.authenticate(cycle.header(b"authorization").decode("latin-1"))
+        except InvalidKey as error:
+            self._refuse_unread(cycle, error)
         if announced and int(announced) > self.serving().largest_body:
             self._too_large(cycle)
-        elif self.expect_100_continue:
+        cycle.waits_for_100 = self.expect_100_continue and cycle.refusal is None
+        self._go_on(cycle)
+
+    def _go_on(self, cycle: HotCycle) -> None:
+        if cycle.turn and cycle.waits_for_100 and cycle.more_body:
+            cycle.waits_for_100 = False
             self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def on_body(self, body: bytes) -> None:
         cycle: object = self.cycle
+        if self._ended:
+            return
         if not isinstance(cycle, HotCycle):
             super().on_body(body)
         elif cycle.refusal is None:
@@ -197,8 +161,11 @@ class RouterProtocol(HttpToolsProtocol):
                 self._begin(cycle)
 
     def _too_large(self, cycle: HotCycle) -> None:
+        self._refuse_unread(cycle, BodyTooLarge(f"The body is larger than {self.serving().largest_body} bytes."))
+
+    def _refuse_unread(self, cycle: HotCycle, error: RouterError) -> None:
         """Answer before the body was read. What is left of it is read and dropped, and the connection ends."""
-        cycle.refusal = BodyTooLarge(f"The body is larger than {self.serving().largest_body} bytes.")
+        cycle.refusal = error
         cycle.keep_alive = cycle.more_body = False
         cycle.body.clear()
 
@@ -207,8 +174,10 @@ class RouterProtocol(HttpToolsProtocol):
         hot: object = cycle
         if isinstance(hot, HotCycle):
             hot.turn = True
+            self._go_on(hot)
             self._begin(hot)
         else:
+            self._running = cycle
             super()._start_asgi_task(cycle, app)
 
     def _begin(self, cycle: HotCycle) -> None:
@@ -241,7 +210,7 @@ def _arrival(cycle: HotCycle, identity: str) -> Arrival:
         endpoint=cycle.endpoint,
         request_id=identity,
         authorization=cycle.header(b"authorization").decode("latin-1"),
-        reach=cycle.header(b"x-ringfence-reach").decode("latin-1"),
+        reach=b",".join(value for name, value in cycle.headers if name == b"x-ringfence-reach").decode("latin-1"),
         body=bytes(cycle.body),
         refusal=cycle.refusal,
     )

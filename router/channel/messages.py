@@ -3,31 +3,34 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
 import msgspec
+from msgspec import Meta
 
 from policies import Endpoint
 from router.channel.frames import ChannelError
 
 T = TypeVar("T")
+LONGEST_S = 7 * 86_400.0
+RequestId = Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]{1,64}\Z")]  # it stands in a header that the gate writes
 
 
 class Open(msgspec.Struct, frozen=True, array_like=True):
     """Ask for one exchange. Names only: where an upstream lives, and what it is told, is the gate's to know."""
 
-    request_id: str
+    request_id: RequestId
     caller: str
     model: str  # the policy's name of it
     endpoint: Endpoint
     tier: str
     upstream: str
-    attempt: int
+    attempt: Annotated[int, Meta(ge=1, le=1_000_000)]
     stream: bool
     body_bytes: int
     policy: str  # the digest that the worker decided by
-    reach: int | None = None  # the client's own ceiling
-    deadline_s: float = 600.0  # what is left of the chain's time
+    reach: Annotated[int, Meta(ge=0, le=3)] | None = None  # the client's own ceiling
+    deadline_s: Annotated[float, Meta(ge=0.0, le=LONGEST_S)] = 600.0  # what is left of the chain's time
     wait: bool = False  # if it is cold, wait until it is ready (the tier's cold_start)
 
 

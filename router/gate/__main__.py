@@ -114,7 +114,13 @@ class GateProcess:
         upstreams = Upstreams(
             snapshot, self._dialler, self._tell_states, partial(self._note_identity, recorder), before
         )
-        admissions = {name: Admission(tier.concurrency, tier.queue) for name, tier in snapshot.tiers.items()}
+        kept = self._gate.world if self._gate is not None else None
+        admissions = {
+            name: kept.admissions[name]
+            if kept is not None and kept.snapshot.tiers.get(name) == tier
+            else Admission(tier.concurrency, tier.queue)
+            for name, tier in snapshot.tiers.items()
+        }
         return World(snapshot, recorder, upstreams, admissions)
 
     def _open_ledger(self, snapshot: Snapshot) -> Recorder | None:

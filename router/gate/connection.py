@@ -167,7 +167,13 @@ class UpstreamConnection(asyncio.Protocol):
 
     # --- httptools ---
 
+    def on_message_begin(self) -> None:
+        if self.complete:
+            self._fail(Cause.BAD_ANSWER, "a second answer that nobody asked for")
+
     def on_header(self, name: bytes, value: bytes) -> None:
+        if self.complete:
+            return
         self._head_bytes += len(name) + len(value)
         if len(self.headers) >= MOST_HEADERS or self._head_bytes > LARGEST_HEAD:
             self._fail(Cause.BAD_ANSWER, "too many headers")
@@ -179,6 +185,8 @@ class UpstreamConnection(asyncio.Protocol):
         self.headers[key] = value
 
     def on_headers_complete(self) -> None:
+        if self.complete:
+            return
         status = self._parser.get_status_code() if self._parser is not None else 0
         if 100 <= status < 200:
             self.headers = {}
@@ -190,6 +198,8 @@ class UpstreamConnection(asyncio.Protocol):
         self.head_complete = True
 
     def on_body(self, data: bytes) -> None:
+        if self.complete:
+            return
         self._chunks.append(data)
         self._held += len(data)
         if self._held > HIGH and not self._paused and self._transport is not None:
@@ -197,13 +207,15 @@ class UpstreamConnection(asyncio.Protocol):
             self._transport.pause_reading()
 
     def on_message_complete(self) -> None:
-        if self.head_complete and self._parser is not None:
+        if self.head_complete and self._parser is not None and not self.complete:
             self.complete = True
             self._keep_alive = self._parser.should_keep_alive()  # only told now
 
 
 def _border(status: int, headers: dict[bytes, bytes]) -> str:
     """Why an answer with this head may not come in; "" if it may."""
+    if not 200 <= status < 600:
+        return f"status {status}: there is none such"
     if 300 <= status < 400:
         return f"status {status}: redirects are never followed"
     if headers.get(b"content-encoding", b"identity") != b"identity":

@@ -10,7 +10,7 @@ import re
 
 LARGEST_EVENT = 4 * 1024 * 1024
 _NO_SPACE = re.compile(rb"^data:(?! )", re.MULTILINE)
-DONE = b"data: [DONE]"
+DONE = b"\ndata: [DONE]\n"
 
 
 class EventTooLarge(Exception):
@@ -40,7 +40,7 @@ class EventSplitter:
         events = buffer[:end]
         if events.count(b"data:") != events.count(b"data: "):
             events = _NO_SPACE.sub(b"data: ", events)
-        self.done = self.done or DONE in events
+        self.done = self.done or DONE in b"\n" + events
         return events
 
     @property

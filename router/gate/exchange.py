@@ -23,6 +23,7 @@ from router.gate.world import World
 COMPLETED = "completed"
 CLIENT_LEFT = "client_left"
 AUDIT_BACK_S = 5.0
+BODY_S = 60.0  # a worker has the body when it asks: no more is needed for the way here
 NOT_THE_UPSTREAMS = frozenset({Cause.POLICY, Cause.TOTAL_TIMEOUT, Cause.TOO_LARGE})
 
 
@@ -38,6 +39,7 @@ class GateExchange:
         self._deadline = Deadline(message.deadline_s)
         self._body = bytearray()
         self._message_macs: list[str] = []
+        self._late = asyncio.get_running_loop().call_later(BODY_S, self.cancel, "protocol")
         self._missing = message.body_bytes
         self._task: asyncio.Task[None] | None = None
         self._relay: Relay | None = None
@@ -51,6 +53,7 @@ class GateExchange:
         if self._missing > 0:
             self._link.send(self._number, Kind.CREDIT, COUNT.pack(len(data)))
         elif self._missing == 0 and self._task is None:
+            self._late.cancel()
             self._task = asyncio.create_task(self._run())
             self._task.add_done_callback(lambda _: self._over())  # also if it is cancelled before it ever ran
         else:
@@ -62,6 +65,7 @@ class GateExchange:
 
     def cancel(self, ending: str = CLIENT_LEFT) -> None:
         self._cancelled = ending
+        self._late.cancel()
         if self._task is not None:
             self._task.cancel()
         else:
@@ -75,6 +79,9 @@ class GateExchange:
             self._tell(Failure(fault.cause, fault.detail, fault.retry_after_s))
         except LedgerUnavailable as error:
             self._tell(Failure(Cause.AUDIT, str(error), AUDIT_BACK_S))
+        except Exception:
+            self._tell(Failure(Cause.PROTOCOL, "a mistake of ours"))
+            raise
         except asyncio.CancelledError:
             pass  # the worker asked for it, or is gone; the outcome says so
 
@@ -105,6 +112,7 @@ class GateExchange:
         if document.get("model") != served_model:
             return Decision(allowed=False, reason=Reason.MODEL_UNKNOWN)
         self._message_macs = self._world.recorder.digests(self._open.caller, texts_of(document))
+        self._body[:] = msgspec.json.encode(document)  # what was judged is what is sent, to every parser
         return judge_body(document)
 
     async def _admitted(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import socket
 from collections.abc import Coroutine
 from pathlib import Path
@@ -63,7 +64,9 @@ class Gate:
 
     def _world_of(self, digest: str) -> World:
         before = self._before
-        return before if before is not None and before.snapshot.policy.digest == digest else self._world
+        if before is None or digest in (self._world.snapshot.policy.digest, ""):
+            return self._world
+        return before if before.snapshot.policy.digest == digest else self._world
 
     def tell_states(self) -> None:
         states = self._world.upstreams.states()
@@ -112,6 +115,8 @@ class Gate:
             raise ChannelError("an exchange number twice, or too many exchanges")
         if message.body_bytes > self._world.snapshot.limits.body_bytes or message.body_bytes <= 0:
             raise ChannelError(f"a body of {message.body_bytes} bytes")
+        if not math.isfinite(message.deadline_s):
+            raise ChannelError("a deadline that is no number")
         world = self._world_of(message.policy)
         exchanges[number] = GateExchange(number, link, message, world, lambda: self._over(exchanges, number))
         self._idle.clear()

@@ -176,6 +176,7 @@ class Upstreams:
         for name, upstream in self._all.items():
             if heir is not None and heir._all.get(name) is upstream:  # noqa: SLF001 - the same class
                 continue
+            upstream.closed = True
             if upstream.prober is not None:
                 upstream.prober.cancel()
             upstream.pool.close()
@@ -195,7 +196,9 @@ class Upstreams:
         self._touch(upstream)
 
     def _touch(self, upstream: Upstream) -> None:
-        """Let the prober look now: it is started, or its sleep is cut short."""
+        """Let the prober look now: it is started, or its sleep is cut short. One that was taken off the list: never."""
+        if upstream.closed:
+            return
         upstream.look.set()
         if upstream.prober is None or upstream.prober.done():
             upstream.prober = asyncio.create_task(self._prober(upstream), name=f"probe {upstream.state.name}")

@@ -161,10 +161,10 @@ class Tree:
         os.close(descriptor)
 
     def _on_ready(self, child: Child, digest: str) -> None:
-        """Once the gate knows a policy, workers that serve by another one are given it too."""
+        """Once the gate has settings, workers that serve already are given theirs: keys may differ under one digest."""
         if child is self._gate and digest == self._snapshot.policy.digest:
             for worker in self._workers:
-                if worker.digest not in ("", digest):
+                if worker.digest:
                     self._give_settings(worker)
 
     def _connect(self, worker: Child) -> None:

@@ -64,7 +64,15 @@ class Worker:
     def _spawn(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        """A worker that cannot do its work must not look alive: it ends, and is started again."""
+        self._tasks.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            self._log("internal_error", reason=type(error).__name__)
+            self._stopped.set()
 
     def _take(self, snapshot: Snapshot) -> None:
         """Serve by these settings from now on; requests under way finish under those they began with."""

@@ -11,7 +11,7 @@ import pytest
 
 from tests.e2e.conversations import CHAT, chat, policy, wait_until_ready
 from tests.fakes.running import fake_upstream
-from tests.service import Service, running, until
+from tests.service import Service, ringfence, running, until
 
 KEPT_WARM = "{first_token: 10s, total: 20s}, warm: {every: 1h}"
 
@@ -106,3 +106,20 @@ def test_a_reload_each_second_loses_no_request(tmp_path: Path) -> None:
         assert set(statuses) == {200}
         assert len(statuses) > 20
         assert service.settled(len(statuses))
+
+
+def test_a_revoked_key_is_refused_and_a_new_one_taken_from_the_reload_on(tmp_path: Path) -> None:
+    def create() -> str:
+        return ringfence(tmp_path, "keys", "create", "alice", "--file", "keys.yaml").stdout.strip()
+
+    def status(key: str) -> int:
+        return service.get("/v1/models", headers={"Authorization": f"Bearer {key}"}).status_code
+
+    old = create()
+    with fake_upstream() as one, running(tmp_path, policy(one) + "\ncallers: {file: keys.yaml}\n") as service:
+        new = create()
+        assert (status(old), status(new)) == (200, 401)
+        assert ringfence(tmp_path, "keys", "revoke", old.split("_")[1], "--file", "keys.yaml").returncode == 0
+        service.process.send_signal(signal.SIGHUP)
+        until(lambda: status(new) == 200, 5, "the new key is taken")
+        assert status(old) == 401

@@ -7,6 +7,7 @@ import json
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -14,11 +15,11 @@ from typing import Any, cast
 import pytest
 import uvicorn
 
-from router.api import protocol
 from router.api.app import Application
 from router.api.protocol import RouterProtocol
 from router.audit import Kind
 from router.logs import Log
+from router.settings.snapshot import Snapshot
 from router.view import View
 from tests.router.house import House, Script, answering, house, plain, read_request, scripted, streamed
 
@@ -212,13 +213,13 @@ async def test_too_large_a_body_is_refused_and_recorded_before_it_is_read(*, chu
 async def test_a_request_that_is_never_whole_is_ended(
     sent: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(protocol, "READ_S", 0.2)
+    monkeypatch.setattr("router.api.protocol.READ_S", 0.2)
     async with front(answering(plain(b'{"a":1}')), tmp_path) as (_, port):
         assert statuses(await talk(port, sent)) == [408]
 
 
 async def test_a_slow_answer_is_not_a_slow_request(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(protocol, "READ_S", 0.1)
+    monkeypatch.setattr("router.api.protocol.READ_S", 0.1)
 
     async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await read_request(reader)
@@ -252,3 +253,43 @@ async def test_a_mistake_of_ours_is_a_500_without_a_word_of_it(tmp_path: Path, m
     assert statuses(received) == [500]
     assert b"secret" not in received
     assert json.loads(received.partition(b"\r\n\r\n")[2])["error"]["code"] == "internal_error"
+
+
+@pytest.mark.parametrize(
+    "head", ["Connection: Upgrade\r\nUpgrade: h2c\r\n", "Connection: upgrade\r\nUpgrade: websocket\r\n"]
+)
+async def test_an_upgrade_smuggles_no_second_request(head: str, tmp_path: Path) -> None:
+    hidden = post(path="/v1/chat/completions")
+    async with front(answering(plain(b'{"a":1}')), tmp_path) as (parts, port):
+        received = await talk(port, post(hidden, head)[: -len(hidden)], hidden, pause_s=0.1)
+        assert not parts.ledger.bodies(Kind.DECISION)
+    assert statuses(received) == [400]
+
+
+async def test_a_stranger_is_refused_before_the_body_is_read(tmp_path: Path) -> None:
+    def with_keys(snapshot: Snapshot) -> Snapshot:
+        return replace(snapshot, policy=replace(snapshot.policy, any_caller=False))
+
+    async with scripted(answering(plain(b"{}"))) as up, house(up, tmp_path, change=with_keys) as parts:
+        async with serving(parts) as port:
+            head = b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 9000000\r\n\r\n"
+            received = await talk(port, head, b"x" * 1000)
+    assert statuses(received) == [401]
+
+
+async def test_our_bytes_never_stand_in_another_answer(tmp_path: Path) -> None:
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_request(reader)
+        writer.write(streamed(b"data: 1\n\n", end=False))
+        await asyncio.sleep(5)
+
+    async with front(script, tmp_path) as (_, port):
+        received = await talk(port, post(STREAM), b"\x00garbage\r\n\r\n", pause_s=0.2)
+    assert statuses(received) == [200]
+    assert received.count(b"HTTP/1.1") == 1
+
+
+async def test_of_two_ceilings_none_is_chosen(tmp_path: Path) -> None:
+    head = "X-Ringfence-Reach: rented\r\nX-Ringfence-Reach: process\r\n"
+    async with front(answering(plain(b"{}")), tmp_path) as (_, port):
+        assert statuses(await talk(port, post(head=head))) == [400]

@@ -43,6 +43,8 @@ def test_a_field_outside_the_closed_list_cannot_be_logged(capsys: pytest.Capture
         ([(b"host", b"localhost"), (b"host", b"localhost")], False),
         ([(b"host", b"[nonsense")], False),
         ([(b"host", b"localhost"), (b"origin", b"null")], False),
+        ([(b"host", b"localhost"), (b"sec-fetch-site", b"cross-site")], False),
+        ([(b"host", b"localhost"), (b"sec-fetch-site", b"same-origin")], True),
         ([(b"host", b"localhost"), (b"origin", b"https://evil.example")], False),
     ],
 )
