@@ -1,4 +1,4 @@
-"""Branch coverage against its floors: 100 % of each file that decides or records, and the pipeline; 95 % of each room."""
+"""Branch coverage against its floors: 100 % of files that decide or record and of the pipeline, 95 % of each room."""
 
 from __future__ import annotations
 
