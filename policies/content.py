@@ -6,14 +6,14 @@ are not looked into; a text elsewhere that is itself JSON is.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from policies.decision import Decision, Reason
+from policies.nested_text import Allowance, TextRefusedError, parsed
 from policies.parameters import INLINE, LOCATORS, REFERENCES, is_hosted, is_reaiming
+from policies.spelling import first_alike, is_misspelling
 
 # Texts below these are content, never parameters.
 _CONTENT: Final = frozenset(
@@ -40,6 +40,8 @@ _SCHEMAS: Final = frozenset(
         ("json_schema",),
     }
 )
+_LONGEST_TRAIL: Final = 4  # names: one more than the longest of these
+_DEEPEST_TEXT: Final = 64  # levels of JSON inside texts, all together
 _REFERENCE_KEYS: Final = frozenset({"$ref", "$dynamicRef", "$recursiveRef"})
 _INLINE_DATA: Final = re.compile(
     r"data:(?:application|audio|image|text|video)/[A-Za-z0-9.+-]+(?:;[a-z]+=[A-Za-z0-9-]+)*;base64,"
@@ -74,30 +76,52 @@ _ORDINARY: Final = frozenset(
 ALLOWED: Final = Decision(allowed=True, reason=Reason.ALLOWED)
 
 
-@dataclass(frozen=True, slots=True)
-class _Place:
-    """A value of the body and how it is to be read."""
+class _Place(NamedTuple):
+    """A value of the body and how it is to be read. Where it is, is a chain of parents: copied paths cost too much."""
 
     value: Any
-    path: tuple[str | int, ...]
+    parent: _Place | None = None
+    key: str | int = ""
+    depth: int = 0  # levels below the body
+    trail: tuple[str, ...] = ()  # the first names of the path, without positions in lists
+    text_depth: int = 0  # levels below the outermost text that it was parsed from; 0 outside of texts
     content: bool = False  # its texts are what people wrote
     names: bool = False  # its keys are names of somebody's own
     schema: bool = False  # it is a JSON schema, or inside one
 
 
+class _RefusedError(Exception):
+    """The judgement ends here: why, and where."""
+
+    def __init__(self, reason: Reason, place: _Place, key: str | int | None = None) -> None:
+        super().__init__(reason)
+        self.decision = Decision(allowed=False, reason=reason, param=_written(place, key))
+
+
 def judge_body(body: dict[str, Any]) -> Decision:
     """Allowed, or refused with the reason and, in `param`, the place of the first thing that may not be."""
-    waiting = [_Place(body, ())]
+    try:
+        _judge(_Place(body))
+    except _RefusedError as refused:
+        return refused.decision
+    return ALLOWED
+
+
+def _judge(whole: _Place) -> None:
+    waiting = [whole]
+    allowance = Allowance()
     while waiting:
         place = waiting.pop()
         value = place.value
-        if isinstance(value, dict) and not (place.names or _ORDINARY.issuperset(value)):
-            refused = next(_refusals(value, place), None)
-            if refused is not None:
-                return refused
-        inside = _inside_object(value, place) if isinstance(value, dict) else _inside_list(value, place)
-        waiting.extend(reversed(inside))
-    return ALLOWED
+        if not place.text_depth and not allowance.takes(len(value)):  # what a text holds was counted with the text
+            raise _RefusedError(Reason.TOO_COMPLEX, place)
+        is_table = isinstance(value, dict)
+        if is_table and not (place.names or _ORDINARY.issuperset(value)):
+            _judge_table(value, place)
+        inside = _inside_object if is_table else _inside_list
+        found = list(inside(value, place, allowance))
+        found.reverse()
+        waiting += found
 
 
 def is_cloud_model(name: str) -> bool:
@@ -106,12 +130,15 @@ def is_cloud_model(name: str) -> bool:
     return plain.rpartition(":")[2] == "cloud" or plain.endswith("-cloud")
 
 
-def _refusals(table: dict[str, Any], place: _Place) -> Iterator[Decision]:
-    """What is wrong with an object's own keys, in their order."""
+def _judge_table(table: dict[str, Any], place: _Place) -> None:
+    """Refuse what is wrong with an object's own keys, the first in their order."""
     for key, value in table.items():
         reason = None if key in _ORDINARY else _judge_key(key, value, place)
         if reason is not None:
-            yield Decision(allowed=False, reason=reason, param=_written((*place.path, key)))
+            raise _RefusedError(reason, place, key)
+    alike = first_alike(table)
+    if alike is not None:
+        raise _RefusedError(Reason.AMBIGUOUS_NAME, place, alike)
 
 
 def _judge_key(key: str, value: Any, place: _Place) -> Reason | None:
@@ -121,16 +148,19 @@ def _judge_key(key: str, value: Any, place: _Place) -> Reason | None:
         return None if _carries_itself(key, value) else Reason.REMOTE_CONTENT
     if is_hosted(key) or _is_hosted_tool(key, value, place):
         return Reason.HOSTED_TOOL
-    if key == "model" and not place.path and isinstance(value, str) and is_cloud_model(value):
+    if key == "model" and not place.depth and isinstance(value, str) and is_cloud_model(value):
         return Reason.CLOUD_MODEL
-    return Reason.REAIMING_PARAMETER if is_reaiming(key) else None
+    if is_reaiming(key):
+        return Reason.REAIMING_PARAMETER
+    return Reason.AMBIGUOUS_NAME if is_misspelling(key) else None
 
 
 def _is_hosted_tool(key: str, value: Any, place: _Place) -> bool:
     """A tool whose type is not `function` is run by the server, somewhere."""
-    of_tool = len(place.path) == 2 and place.path[0] == "tools"
-    of_choice = place.path == ("tool_choice",)
-    return key == "type" and (of_tool or of_choice) and value != "function"
+    if key != "type" or value == "function":
+        return False
+    of_tool = place.depth == 2 and place.trail[:1] == ("tools",)
+    return of_tool or (place.depth == 1 and place.trail == ("tool_choice",))
 
 
 def _carries_itself(key: str, value: Any) -> bool:
@@ -152,60 +182,63 @@ def _is_inline(value: Any) -> bool:
     return _INLINE_DATA.match(value) is not None or _BASE64_START.fullmatch(value[:_SAMPLE]) is not None
 
 
-def _inside_object(table: dict[str, Any], place: _Place) -> list[_Place]:
+def _inside_object(table: dict[str, Any], place: _Place, allowance: Allowance) -> Iterator[_Place]:
     """The places inside an object that must be looked at too."""
-    found = []
     for key, inner in table.items():
-        if isinstance(inner, (dict, list, str)) and not _is_data(key, place):
-            child = _child(place, key, inner) if not isinstance(inner, str) else _unwrapped(place, key, inner)
-            if child is not None:
-                found.append(child)
-    return found
-
-
-def _inside_list(items: list[Any], place: _Place) -> list[_Place]:
-    """As `_inside_object`; a list's items are read as the list is."""
-    found = []
-    for position, inner in enumerate(items):
-        value = _parsed(inner) if isinstance(inner, str) and not place.content else inner
+        if not isinstance(inner, (dict, list, str)) or _is_data(key, place):
+            continue
+        content = place.content or (not place.depth and key in _CONTENT)
+        value, text_depth = _opened(inner, key, place, allowance, content=content)
         if isinstance(value, (dict, list)):
-            found.append(_Place(value, (*place.path, position), place.content, place.names, place.schema))
-    return found
+            yield _child(place, key, value, text_depth, content=content)
+
+
+def _inside_list(items: list[Any], place: _Place, allowance: Allowance) -> Iterator[_Place]:
+    """As `_inside_object`; a list's items are read as the list is."""
+    for position, inner in enumerate(items):
+        if not isinstance(inner, (dict, list, str)):
+            continue
+        value, text_depth = _opened(inner, position, place, allowance, content=place.content)
+        if isinstance(value, (dict, list)):
+            yield place._replace(value=value, parent=place, key=position, depth=place.depth + 1, text_depth=text_depth)
+
+
+def _opened(inner: Any, key: str | int, place: _Place, allowance: Allowance, *, content: bool) -> tuple[Any, int]:
+    """The value itself, or what a text outside of content is the JSON of; and how deep in texts it stands."""
+    text_depth = place.text_depth + 1 if place.text_depth else 0
+    if isinstance(inner, str):
+        if content:
+            return None, text_depth
+        text_depth = text_depth or 1
+        try:
+            inner = parsed(inner, allowance)
+        except TextRefusedError as refused:
+            raise _RefusedError(refused.reason, place, key) from None
+    if text_depth > _DEEPEST_TEXT and isinstance(inner, (dict, list)):
+        raise _RefusedError(Reason.TOO_COMPLEX, place, key)
+    return inner, text_depth
 
 
 def _is_data(key: str, place: _Place) -> bool:
     if place.schema:
         return key in _SCHEMA_DATA and not place.names
-    return key in _MESSAGE_DATA and place.path[:1] == ("messages",)
+    return key in _MESSAGE_DATA and place.trail[:1] == ("messages",)
 
 
-def _child(place: _Place, key: str, inner: Any) -> _Place:
-    path = (*place.path, key)
-    content = place.content or (not place.path and key in _CONTENT)
-    schema = place.schema or tuple(part for part in path if isinstance(part, str)) in _SCHEMAS
+def _child(place: _Place, key: str, inner: Any, text_depth: int, *, content: bool) -> _Place:
+    trail = (*place.trail, key) if len(place.trail) < _LONGEST_TRAIL else place.trail
+    schema = place.schema or trail in _SCHEMAS
     # A name that happens to be `properties` is a name, not a table of names.
-    names = not place.names and (key in _SCHEMA_NAMES if place.schema else not place.path and key in _BODY_NAMES)
-    return _Place(inner, path, content, names, schema)
+    names = not place.names and (key in _SCHEMA_NAMES if place.schema else not place.depth and key in _BODY_NAMES)
+    return _Place(inner, place, key, place.depth + 1, trail, text_depth, content, names, schema)
 
 
-def _unwrapped(place: _Place, key: str, text: str) -> _Place | None:
-    """The object or list that a text outside of content is the JSON of."""
-    if place.content or (not place.path and key in _CONTENT):
-        return None
-    value = _parsed(text)
-    return _child(place, key, value) if value is not None else None
-
-
-def _parsed(text: str) -> Any:
-    if text.lstrip()[:1] not in ("{", "["):
-        return None
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        return None
-
-
-def _written(path: tuple[str | int, ...]) -> str:
+def _written(place: _Place, key: str | int | None) -> str:
     """The place as OpenAI's errors write it: tools[0].function."""
-    parts = (f"[{part}]" if isinstance(part, int) else f".{part[:64]}" for part in path)
+    path = [] if key is None else [key]
+    at: _Place | None = place
+    while at is not None and at.parent is not None:
+        path.append(at.key)
+        at = at.parent
+    parts = (f"[{part}]" if isinstance(part, int) else f".{part[:64]}" for part in reversed(path))
     return "".join(parts).removeprefix(".")

@@ -37,6 +37,8 @@ class Reason(StrEnum):
     CLOUD_UPSTREAM = "cloud_upstream"
     GATEWAY_UNDECLARED = "gateway_undeclared"
     REMOTE_MODEL = "remote_model"
+    AMBIGUOUS_NAME = "ambiguous_name"
+    TOO_COMPLEX = "too_complex"
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-_REAIMING: Final = frozenset(
+REAIMING: Final = frozenset(
     {
         "allowed_openai_params",
         "api_base",
@@ -71,7 +71,7 @@ _REAIMING_FORM: Final = re.compile(
     r"(?:aws|azure|bedrock|gcp|hf|litellm|oci|s3|vertex|watsonx)_.+"
     r"|.+_(?:host|hosts|url|urls|uri|uris|endpoint|endpoint_url|base|proxy|path|file|api_key|credentials|secret|headers)"
 )
-_HOSTED: Final = frozenset(
+HOSTED: Final = frozenset(
     {
         "code_execution",
         "code_interpreter",
@@ -100,10 +100,10 @@ REFERENCES: Final = frozenset({"file_id", "image_file"})
 
 def is_reaiming(name: str) -> bool:
     """Could a parameter of this name choose where a request goes, with which credential, or what file is read?"""
-    plain = name.strip().lower().replace("-", "_")
-    return plain in _REAIMING or _REAIMING_FORM.fullmatch(plain) is not None
+    plain = name.strip().casefold().replace("-", "_")
+    return plain in REAIMING or _REAIMING_FORM.fullmatch(plain) is not None
 
 
 def is_hosted(name: str) -> bool:
     """Does a parameter of this name make the server call out?"""
-    return name.strip().lower().replace("-", "_") in _HOSTED
+    return name.strip().casefold().replace("-", "_") in HOSTED

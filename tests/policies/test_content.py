@@ -61,6 +61,13 @@ REFUSED = [
     ("67-deep", {**SAY, "a": [{"b": [[{"base_url": 1}]]}]}, Reason.REAIMING_PARAMETER, "a[0].b[0][0].base_url"),
     ("67-text", {**SAY, "metadata": {"x": '{"api_base": "y"}'}}, Reason.REAIMING_PARAMETER, "metadata.x.api_base"),
     (
+        "67-text-with-a-long-number",
+        {**SAY, "user": f'{{"n": {"1" * 5_000}, "api_base": 1}}'},
+        Reason.REAIMING_PARAMETER,
+        "user.api_base",
+    ),
+    ("67-long-s", {**SAY, "default_headerſ": 1}, Reason.REAIMING_PARAMETER, "default_headerſ"),
+    (
         "67-text-in-text",
         {**SAY, "user": json.dumps([json.dumps({"api_base": 1})])},
         Reason.REAIMING_PARAMETER,
@@ -234,6 +241,31 @@ REFUSED = [
         for name in ("rpc_servers", "lora", "lora_path", "hf_repo", "model_url", "model_path", "draft_model", "mmproj")
     ],
 ]
+AMBIGUOUS = [
+    ("model", {**SAY, "MODEL": "gpt-oss:120b-cloud"}, "MODEL"),
+    ("alone", {"Model": "m"}, "Model"),
+    ("long-s", {"meſſages": []}, "meſſages"),
+    ("kelvin", {**SAY, "top_\u212a": 1}, "top_\u212a"),
+    ("stream", {**SAY, "Stream": True}, "Stream"),
+    ("type", {"tools": [{"Type": "mcp"}]}, "tools[0].Type"),
+    ("image", part(Input_Audio={"URL": "http://evil"}), "messages[0].content[1].Input_Audio"),
+    ("url", part(image_url={"URL": "http://evil"}), "messages[0].content[1].image_url.URL"),
+    ("ref", function({"$Ref": "http://evil"}), "tools[0].function.parameters.$Ref"),
+    ("schema-table", function({"Properties": {}}), "tools[0].function.parameters.Properties"),
+    ("unknown-pair", {**SAY, "made_up": 1, "MADE_up": 2}, "MADE_up"),
+    ("text", {**SAY, "metadata": '{"x": {"MODEL": "m"}}'}, "metadata.x.MODEL"),
+    ("twice-in-text", {**SAY, "metadata": '{"x": {"api_base": 1}, "x": 2}'}, "metadata"),
+]
+TOO_COMPLEX = [
+    ("objects", {**SAY, "x": [{} for _ in range(200_001)]}, "x"),
+    ("numbers", {**SAY, "x": [0] * 200_001}, "x"),
+    ("sum", {**SAY, "x": [[0] * 50_000] * 5}, "x[3]"),
+    ("text-of-objects", {**SAY, "x": "[" + "{}," * 3_000_000 + "{}]"}, "x"),
+    ("deep-text", {**SAY, "user": "[" * 65 + "]" * 65}, "user" + "[0]" * 64),
+    ("deepest-text", {**SAY, "user": "[" * 100_000}, "user"),
+    ("long-text-in-text", {**SAY, "x": json.dumps([json.dumps([json.dumps(["a" * 5_000_000])])])}, "x[0][0]"),
+    ("deep-texts", {**SAY, "x": [("[" * 900 + "]" * 900)] * 280}, "x[215]"),
+]
 ALLOWED = [
     ("plain", SAY),
     ("empty", {}),
@@ -280,7 +312,12 @@ ALLOWED = [
     ("text-that-is-not-json", {**SAY, "user": "[not json", "metadata": {"a": "{also not"}}),
     ("template-names", {**SAY, "chat_template_kwargs": {"url": "x", "enable_thinking": False}}),
     ("logit-bias", {**SAY, "logit_bias": {"100": 1}}),
-    ("deep-text", {**SAY, "user": "[" * 100_000}),
+    ("deep-text", {**SAY, "user": "[" * 63 + "]" * 63}),
+    ("free-names", function({"properties": {"Model": {}, "model": {}, "$REF": {}}})),
+    ("free-body-names", {**SAY, "chat_template_kwargs": {"Model": 1, "model": 2}}),
+    ("data-names", function({"default": {"Model": 1, "model": 2}})),
+    ("many-values", {**SAY, "x": [0] * 199_000}),
+    ("many-values-in-a-text", {**SAY, "x": json.dumps([0] * 150_000)}),
     ("cloudy-names", {**SAY, "model": "cloud-model"}),
     ("model-elsewhere", {**SAY, "metadata": {"model": "x-cloud"}}),
 ]
@@ -292,6 +329,18 @@ def test_what_a_body_may_not_do(body: dict[str, Any], reason: Reason, param: str
     assert not decision.allowed
     assert (decision.reason, decision.param) == (reason, param)
     assert decision.detail == ""
+
+
+@pytest.mark.parametrize(("body", "param"), [row[1:] for row in AMBIGUOUS], ids=[row[0] for row in AMBIGUOUS])
+def test_a_name_has_one_spelling(body: dict[str, Any], param: str) -> None:
+    decision = judge_body(body)
+    assert (decision.reason, decision.param) == (Reason.AMBIGUOUS_NAME, param)
+
+
+@pytest.mark.parametrize(("body", "param"), [row[1:] for row in TOO_COMPLEX], ids=[row[0] for row in TOO_COMPLEX])
+def test_what_is_too_much_to_judge_is_refused(body: dict[str, Any], param: str) -> None:
+    decision = judge_body(body)
+    assert (decision.reason, decision.param) == (Reason.TOO_COMPLEX, param)
 
 
 @pytest.mark.parametrize("body", [row[1] for row in ALLOWED], ids=[row[0] for row in ALLOWED])
