@@ -11,6 +11,7 @@ from typing import Final
 
 REAIMING: Final = frozenset(
     {
+        "adapters",
         "allowed_openai_params",
         "api_base",
         "api_key",
@@ -25,6 +26,7 @@ REAIMING: Final = frozenset(
         "control_vectors",
         "credentials",
         "custom_llm_provider",
+        "custom_logit_processor",
         "default_headers",
         "deployment_id",
         "draft_model",
@@ -41,13 +43,16 @@ REAIMING: Final = frozenset(
         "http_proxy",
         "kv_transfer_params",
         "litellm_params",
+        "logits_processors",
         "lora",
+        "lora_adapters",
         "lora_request",
         "mock_response",
         "mmproj",
         "model_info",
         "model_list",
         "model_path",
+        "models",
         "organization",
         "proxies",
         "proxy",
@@ -92,6 +97,8 @@ HOSTED: Final = frozenset(
         "web_search_options",
     }
 )
+# Spelled as one word, `baseURL` and `apiBase` are these too.
+_RUN_TOGETHER: Final = frozenset(name.replace("_", "") for name in REAIMING if "_" in name)
 # Their values are judged instead: a `data:` URL carries its content with it.
 LOCATORS: Final = frozenset({"audio_url", "file_url", "image_url", "uri", "url", "video_url"})
 INLINE: Final = frozenset({"audio", "file_data", "image", "images", "input_audio", "video"})
@@ -101,7 +108,9 @@ REFERENCES: Final = frozenset({"file_id", "image_file"})
 def is_reaiming(name: str) -> bool:
     """Could a parameter of this name choose where a request goes, with which credential, or what file is read?"""
     plain = name.strip().casefold().replace("-", "_")
-    return plain in REAIMING or _REAIMING_FORM.fullmatch(plain) is not None
+    if plain in REAIMING or plain.replace("_", "") in _RUN_TOGETHER:
+        return True
+    return _REAIMING_FORM.fullmatch(plain) is not None
 
 
 def is_hosted(name: str) -> bool:
