@@ -33,6 +33,7 @@ class RouterProtocol(HttpToolsProtocol):
         self.serving = serving
         self.log = log
         self._work: asyncio.Task[None] | None = None
+        self._reply: TransportReply | None = None  # of the work under way
         self._running: RequestResponseCycle | None = None  # the ASGI cycle whose turn it was last
         self._ended = False  # refused: what still comes is not looked at
         self._deadline: asyncio.TimerHandle | None = None
@@ -89,6 +90,9 @@ class RouterProtocol(HttpToolsProtocol):
         elif not self.transport.is_closing():
             self._send_error(RequestTimeout(f"The request was not whole within {READ_S:g} s."))
 
+    def _reply_begun(self) -> bool:
+        return self._reply is not None and self._reply.started
+
     def _answering(self) -> bool:
         running = self._running is not None and not self._running.response_complete and not self._running.more_body
         return self._work is not None or running
@@ -100,7 +104,9 @@ class RouterProtocol(HttpToolsProtocol):
     def _send_error(self, error: RouterError) -> None:
         """Answer and close; in the middle of another answer only close: our bytes would stand in its body."""
         self._ended = True
-        if self._answering():
+        if self._work is not None and not self._reply_begun():
+            self._work.cancel()  # nothing of that answer is out yet: this one takes its place
+        elif self._answering():
             self.transport.close()
             return
         body = as_openai(error)
@@ -183,12 +189,13 @@ class RouterProtocol(HttpToolsProtocol):
     def _begin(self, cycle: HotCycle) -> None:
         if cycle.turn and not cycle.more_body and not cycle.begun:
             cycle.begun = True
+            self._reply = None
             self._work = self.loop.create_task(self._serve(cycle))
             self.tasks.add(self._work)
             self._work.add_done_callback(self.tasks.discard)
 
     async def _serve(self, cycle: HotCycle) -> None:
-        reply = TransportReply(cycle, self.transport, self.flow, self.server_state.default_headers)
+        reply = self._reply = TransportReply(cycle, self.transport, self.flow, self.server_state.default_headers)
         application, identity = self.serving(), cycle.request_id()
         try:
             judge_origin(cycle.headers, application.snapshot)

@@ -62,18 +62,22 @@ class Exchange:
 
     async def recorded(self) -> int:
         """Wait for the ledger index of a denial."""
-        while self.record is None:
-            self._raise_failure()
-            await self._wait()
-        self.finish()
+        try:
+            while self.record is None:
+                self._raise_failure()
+                await self._wait()
+        finally:
+            self.finish()  # also when the client left meanwhile
         return self.record
 
     async def answered(self) -> bytes:
         """Wait for the rows of a warm-up (JSON)."""
-        while not self.rows:
-            self._raise_failure()
-            await self._wait()
-        self.finish()
+        try:
+            while not self.rows:
+                self._raise_failure()
+                await self._wait()
+        finally:
+            self.finish()
         return self.rows
 
     def cancel(self, cause: Cause = Cause.CANCELLED) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from enum import IntEnum
 
 HEADER = struct.Struct("<IIB")
-LARGEST = 1 << 20  # bytes of one payload; the writers cut at PIECE
+LARGEST = 1 << 24  # bytes of one payload: the states of 100,000 upstreams; bodies and answers are cut at PIECE
 PIECE = 64 * 1024
 WINDOW = 256 * 1024  # bytes of one exchange that may be on the way in one direction
 COUNT = struct.Struct("<Q")

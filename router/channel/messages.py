@@ -12,7 +12,7 @@ from policies import Endpoint
 from router.channel.frames import ChannelError
 
 T = TypeVar("T")
-LONGEST_S = 7 * 86_400.0
+LONGEST_S = 31 * 86_400.0  # settings take durations up to 30 days
 RequestId = Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]{1,64}\Z")]  # it stands in a header that the gate writes
 
 

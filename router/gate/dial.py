@@ -102,6 +102,8 @@ async def _connect(destination: Destination, address: Address, tls: ssl.SSLConte
 def _check_peer(connection: UpstreamConnection, address: Address, port: int) -> None:
     """The kernel must have connected us to the judged address, and not to ourselves."""
     peer = connection.peername()
+    if peer is None:
+        raise UpstreamFault(Cause.REFUSED, "reset as soon as it was connected")
     same = isinstance(peer, tuple) and ip_address(peer[0]) == address and peer[1] == port
     if not same or peer == connection.sockname():
         connection.abort()

@@ -113,11 +113,14 @@ class Gate:
         exchanges = self._links[link]
         if number in exchanges or len(exchanges) >= MOST_EXCHANGES:
             raise ChannelError("an exchange number twice, or too many exchanges")
-        if message.body_bytes > self._world.snapshot.limits.body_bytes or message.body_bytes <= 0:
-            raise ChannelError(f"a body of {message.body_bytes} bytes")
         if not math.isfinite(message.deadline_s):
             raise ChannelError("a deadline that is no number")
         world = self._world_of(message.policy)
+        if not 0 < message.body_bytes <= world.snapshot.limits.body_bytes:
+            if message.policy == world.snapshot.policy.digest:
+                raise ChannelError(f"a body of {message.body_bytes} bytes")
+            link.send(number, Kind.FAIL, encode(Failure(Cause.STALE_POLICY, "the policy has changed")))
+            return
         exchanges[number] = GateExchange(number, link, message, world, lambda: self._over(exchanges, number))
         self._idle.clear()
 

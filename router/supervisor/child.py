@@ -126,6 +126,8 @@ class Child:
             return NOT_STARTED
         finally:
             theirs.close()
+        if self._stopping.is_set():  # told to stop before there was anything to tell
+            self.kill()
         self._heard = time.monotonic()
         self.attestation = None
         self._control = Control(ours, self._on_message, lambda: None)

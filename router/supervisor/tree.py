@@ -162,7 +162,10 @@ class Tree:
 
     def _on_ready(self, child: Child, digest: str) -> None:
         """Once the gate has settings, workers that serve already are given theirs: keys may differ under one digest."""
-        if child is self._gate and digest == self._snapshot.policy.digest:
+        current = self._snapshot.policy.digest
+        if child in self._workers and digest != current and self._gate.digest == current:
+            self._give_settings(child)  # it began while they changed
+        if child is self._gate and digest == current:
             for worker in self._workers:
                 if worker.digest:
                     self._give_settings(worker)
