@@ -62,8 +62,9 @@ def test_a_cloud_is_refused_in_the_words_shown(tmp_path: Path) -> None:
 def test_a_changed_byte_is_found_in_the_words_shown(ended: Service, tmp_path: Path) -> None:
     shutil.copytree(ended.ledger, tmp_path / "ledger")
     assert ringfence(tmp_path, "audit", "verify", "ledger").returncode == 0
-    sed, verify, *shown = TAMPERED.strip().splitlines()
-    subprocess.run(["bash", "-c", sed.removeprefix("$ ")], cwd=tmp_path, check=True)
+    copy, sed, verify, *shown = TAMPERED.strip().splitlines()
+    for command in (copy, sed):
+        subprocess.run(["bash", "-c", command.removeprefix("$ ")], cwd=tmp_path, check=True)
     done = ringfence(tmp_path, *verify.removeprefix("$ ringfence ").split())
     said = done.stdout + done.stderr
     assert done.returncode == 1
