@@ -40,7 +40,7 @@ cover:
 	@$(BIN)/python tools/coverage_floor.py
 
 clean:
-	@rm -rf .venv .cache run .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	@rm -rf .venv .cache ledger-run .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 # What tests of kernel fences and `ringfence prove` need beside Python; where it lacks they are skipped, and say so.
 tools:

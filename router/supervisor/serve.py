@@ -33,7 +33,8 @@ def serve(snapshot: Snapshot, environment: Mapping[str, str], say: Say, reload: 
     """
     shut_memory()  # it holds the credentials that it gives to the gate
     gain_nothing()
-    directory = Path(snapshot.audit.directory).parent / "run"
+    ledger = Path(snapshot.audit.directory)
+    directory = ledger.with_name(f"{ledger.name}-run")  # a name of our own: beside /ledger must not mean /run
     with _listener(snapshot) as listener, _run_directory(directory) as own:
         asyncio.run(_serve(snapshot, listener, own, environment, say, reload))
 
@@ -89,7 +90,10 @@ def _listener(snapshot: Snapshot) -> Iterator[socket.socket]:
 @contextmanager
 def _run_directory(parent: Path) -> Iterator[Path]:
     """A private directory for the engines' sockets; what dead services left there is removed."""
-    parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise CannotServe(f"cannot make {parent} for the engines' sockets: {error.strerror}") from None
     for left in parent.iterdir():
         if left.name.isdigit() and not Path(f"/proc/{left.name}").exists():
             shutil.rmtree(left, ignore_errors=True)
