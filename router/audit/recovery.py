@@ -96,7 +96,7 @@ def recover(home: Home) -> Found:
     """Read the end of the ledger, set torn bytes aside; LedgerError if a record under the newest checkpoint is gone."""
     checkpoint = _newest_checkpoint(home)
     try:
-        last = _last_segment(home)
+        last = _last_segment(home, checkpoint.size)
         end = last.end if last is not None else 0
         torn = _torn_at(home, end)
         tree = _tree(home, checkpoint, end)
@@ -129,13 +129,17 @@ def _newest_checkpoint(home: Home) -> Checkpoint:
         ) from error
 
 
+def _too_short(home: Home, end: int, signed: int) -> LedgerError:
+    return LedgerError(
+        f"the ledger in {home.directory} has {end} records, but {signed} were signed for: it was cut, or record {end} "
+        "was altered. Nothing was touched: keep the directory for the reviewer and start a new one."
+    )
+
+
 def _tree(home: Home, checkpoint: Checkpoint, end: int) -> TileStack:
     """The whole tree, once the part under the checkpoint is found to be what was signed."""
     if end < checkpoint.size:
-        raise LedgerError(
-            f"the ledger in {home.directory} has {end} records, but {checkpoint.size} were signed for: it was cut. "
-            "Keep the directory for the reviewer and start a new one."
-        )
+        raise _too_short(home, end, checkpoint.size)
     reader = HashReader(home.directory)
     tree = reader.stack(checkpoint.size)
     if tree.root() != checkpoint.root:
@@ -148,10 +152,12 @@ def _tree(home: Home, checkpoint: Checkpoint, end: int) -> TileStack:
     return tree
 
 
-def _last_segment(home: Home) -> Segment | None:
-    """The last segment that holds a record, cut back to its last good line."""
+def _last_segment(home: Home, signed: int) -> Segment | None:
+    """The last segment that holds a record, cut back to its last good line; nothing is touched below `signed`."""
     for first, path in reversed(list_segments(home.directory)):
         segment = read_segment(home.log, path, first)
+        if segment.end < signed:
+            raise _too_short(home, segment.end, signed)
         _set_aside(home, segment)
         if segment.end > first:
             return segment
