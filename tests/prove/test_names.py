@@ -15,7 +15,7 @@ ENDS = {
     "empty": ("dns", "host_unresolved"),
     "missing": ("dns", "host_unresolved"),
     "failing": ("dns", "host_unresolved"),
-    "silent": ("dns", "no answer from the resolver within 1 s"),
+    "silent": ("dns", "no answer from the resolver within 0.5 s"),
     "lying": ("policy_denied", "203.0.113.9"),
     "metadata": ("policy_denied", "metadata_address"),
     "flood": ("dns", "4000 addresses for one name"),
