@@ -56,6 +56,12 @@ class PolicyDenied(InvalidRequest):
     status, code = 403, "policy_denied"
 
 
+class UpstreamRefused(InvalidRequest):
+    """The upstream's own 4xx, put in our words; the answer's status is the upstream's."""
+
+    code = "upstream_refused"
+
+
 class UnknownPath(InvalidRequest):
     status, code = 404, "unknown_path"
 

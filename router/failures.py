@@ -29,6 +29,7 @@ MOVE_ON = frozenset(
         Cause.BAD_ANSWER,
         Cause.REDIRECT,
         Cause.COLD,
+        Cause.TOTAL_TIMEOUT,
         Cause.BUSY,
         Cause.TOO_LARGE,
         Cause.POLICY,
@@ -71,14 +72,16 @@ def error_of(failures: Sequence[Failure]) -> RouterError:
 
 
 _TELLING = frozenset({Cause.COLD, Cause.BUSY})  # worth telling though another upstream failed otherwise after it
+_ABSENT = frozenset({Cause.DNS, Cause.REFUSED})
 _TIMEOUTS = frozenset({Cause.CONNECT_TIMEOUT, Cause.FIRST_TOKEN_TIMEOUT, Cause.BETWEEN_TOKENS_TIMEOUT})
 _ANSWERS: tuple[tuple[frozenset[Cause], tuple[type[RouterError], str]], ...] = (
     (frozenset({Cause.AUDIT}), (AuditUnavailable, "The ledger cannot be written, so nothing is sent.")),
     (frozenset({Cause.GATE_LOST}), (GateUnavailable, "The gate is starting again; try again.")),
     (frozenset({Cause.STALE_POLICY}), (Unavailable, "The policy has just changed; try again.")),
-    (frozenset({Cause.TOTAL_TIMEOUT}), (UpstreamTimeout, "The request took longer than its tier allows.")),
     (frozenset({Cause.COLD}), (UpstreamsUnavailable, "The model is being woken; try again.")),
     (frozenset({Cause.BUSY}), (UpstreamsBusy, "All upstreams are busy; try again.")),
+    (frozenset({Cause.TOTAL_TIMEOUT}), (UpstreamTimeout, "The request took longer than its tiers allow.")),
     (_TIMEOUTS, (UpstreamTimeout, "No upstream answered in time.")),
+    (_ABSENT, (UpstreamFailed, "No upstream accepts connections; its operator must start it, or mend its address.")),
     (frozenset({Cause.POLICY}), (PolicyDenied, "The policy refuses every upstream of this model.")),
 )

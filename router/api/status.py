@@ -10,6 +10,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from policies import Caller
+from router.api.leaving import unless_left
 from router.auth import Callers
 from router.channel.client import ExchangeFailed, GateClient
 from router.channel.messages import Ask, Cause, Warm
@@ -21,6 +22,7 @@ from router.errors import (
     ReceiptNotFound,
     RouterError,
     TierUnknown,
+    UpstreamsBusy,
     as_openai,
 )
 from router.settings.snapshot import Snapshot
@@ -111,9 +113,12 @@ class Status:
             raise TierUnknown(f"There is no tier '{tier[:64]}'.", param="tier")
         wait_s = _seconds(request.query_params.get("wait", str(WARM_WAIT_S)))
         try:
-            rows = msgspec.json.decode(await self._gate.warm(Warm(tier, wait_s)).answered())
-        except ExchangeFailed:
+            answer = await unless_left(request, self._gate.warm(Warm(tier, wait_s)).answered())
+        except ExchangeFailed as error:
+            if error.failure.cause is Cause.BUSY:
+                raise UpstreamsBusy("Too many callers wait for a warm-up.", retry_after_s=COME_BACK_S) from None
             raise _gate_lost() from None
+        rows = msgspec.json.decode(answer or b"[]")
         warm = {row["tier"] for row in rows if row["state"] == State.READY}
         all_warm = warm >= {row["tier"] for row in rows}
         body = {"status": "warm" if all_warm else "cold", "upstreams": rows}

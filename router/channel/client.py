@@ -77,7 +77,7 @@ class Exchange:
                 self._raise_failure()
                 await self._wait()
         finally:
-            self.finish()
+            self.cancel()  # who left needs no rows
         return self.rows
 
     def cancel(self, cause: Cause = Cause.CANCELLED) -> None:
@@ -134,6 +134,7 @@ class Exchange:
                 return
             case Kind.ROWS:
                 self.rows = payload
+                self.finish()
             case _:
                 raise ChannelError(f"{kind.name} from the gate")
         self.wake()

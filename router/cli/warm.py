@@ -12,6 +12,9 @@ import typer
 
 BAD, UNREACHABLE = 1, 2
 SLACK_S = 5.0  # for the answer, beyond the wait that was asked for
+LOOK_S = 2.0  # how long before it tells what it waits for
+
+Answer = tuple[int, dict[str, Any]]
 
 
 def warm(
@@ -24,7 +27,8 @@ def warm(
 ) -> None:
     """Make every tier warm: exit 0 if each has a warm upstream, 1 if not, 2 if the service cannot be asked."""
     try:
-        status, answer = _ask(host, port, f"/warm?tier={quote(tier)}&wait={wait:g}", wait + SLACK_S, key_file)
+        headers = {"Authorization": f"Bearer {key_file.read_text().strip()}"} if key_file is not None else {}
+        status, answer = _warmed(host, port, tier, wait, headers)
     except (OSError, http.client.HTTPException, ValueError) as error:
         typer.echo(f"no answer from {host}:{port}: {error}", err=True)
         raise typer.Exit(UNREACHABLE) from None
@@ -33,9 +37,20 @@ def warm(
         raise typer.Exit(BAD)
 
 
-def _ask(host: str, port: int, path: str, timeout_s: float, key_file: Path | None) -> tuple[int, dict[str, Any]]:
-    headers = {"Authorization": f"Bearer {key_file.read_text().strip()}"} if key_file is not None else {}
-    connection = http.client.HTTPConnection(host, port, timeout=timeout_s)
+def _warmed(host: str, port: int, tier: str, wait_s: float, headers: dict[str, str]) -> Answer:
+    """A short wait first: whoever has to wait longer is told on standard error what for."""
+    look_s = min(LOOK_S, wait_s)
+    status, answer = _ask(host, port, f"/warm?tier={quote(tier)}&wait={look_s:g}", look_s, headers)
+    if status != 503 or wait_s <= look_s or "upstreams" not in answer:
+        return status, answer
+    for row in answer["upstreams"]:
+        if row["state"] != "ready":
+            typer.echo(f"waits up to {wait_s:g} s for {row['upstream']}: {row['state']}, {row['reason']}", err=True)
+    return _ask(host, port, f"/warm?tier={quote(tier)}&wait={wait_s - look_s:g}", wait_s, headers)
+
+
+def _ask(host: str, port: int, path: str, wait_s: float, headers: dict[str, str]) -> Answer:
+    connection = http.client.HTTPConnection(host, port, timeout=wait_s + SLACK_S)
     try:
         connection.request("POST", path, headers=headers)
         response = connection.getresponse()

@@ -8,6 +8,7 @@ import hashlib
 import os
 import ssl
 from collections.abc import Sequence
+from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from policies import Address, Destination, Reason, UpstreamRule, decide_egress
 from router.channel.messages import Cause
 from router.gate.connection import UpstreamConnection, UpstreamFault
 from router.gate.resolver import Resolver
+from router.gate.staggered import apart_s, first_connection
 from router.gate.tls import tls_context
 
 
@@ -44,7 +46,7 @@ class Dialler:
             async with asyncio.timeout_at(until):
                 if rule.destination is None:
                     return await self._dial_engine(rule)
-                return await self._dial_network(rule.destination, addresses, tls or self._tls)
+                return await self._dial_network(rule.destination, addresses, tls or self._tls, timeout_s)
         except TimeoutError:
             raise UpstreamFault(Cause.CONNECT_TIMEOUT, f"no connection within {timeout_s:g} s") from None
 
@@ -67,15 +69,10 @@ class Dialler:
         return addresses
 
     async def _dial_network(
-        self, destination: Destination, addresses: Sequence[Address], tls: ssl.SSLContext
+        self, destination: Destination, addresses: Sequence[Address], tls: ssl.SSLContext, timeout_s: float
     ) -> UpstreamConnection:
-        fault = UpstreamFault(Cause.REFUSED, "no address answered")
-        for address in addresses:
-            try:
-                return await _connect(destination, address, tls)
-            except UpstreamFault as error:
-                fault = error
-        raise fault
+        dials = [partial(_connect, destination, address, tls) for address in addresses]
+        return await first_connection(dials, apart_s(len(dials), timeout_s))
 
 
 async def _connect(destination: Destination, address: Address, tls: ssl.SSLContext) -> UpstreamConnection:

@@ -20,17 +20,18 @@ class EventTooLarge(Exception):
 class EventSplitter:
     """Feed bytes, get back the whole events among them; the rest waits."""
 
-    __slots__ = ("_rest", "done")
+    __slots__ = ("_cr", "_rest", "done")
 
     def __init__(self) -> None:
         self._rest = b""
+        self._cr = False  # the last byte was a CR, and ended its line: an LF that follows belongs to it
         self.done = False  # "[DONE]" has passed
 
     def feed(self, data: bytes) -> bytes:
         """The events that are whole by now, a blank line after each; empty when none is."""
+        if self._cr or b"\r" in data:
+            data = self._with_newlines(data)
         buffer = self._rest + data if self._rest else data
-        if b"\r" in buffer:
-            buffer = _with_newlines(buffer)
         end = buffer.rfind(b"\n\n") + 2
         if end == 1:
             end = 0
@@ -43,13 +44,13 @@ class EventSplitter:
         self.done = self.done or DONE in b"\n" + events
         return events
 
+    def _with_newlines(self, data: bytes) -> bytes:
+        """CRLF and lone CR end lines too, as soon as they come: an event waits for nothing."""
+        if self._cr and data[:1] == b"\n":
+            data = data[1:]
+        self._cr = data[-1:] == b"\r"
+        return data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+
     @property
     def unfinished(self) -> bool:
         return bool(self._rest.strip())
-
-
-def _with_newlines(buffer: bytes) -> bytes:
-    """CRLF and lone CR end lines too; a CR at the very end may be half a CRLF and stays."""
-    tail = b"\r" if buffer.endswith(b"\r") else b""
-    body = buffer[:-1] if tail else buffer
-    return body.replace(b"\r\n", b"\n").replace(b"\r", b"\n") + tail

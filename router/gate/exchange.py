@@ -134,7 +134,7 @@ class GateExchange:
             self._ending = str(fault.cause)
             if self._relay is not None and self._relay.caught is not None:
                 self._world.upstreams.caught(upstream, self._relay.caught)
-            if fault.cause not in NOT_THE_UPSTREAMS:
+            if fault.cause not in NOT_THE_UPSTREAMS or self._waited_in_vain(fault):
                 self._world.upstreams.failed(upstream, fault)
             raise
         except LedgerUnavailable:
@@ -167,6 +167,13 @@ class GateExchange:
             patience_s = max(patience_s, timeouts.cold_start_s)
         await self._relay.run(upstreams.pool(upstream), upstreams.credential(upstream), body, patience_s)
         return self._relay.status
+
+    def _waited_in_vain(self, fault: UpstreamFault) -> bool:
+        """The tier's time went by while an upstream that was asked early said nothing: that is its failure."""
+        relay = self._relay
+        if relay is None or fault.cause is not Cause.TOTAL_TIMEOUT:
+            return False
+        return relay.first_byte_s is None and relay.asked_s > self._open.deadline_s / 2
 
     # --- records ---
 

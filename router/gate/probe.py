@@ -26,8 +26,11 @@ def probe_path(rule: UpstreamRule) -> str:
 
 
 def is_cold(status: int, content_type: str) -> bool:
-    """A sleeping Space answers 503, or an HTML page; llama-server answers 503 while it loads."""
-    return status == 503 or content_type.startswith("text/html")
+    """A sleeping Space answers 503, or 200 with an HTML page; llama-server answers 503 while it loads.
+
+    An HTML page with another status is some proxy's error: waiting would not help.
+    """
+    return status == 503 or (status < 400 and content_type.lower().startswith("text/html"))
 
 
 async def probe(pool: Pool, credential: str) -> None:

@@ -32,6 +32,7 @@ class Relay:
         self._granted: asyncio.Future[None] | None = None
         self.status = 0
         self.sent = 0
+        self.asked_s = 0.0  # of deadline.left_s' clock, as first_byte_s: seconds left when the request was sent
         self.received = 0
         self.caught: Decision | None = None  # the head of the answer gave away what this upstream is
         self.first_byte_s: float | None = None  # of deadline.left_s' clock: seconds left when it came
@@ -67,6 +68,7 @@ class Relay:
         try:
             connection.send(request)
             self.sent = len(request)
+            self.asked_s = self._deadline.left_s
             async with self._deadline.within(patience_s, Cause.FIRST_TOKEN_TIMEOUT):
                 await connection.head()
         except BaseException:
@@ -134,4 +136,6 @@ def head_of(connection: UpstreamConnection) -> Head:
     def text(name: bytes) -> str:
         return connection.headers.get(name, b"").decode("latin-1")[:200]
 
-    return Head(connection.status, text(b"content-type"), text(b"retry-after"), text(b"x-ringfence-clamped"))
+    kind, semicolon, parameters = text(b"content-type").partition(";")  # RFC 9110, 8.3.1: type and subtype in any case
+    content_type = f"{kind.strip().lower()}{semicolon}{parameters}"
+    return Head(connection.status, content_type, text(b"retry-after"), text(b"x-ringfence-clamped"))

@@ -25,6 +25,7 @@ WORKER_LOST = "worker_lost"
 CANCELLED_S = 0.05
 OLD_POLICY_S = 5.0
 MOST_EXCHANGES = 20_000  # of one worker
+MOST_WARMS = 64  # of one worker: each waits as long as its caller wishes
 
 
 class Gate:
@@ -35,6 +36,7 @@ class Gate:
         self._before: World | None = None
         self._links: dict[Link, dict[int, GateExchange]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._warms: dict[tuple[Link, int], asyncio.Task[None]] = {}
         self._idle = asyncio.Event()
         self._idle.set()
 
@@ -90,6 +92,9 @@ class Gate:
     def _on_closed(self, link: Link) -> None:
         for exchange in tuple(self._links.pop(link, {}).values()):
             exchange.cancel(WORKER_LOST)
+        for (of, _), warm in tuple(self._warms.items()):
+            if of is link:
+                warm.cancel()
 
     def _on_frame(self, link: Link, number: int, kind: Kind, payload: bytes) -> None:
         exchanges = self._links.setdefault(link, {})  # frames may come before `attach` returns
@@ -99,13 +104,15 @@ class Gate:
             case Kind.DENY:
                 self._spawn(self._deny(link, number, decode(Denial, payload)))
             case Kind.WARM:
-                self._spawn(self._warm(link, number, decode(Warm, payload)))
+                self._begin_warm(link, number, decode(Warm, payload))
             case Kind.RECEIPT:
                 self._spawn(self._receipt(link, number, decode(Ask, payload)))
             case Kind.BODY | Kind.CANCEL | Kind.CREDIT:
                 exchange = exchanges.get(number)
                 if exchange is not None:
                     _tell(exchange, kind, payload)
+                elif kind is Kind.CANCEL and (warm := self._warms.get((link, number))) is not None:
+                    warm.cancel()  # the probing goes on; only this caller's wait is over
             case _:
                 raise ChannelError(f"{kind.name} from a worker")
 
@@ -129,10 +136,19 @@ class Gate:
         if not any(self._links.values()):
             self._idle.set()
 
-    def _spawn(self, work: Coroutine[None, None, None]) -> None:
+    def _spawn(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
+
+    def _begin_warm(self, link: Link, number: int, message: Warm) -> None:
+        if sum(1 for of, _ in self._warms if of is link) >= MOST_WARMS:
+            link.send(number, Kind.FAIL, encode(Failure(Cause.BUSY, f"{MOST_WARMS} callers wait already")))
+            return
+        task = self._spawn(self._warm(link, number, message))
+        self._warms[link, number] = task
+        task.add_done_callback(lambda _: self._warms.pop((link, number), None))
 
     async def _deny(self, link: Link, number: int, denial: Denial) -> None:
         body = {name: str(value) for name, value in msgspec.structs.asdict(denial).items()}

@@ -11,6 +11,8 @@ from router.channel.states import UpstreamState
 from router.gate.connection import UpstreamFault
 from router.gate.pool import Pool
 
+CONNECT_CAUSES = frozenset({Cause.DNS, Cause.REFUSED, Cause.TLS, Cause.CONNECT_TIMEOUT})
+
 
 @dataclass(slots=True)
 class Upstream:
@@ -20,6 +22,7 @@ class Upstream:
     credential: str
     state: UpstreamState
     asked: frozenset[str]  # the models that it may be asked for
+    may_sleep: bool = False  # nothing listens there until it has started: a refused connection is waited for
     failures: int = 0
     identity: Identity | None = None
     identified_at: float = 0.0  # time.monotonic
@@ -32,9 +35,21 @@ class Upstream:
     changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
+    def given(self) -> object:
+        """What the settings say of it."""
+        return self.pool.rule, self.pool.material, self.credential, self.asked, self.may_sleep
+
+    @property
     def watched(self) -> bool:
         """Is it looked at, or (a rented one) would it be if it were asked for? All are, once `start` was called."""
         return self.prober is not None or self.pool.rule.reach is Reach.RENTED
+
+    @property
+    def absent(self) -> UpstreamFault | None:
+        """Why waiting for it is in vain: the last look got no connection, and it is none that is still starting."""
+        if self.may_sleep or self.look.is_set() or self.looking or self.fault is None:
+            return None
+        return self.fault if self.fault.cause in CONNECT_CAUSES else None
 
     @property
     def refusal(self) -> Decision | None:

@@ -16,7 +16,7 @@ from router.gate.dial import Dialler
 from router.gate.identity import identify
 from router.gate.pool import Pool
 from router.gate.probe import probe
-from router.gate.upstream import Upstream
+from router.gate.upstream import CONNECT_CAUSES, Upstream
 from router.settings.snapshot import Snapshot
 
 FAILURES_TO_EJECT = 3  # answers of 5xx in a row; a failed connect ejects at once
@@ -27,7 +27,6 @@ PROBE_AGAIN_S = (0.1, 0.2, 0.4, 0.8, 1.5, 2.5, 5.0)  # the last one repeats: no 
 IDENTIFY_AGAIN_S = 60.0
 STALE_S = 600.0  # of a rented upstream, which is not looked at while nobody uses it
 PLAIN = frozenset({"answered", "probed"})
-CONNECT_CAUSES = frozenset({Cause.DNS, Cause.REFUSED, Cause.TLS, Cause.CONNECT_TIMEOUT})
 Note = Callable[[dict[str, object]], None]
 
 
@@ -59,13 +58,13 @@ class Upstreams:
         asked_by = asked_by_upstream(snapshot.policy)
         for name, rule in snapshot.policy.upstreams.items():
             kept = before._all.get(name) if before is not None else None  # noqa: SLF001 - the same class
-            credential, tls, asked = snapshot.credentials.get(name, ""), snapshot.tls.get(name), asked_by[name]
-            same = kept is not None and (kept.pool.rule, kept.credential, kept.pool.material, kept.asked)
-            if kept is not None and same == (rule, credential, tls, asked):
-                self._all[name] = kept  # unchanged: it keeps its connections, its state and what it was found to be
-            else:
-                cold = UpstreamState(name, State.COLD)
-                self._all[name] = Upstream(Pool(rule, dialler, tls), credential, cold, asked)
+            may_sleep = rule.engine is not None or name in snapshot.may_sleep
+            pool = Pool(rule, dialler, snapshot.tls.get(name))
+            new = Upstream(
+                pool, snapshot.credentials.get(name, ""), UpstreamState(name, State.COLD), asked_by[name], may_sleep
+            )
+            # unchanged: it keeps its connections, its state and what it was found to be
+            self._all[name] = kept if kept is not None and kept.given == new.given else new
 
     def start(self) -> None:
         """Probe what is ours. A rented machine is left asleep until it is asked for: a probe would wake and bill it."""
@@ -99,9 +98,9 @@ class Upstreams:
         if fault.cause is Cause.IDENTITY:
             return
         if fault.cause is Cause.COLD:
-            self._become(upstream, State.WARMING, fault.detail)
+            self._become(upstream, State.WARMING, _why(fault))
         elif fault.cause in CONNECT_CAUSES or upstream.failures >= FAILURES_TO_EJECT:
-            self._become(upstream, State.FAILING, str(fault.cause))
+            self._become(upstream, State.FAILING, _why(fault))
         else:
             return
         self._probe_until_ready(upstream)
@@ -134,13 +133,18 @@ class Upstreams:
             self._note(upstream.finding())
 
     async def ready(self, name: str) -> None:
-        """Wait until the upstream is ready, however long; the caller sets the limit. UpstreamFault: it may not be."""
+        """Wait until the upstream is ready, however long; the caller sets the limit.
+
+        UpstreamFault: it may not serve, or there is nothing to wait for (nobody listens at its address).
+        """
         upstream = self._all[name]
         if not upstream.watched:
             return
         self._probe_until_ready(upstream)
         while upstream.state.state is not State.READY:
             upstream.check()
+            if (absent := upstream.absent) is not None:
+                raise absent
             upstream.changed.clear()
             await upstream.changed.wait()
 
@@ -239,7 +243,7 @@ class Upstreams:
         except UpstreamFault as fault:
             upstream.fault = fault
             state = State.WARMING if fault.cause is Cause.COLD else State.FAILING
-            self._become(upstream, state, fault.detail if fault.cause is Cause.IDENTITY else str(fault.cause))
+            self._become(upstream, state, _why(fault))
         else:
             upstream.fault = None
             upstream.failures = 0
@@ -272,6 +276,22 @@ class Upstreams:
                 upstream.identity = found
                 self._note(upstream.finding())
         upstream.check()
+
+
+def _why(fault: UpstreamFault) -> str:
+    """Why it is not ready, for people."""
+    if fault.cause is Cause.IDENTITY:
+        return fault.detail
+    told = _ADVICE.get(fault.cause, fault.detail if fault.cause is Cause.COLD else "")
+    return f"{fault.cause}: {told}" if told else str(fault.cause)
+
+
+_ADVICE = {
+    Cause.DNS: "its name has no address",
+    Cause.REFUSED: "nobody listens at its address and port",
+    Cause.CONNECT_TIMEOUT: "its address does not answer",
+    Cause.TLS: "no TLS connection: see its certificate, ca_file and tls_pin",
+}
 
 
 def _pause_s(rule: UpstreamRule, attempt: int) -> float:

@@ -68,6 +68,7 @@ def compile_snapshot(settings: SettingsFile, base: Base, secrets: dict[str, str]
         keys=rules_of(keys),
         credentials=_credentials(settings, base, secrets, report),
         tls=tls_materials(settings, base.resolve, report),
+        may_sleep=frozenset(name for name, upstream in settings.upstreams.items() if upstream.may_sleep),
         require_seal=settings.require_seal,
     )
     return replace(snapshot, policy=replace(policy, digest=digest(snapshot)))
@@ -81,6 +82,7 @@ def digest(snapshot: Snapshot) -> str:
         "engines": snapshot.engines,
         "limits": snapshot.limits,
         "require_seal": snapshot.require_seal,
+        "may_sleep": sorted(snapshot.may_sleep),
         "tls": {name: (material.authorities, material.certificate) for name, material in snapshot.tls.items()},
         "durability": snapshot.audit.durability,
     }

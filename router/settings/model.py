@@ -70,6 +70,11 @@ class UpstreamSettings(Strict):
     third_party_host: bool = Field(
         default=False, description="Set to true to accept that it runs on somebody else's computer (reach `rented`)."
     )
+    may_sleep: bool = Field(
+        default=False,
+        description="Set to true when nothing may listen there until its machine or server has started: a refused "
+        "connection is then waited for like a cold start, else the next upstream is asked at once.",
+    )
     gateway: bool = Field(
         default=False,
         description="Set to true when a gateway of yours (LiteLLM and its like) answers there: where it passes prompts "
@@ -119,7 +124,12 @@ class TimeoutSettings(Strict):
         description="From the request sent to the first token of a stream, or to embeddings, of a warm upstream.",
     )
     between_tokens: Duration = Field(default=30.0, gt=0, description="The longest silence inside an answer.")
-    total: Duration = Field(default=600.0, gt=0, description="The whole chain of attempts that this tier may use.")
+    total: Duration = Field(
+        default=600.0,
+        gt=0,
+        description="All that a request may spend in this tier, its attempts together; then the next tier is asked. "
+        "The other times are never longer.",
+    )
 
 
 class WarmSettings(Strict):

@@ -56,7 +56,9 @@ def tier_settings(tier: TierEntry) -> TierSettings:
     times = tier.timeouts
     cold = times.cold_start if times.cold_start is not None else min(COLD_START_S, times.total)
     answer = times.answer if times.answer is not None else max(times.first_token, times.total / 2)
-    timeouts = Timeouts(times.connect, cold, times.first_token, answer, times.between_tokens, times.total)
+    waits = (times.connect, cold, times.first_token, answer, times.between_tokens)
+    connect, cold, first, answer, between = (min(wait, times.total) for wait in waits)
+    timeouts = Timeouts(connect, cold, first, answer, between, times.total)
     return TierSettings(tier.name, timeouts, tier.concurrency, tier.queue, tier.balance, tier.warm.every)
 
 

@@ -13,7 +13,7 @@ from policies import Policy
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """Seconds. `total_s` bounds the whole chain of attempts that a tier may use."""
+    """Seconds. `total_s` bounds all attempts of one request in this tier; the chain's bound is the tiers' sum."""
 
     connect_s: float = 2.0
     cold_start_s: float = 180.0
@@ -99,6 +99,7 @@ class Snapshot:
     keys: tuple[KeyRule, ...] = ()
     credentials: Mapping[str, str] = field(default_factory=dict, repr=False)  # upstream name -> bearer token; gate only
     tls: Mapping[str, TlsMaterial] = field(default_factory=dict, repr=False)  # upstream name -> its own; gate only
+    may_sleep: frozenset[str] = frozenset()  # upstreams whose refusal of a connection is waited for
     require_seal: tuple[str, ...] = ()  # what the kernel must enforce, or nothing starts; empty: none
     source: str = "defaults"  # the file's path, "environment" or "defaults"
 

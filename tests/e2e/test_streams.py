@@ -9,7 +9,7 @@ import pytest
 from tests.e2e.conftest import Town
 from tests.e2e.conversations import CHAT, GOOD_TEXT, chat, data_of, raw_client, text_of
 
-CUTS = ["", "split", "trickle", "crlf", "no_space", "stale", "slow_reader"]
+CUTS = ["", "split", "trickle", "crlf", "cr", "shouting_type", "no_space", "stale", "slow_reader"]
 
 
 @pytest.mark.parametrize("cut", CUTS)

@@ -104,6 +104,28 @@ async def wrong_type(generation: Generation) -> None:
     await generation.wire.send(whole(200, b"fine, thanks", content_type="text/plain"))
 
 
+async def cr(generation: Generation) -> None:
+    await generation.wire.trickle(generation.everything(lambda body: body.replace(b"\n", b"\r")), 7)
+
+
+async def shouting_type(generation: Generation) -> None:
+    """A content type in another case (RFC 9110, 8.3.1)."""
+    await generation.wire.send(
+        generation.everything()
+        .replace(b"text/event-stream", b"Text/Event-Stream")
+        .replace(b"application/json", b"APPLICATION/JSON")
+    )
+
+
+async def html_404(generation: Generation) -> None:
+    """A proxy before the model server, whose path is wrong."""
+    await generation.wire.send(whole(404, HTML, content_type="text/html"))
+
+
+async def text_413(generation: Generation) -> None:
+    await generation.wire.send(whole(413, b"too big", content_type="text/plain"))
+
+
 async def html(generation: Generation) -> None:
     await generation.wire.send(whole(200, HTML, content_type="text/html; charset=utf-8"))
 
@@ -201,9 +223,10 @@ FAULTS: dict[str, Fault] = {
     function.__name__: function
     for function in (
         reset_headers, reset_first_byte, reset_mid_event, reset_before_done, close_before_done, stall,
-        stall_before_head, stall_before_first_byte, trickle, split, crlf, no_space, garbage, garbage_body, wrong_type,
-        html, loading, upgrade, endless_stream, endless_event, endless_body, two_lengths, length_and_chunked,
-        folded_header, giant_headers, many_headers, close_delimited, stale, slow_reader,
+        stall_before_head, stall_before_first_byte, trickle, split, crlf, cr, shouting_type, no_space, garbage,
+        garbage_body, wrong_type, html, html_404, text_413, loading, upgrade, endless_stream, endless_event,
+        endless_body, two_lengths, length_and_chunked, folded_header, giant_headers, many_headers, close_delimited,
+        stale, slow_reader,
     )
 } | {
     "gzip": zipped,

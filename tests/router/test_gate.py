@@ -457,7 +457,7 @@ async def test_a_place_that_is_granted_to_one_who_has_just_left_is_passed_on() -
     ("answer", "state", "reason"),
     [
         (plain(b"{}", "404 Not Found"), State.FAILING, "bad_answer"),
-        (plain(b"{}", "503 Loading"), State.WARMING, "cold"),
+        (plain(b"{}", "503 Loading"), State.WARMING, "cold: status 503"),
         (plain(b"x" * 5_000_000), State.FAILING, "answer_too_large"),
     ],
 )
@@ -471,7 +471,7 @@ async def test_a_silent_upstream_is_taken_for_one_that_wakes(tmp_path: Path, mon
     monkeypatch.setattr("router.gate.question.ANSWER_S", 0.1)
     async with scripted(sends(b"", 5)) as port, house(port, tmp_path) as gate:
         row = await gate.upstreams.warm("u", "t", 0.3)
-        assert (row.state, row.reason) == (State.WARMING, "cold")
+        assert (row.state, row.reason) == (State.WARMING, "cold: silent")
 
 
 async def test_a_tier_that_is_kept_warm_is_asked_again_and_again(tmp_path: Path) -> None:
