@@ -5,6 +5,7 @@ Fields are a closed list, so content cannot slip in by a new one: names come fro
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 from typing import Final
@@ -31,5 +32,6 @@ class Log:
         if unknown:
             raise TypeError(f"log field not in the closed list: {sorted(unknown)}")
         line = {"time": round(time.time(), 3), "process": self._process, "event": event, **fields}
-        sys.stderr.write(msgspec.json.encode(line).decode() + "\n")
-        sys.stderr.flush()
+        with contextlib.suppress(OSError):  # a full disk or a reader that left must not stop what is being told of
+            sys.stderr.write(msgspec.json.encode(line).decode() + "\n")
+            sys.stderr.flush()

@@ -134,8 +134,8 @@ async def refuse(reply: Reply, error: RouterError, request_id: str, record: int 
         await reply.write(b"data: " + body + b"\n\n")
         await reply.finish()
         return
-    await reply.start(error.status, error_headers(error, request_id, record, len(body)))
-    await reply.write(body)
+    await reply.start(error.status, error_headers(error, request_id, record, len(body) + 1))
+    await reply.write(body + b"\n")
     await reply.finish()
 
 

@@ -160,6 +160,12 @@ def resident_bytes(pid: int) -> int:
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
+def events(log: str, event: str) -> list[dict[str, Any]]:
+    """The log's lines of this event."""
+    rows = [json.loads(line) for line in log.splitlines() if line.startswith("{")]
+    return [row for row in rows if row["event"] == event]
+
+
 def read_ledger(ledger: Path, kind: str = "") -> list[dict[str, Any]]:
     """All records, parsed by nothing of ours; a line that is being written is left out."""
     lines = b"".join(segment.read_bytes() for segment in sorted((ledger / "segments").glob("*.jsonl"))).split(b"\n")

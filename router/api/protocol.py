@@ -109,7 +109,7 @@ class RouterProtocol(HttpToolsProtocol):
         elif self._answering():
             self.transport.close()
             return
-        body = as_openai(error)
+        body = as_openai(error) + b"\n"
         head = b"content-type: application/json\r\nconnection: close\r\ncontent-length: %d\r\n\r\n" % len(body)
         self.transport.write(STATUS_LINE[error.status] + head + body)
         self.transport.close()

@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from policies import Caller
+from policies import Caller, Endpoint
 from router.api.leaving import unless_left
 from router.auth import Callers
 from router.channel.client import ExchangeFailed, GateClient
@@ -63,17 +63,14 @@ class Status:
                 "version": self._view.version,
                 "model": policy.default_model,
                 "status": self._status(),
-                "endpoints": [
-                    "/v1/chat/completions",
-                    "/v1/completions",
-                    "/v1/embeddings",
-                    "/v1/models",
-                    "/health",
-                    "/livez",
-                    "/warm",
-                ],
+                "endpoints": self._endpoints(),
             }
         )
+
+    def _endpoints(self) -> list[str]:
+        """Every path there is but this one."""
+        others = [route.path_format for route in self.routes() if route.path != "/"]
+        return [*(f"/v1/{endpoint}" for endpoint in Endpoint), *others]
 
     async def livez(self, _request: Request) -> Response:
         return as_json({"status": "alive"})
@@ -100,6 +97,8 @@ class Status:
     def _status(self) -> str:
         if not self._gate.connected:
             return "gate_unavailable"
+        if self._gate.ledger_refusal:
+            return "audit_unavailable"
         states = {state.state for state in self._gate.states.values()}
         if states & {State.READY, State.COLD}:
             return "healthy"
@@ -174,7 +173,7 @@ def _model(name: str) -> dict[str, object]:
 
 
 def as_json(value: object, status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    return Response(msgspec.json.encode(value), status, headers, "application/json")
+    return Response(msgspec.json.encode(value) + b"\n", status, headers, "application/json")
 
 
 def as_error(error: RouterError) -> Response:
@@ -182,4 +181,4 @@ def as_error(error: RouterError) -> Response:
     headers = {"retry-after": str(max(1, round(error.retry_after_s)))} if error.retry_after_s is not None else {}
     if error.status == 401:
         headers["www-authenticate"] = "Bearer"
-    return Response(as_openai(error), error.status, headers, "application/json")
+    return Response(as_openai(error) + b"\n", error.status, headers, "application/json")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections import Counter, deque
+from collections.abc import Callable
 
 import msgspec
 
@@ -141,15 +142,20 @@ class Exchange:
 
 
 class GateClient:
-    """All exchanges of this worker. Owns the channel and the last known upstream states."""
+    """All exchanges of this worker. Owns the channel and the last known upstream states.
 
-    def __init__(self) -> None:
+    `on_lost` is told when the channel closes, whatever the reason: the supervisor can make another.
+    """
+
+    def __init__(self, on_lost: Callable[[], None] = lambda: None) -> None:
         self._link: Link | None = None
+        self._on_lost = on_lost
         self._attached = asyncio.Event()
         self._under_way: dict[int, Exchange] = {}
         self.busy: Counter[str] = Counter()  # exchanges under way, by upstream
         self._last = 0
         self.states: dict[str, UpstreamState] = {}
+        self.ledger_refusal = ""  # why the ledger takes no record now, in the gate's words
 
     @property
     def connected(self) -> bool:
@@ -214,6 +220,8 @@ class GateClient:
     def _on_frame(self, _link: Link, number: int, kind: Kind, payload: bytes) -> None:
         if kind is Kind.STATES:
             self.states = {state.name: state for state in msgspec.json.decode(payload, type=list[UpstreamState])}
+        elif kind is Kind.LEDGER:
+            self.ledger_refusal = payload.decode("utf-8", "replace")
         elif exchange := self._under_way.get(number):
             exchange.take(kind, payload)
 
@@ -222,5 +230,7 @@ class GateClient:
             return
         self._link = None
         self._attached.clear()
+        self.ledger_refusal = ""  # of that gate; the next one tells of its own
         for exchange in tuple(self._under_way.values()):
             exchange.fail(LOST)
+        self._on_lost()

@@ -33,6 +33,7 @@ class Word(StrEnum):
     READY = "ready"  # `text`: the digest of the policy now in force here
     PONG = "pong"
     FATAL = "fatal"  # `text`: starting again would not help
+    LOST = "lost"  # a worker's channel to the gate has closed
 
 
 class ProcessState(msgspec.Struct, frozen=True):

@@ -36,6 +36,7 @@ class Kind(IntEnum):
     FAIL = 20  # a Failure message: this exchange is over, and why
     ROWS = 21  # a warm-up's answer (JSON), or a receipt (c2sp.org/tlog-proof)
     STATES = 22  # exchange 0: JSON, the states of all upstreams
+    LEDGER = 23  # exchange 0: why the ledger refuses new records, as text; empty: it takes them
 
     CREDIT = 32  # COUNT: this many more bytes of the exchange may come
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
@@ -18,7 +19,7 @@ from router.cli.prove import prove
 from router.cli.warm import warm
 from router.settings.environment import current
 from router.settings.findings import SettingsError
-from router.settings.load import Flags, load
+from router.settings.load import Flags, load, load_whole
 from router.supervisor.scrub import scrubbed
 from router.supervisor.serve import CannotServe
 from router.supervisor.serve import serve as run_service
@@ -31,15 +32,8 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # plain text: for pipes, for narrow terminals, and flags without a type
 )
-app.command()(check)
-app.command()(explain)
-app.command()(warm)
-app.command()(export)
-app.command()(prove)
-app.command()(doctor)
-app.add_typer(keys_app, name="keys", help="Callers' keys: shown once, stored only hashed.")
-app.add_typer(audit_app, name="audit", help="Verify and read the ledger.")
 
 
 @app.command()
@@ -51,9 +45,12 @@ def serve(
 ) -> None:
     """Run the service until Ctrl-C or SIGTERM."""
     environment = current()
-    settings = partial(load, config, environment, Flags(host, port, workers))
+    flags = Flags(host, port, workers)
     try:
-        run_service(settings(), scrubbed(environment), typer.echo, settings)
+        loaded = load_whole(config, environment, flags)
+        for note in loaded.notes:
+            typer.echo(f"note: {note}", err=True)
+        run_service(loaded.snapshot, scrubbed(environment), typer.echo, partial(load, config, environment, flags))
     except SettingsError as error:
         for finding in error.findings:
             typer.echo(str(finding), err=True)
@@ -62,6 +59,31 @@ def serve(
     except CannotServe as error:
         typer.echo(f"ringfence: {error}", err=True)
         raise typer.Exit(BAD) from None
+
+
+app.command()(check)
+app.command()(explain)
+app.command()(warm)
+app.command()(prove)
+app.command()(doctor)
+app.command()(export)
+app.add_typer(keys_app, name="keys", help="Callers' keys: shown once, stored only hashed.")
+app.add_typer(audit_app, name="audit", help="Verify and read the ledger.")
+
+
+def _say_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"ringfence {version('ringfence')}")
+        raise typer.Exit
+
+
+@app.callback()
+def ringfence(
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_say_version, is_eager=True, help="say which version this is")
+    ] = False,
+) -> None:
+    """Your prompts reach only the machines you list, and a signed log proves it."""
 
 
 def main() -> None:

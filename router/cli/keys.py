@@ -52,7 +52,7 @@ def create(
 
 @keys_app.command("list")
 def list_keys(file: File = DEFAULT, as_json: AsJson = False) -> None:
-    """Show all keys: public ids, callers and ceilings, never a key or a hash."""
+    """Show public ids, callers and ceilings. Never a key or a hash."""
     try:
         keys = keystore.read(file)
     except SettingsError as error:

@@ -25,7 +25,7 @@ def warm(
     key_file: Annotated[Path | None, typer.Option(help="file that holds a caller's key")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="the service's own answer")] = False,
 ) -> None:
-    """Make every tier warm: exit 0 if each has a warm upstream, 1 if not, 2 if the service cannot be asked."""
+    """Make every tier warm, and wait for it. Exit 0: all are; 1: one is not; 2: the service cannot be asked."""
     try:
         headers = {"Authorization": f"Bearer {key_file.read_text().strip()}"} if key_file is not None else {}
         status, answer = _warmed(host, port, tier, wait, headers)

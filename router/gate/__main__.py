@@ -130,13 +130,19 @@ class GateProcess:
             seal = seal_process(gate_plan(directory, self._control), snapshot.require_seal, self._control, self._log)
             if seal is None:
                 return None
-            recorder = Recorder(Ledger.open(_ledger_settings(snapshot)))
+            recorder = Recorder(Ledger.open(_ledger_settings(snapshot)), self._note_ledger)
         except LedgerError as error:
             self._log("ledger_refused", reason=str(error))
             self._control.send(Message(Word.FATAL, text=str(error)))
             return None
         record_seal(recorder, "gate", seal)
         return recorder
+
+    def _note_ledger(self, refusal: str) -> None:
+        """The ledger takes no more records, or takes them again."""
+        self._log("ledger_refuses" if refusal else "ledger_writes_again", reason=refusal)
+        if self._gate is not None:
+            self._gate.tell_refusal()
 
     def _note_seal(self, message: Message) -> None:
         if self._gate is not None:

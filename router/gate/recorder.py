@@ -3,32 +3,53 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from router.audit import Kind, Ledger, LedgerUnavailable
+
+LOOK_AGAIN_S = 2.0
 
 
 class Recorder:
     """Waiters are released in order, one wake-up of the loop for each group commit."""
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, ledger: Ledger, on_refusal: Callable[[str], None] = lambda _: None) -> None:
+        """`on_refusal` hears once why no record is taken any more, and "" if that passes."""
         self._ledger = ledger
+        self._on_refusal = on_refusal
+        self._refusal = ""
         self._loop = asyncio.get_running_loop()
         self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
         self._durable = -1
+        self._look: asyncio.TimerHandle | None = None  # when we see for ourselves whether the ledger writes again
         ledger.on_durable(self._from_writer)
 
     @property
-    def failure(self) -> str | None:
-        return self._ledger.failure
+    def refusal(self) -> str:
+        """Why no new exchange may begin; "" while the ledger takes records."""
+        return self._refusal
 
     def digests(self, caller: str, texts: Sequence[bytes]) -> list[str]:
         """Keyed digests of what a caller sent; LedgerUnavailable when the day's key cannot be kept."""
         try:
-            return [self._ledger.digest(caller, text) for text in texts]
+            made = [self._ledger.digest(caller, text) for text in texts]
         except OSError as error:
-            raise LedgerUnavailable(f"the day's digest key cannot be written: {error.strerror}") from None
+            reason = f"the day's digest key cannot be written: {error.strerror}"
+            self._tell(reason)
+            if self._look is None:
+                self._look = self._loop.call_later(LOOK_AGAIN_S, self._look_again)
+            raise LedgerUnavailable(reason) from None
+        self._tell(self._ledger.failure or "")
+        return made
+
+    def _look_again(self) -> None:
+        """Whoever watches us sends no request while we look ill: so we find out ourselves whether it has passed."""
+        self._look = None
+        if self._refusal and not self._ledger.failure:
+            with contextlib.suppress(LedgerUnavailable):
+                self.digests("", (b"",))
 
     async def record(self, kind: Kind, body: Mapping[str, object]) -> int:
         """Append and wait until durable; the index. LedgerUnavailable: it may never be."""
@@ -55,6 +76,7 @@ class Recorder:
             return
 
     def close(self) -> None:
+        self._on_refusal = lambda _: None  # an orderly end is no refusal
         self._ledger.close()
 
     def _from_writer(self, highest: int) -> None:
@@ -63,6 +85,8 @@ class Recorder:
     def _release(self, highest: int) -> None:
         self._durable = max(self._durable, highest)
         failure = self._ledger.failure
+        if failure is not None:
+            self._tell(failure)
         while self._waiting and (failure is not None or self._waiting[0][0] <= self._durable):
             index, future = self._waiting.popleft()
             if future.done():
@@ -71,3 +95,8 @@ class Recorder:
                 future.set_result(None)
             else:
                 future.set_exception(LedgerUnavailable(failure or ""))
+
+    def _tell(self, refusal: str) -> None:
+        if refusal != self._refusal:
+            self._refusal = refusal
+            self._on_refusal(refusal)

@@ -45,6 +45,7 @@ class Gate:
         link = await attach(sock, self._on_frame, self._on_closed)
         self._links.setdefault(link, {})
         link.send(0, Kind.STATES, self._world.upstreams.states())
+        link.send(0, Kind.LEDGER, self._world.recorder.refusal.encode())
 
     @property
     def world(self) -> World:
@@ -74,6 +75,11 @@ class Gate:
         states = self._world.upstreams.states()
         for link in self._links:
             link.send(0, Kind.STATES, states)
+
+    def tell_refusal(self) -> None:
+        """Whether the ledger takes records, and if not, why: workers must not look healthy without it."""
+        for link in self._links:
+            link.send(0, Kind.LEDGER, self._world.recorder.refusal.encode())
 
     async def drain(self, deadline_s: float) -> None:
         """Let exchanges finish, then cancel what is left, then close the ledger: every decision has its outcome."""

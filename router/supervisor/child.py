@@ -25,7 +25,10 @@ NOT_STARTED = 126  # as a shell would say
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """What to start: `command` is given the control socket's descriptor, or None for a program without one."""
+    """What to start: `command` is given the control socket's descriptor.
+
+    One that is not `controlled` tells its seal by it and then closes it: it is stopped by a signal, and never pinged.
+    """
 
     name: str
     command: Callable[[int], Sequence[str]]
@@ -41,6 +44,7 @@ class Watcher:
     ready: Callable[[Child, str], None]  # with the digest of the policy it serves by
     sealed: Callable[[Child], None]  # `child.attestation` is new
     changed: Callable[[], None]
+    lost: Callable[[Child], None]  # its channel to the gate has closed
     fatal: Callable[[str], None]
 
 
@@ -160,7 +164,10 @@ class Child:
             self.attestation = Attestation.from_json(message.text)
             self._watcher.sealed(self)
             self._watcher.changed()
+        elif message.word is Word.LOST:
+            self._watcher.lost(self)
         elif message.word is Word.FATAL:
+            self._stopping.set()  # starting it again would not help
             self._watcher.fatal(message.text)
 
     def _become(self, state: str, reason: str) -> None:

@@ -11,6 +11,7 @@ import socket
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
 from router.seal.process import gain_nothing, shut_memory
 from router.settings.findings import SettingsError
@@ -18,6 +19,10 @@ from router.settings.snapshot import Snapshot
 from router.supervisor.tree import CannotReload, Tree
 
 BACKLOG = 2048
+_SOURCES: Final = {
+    "environment": "upstreams from the environment: CUSTOM_LLM_*, TIERn_*",
+    "defaults": "no upstream is named anywhere: the embedded engine alone",
+}
 Say = Callable[[str], None]
 Load = Callable[[], Snapshot]
 
@@ -47,10 +52,17 @@ async def _serve(
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, tree.stop)
     loop.add_signal_handler(signal.SIGHUP, _reload, tree, reload, say)
-    say(_greeting(snapshot, listener))
+    greeting = asyncio.create_task(_greet(tree, _greeting(snapshot, listener), say))
     await tree.run()
+    greeting.cancel()
     if tree.failure is not None:
         raise CannotServe(tree.failure)
+
+
+async def _greet(tree: Tree, greeting: str, say: Say) -> None:
+    """Not before it is true: the gate has its ledger, and the workers take requests."""
+    await tree.serving.wait()
+    say(greeting)
 
 
 def _reload(tree: Tree, load: Load, say: Say) -> None:
@@ -68,7 +80,8 @@ def _greeting(snapshot: Snapshot, listener: socket.socket) -> str:
     host, port = listener.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
     keys = "no keys needed on loopback" if snapshot.policy.any_caller else f"{len(snapshot.keys)} keys"
-    return f"Ringfence listens on http://{shown}:{port}/v1 ({keys}); ledger in {snapshot.audit.directory}"
+    settings = _SOURCES.get(snapshot.source, f"settings from {snapshot.source}")
+    return f"Ringfence listens on http://{shown}:{port}/v1 ({settings}; {keys}); ledger in {snapshot.audit.directory}"
 
 
 @contextmanager

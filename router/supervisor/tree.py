@@ -23,6 +23,7 @@ PYTHON = (sys.executable, "-I", "-m")
 ENGINE_BACKLOG = 128
 FIXED = ("listen", "engines", "audit", "require_seal")  # what processes were started by
 LONGEST_REASON = 4000
+CHANNEL_AGAIN_S = 0.2  # a gate that died is known to be dead by then, and brings its own channels when it is back
 
 
 class CannotReload(Exception):
@@ -41,6 +42,8 @@ class Tree:
         self._environment = environment
         self._log = Log("supervisor")
         self._ended = asyncio.Event()
+        self.serving = asyncio.Event()  # the gate and every worker have been up together
+        self._channelless: set[str] = set()  # workers whose channel closed and was not replaced yet
         self.failure: str | None = None
         self._engine_sockets = {name: _engine_socket(run_directory, name) for name in snapshot.engines}
         self._gate = self._child(Program("gate", self._gate_command, (), controlled=True))
@@ -96,7 +99,7 @@ class Tree:
     # --- children ---
 
     def _child(self, program: Program) -> Child:
-        watcher = Watcher(self._on_started, self._on_ready, self._on_sealed, self._tell, self._on_fatal)
+        watcher = Watcher(self._on_started, self._on_ready, self._on_sealed, self._tell, self._on_lost, self._on_fatal)
         return Child(program, self._environment, self._log, watcher)
 
     def _gate_command(self, control: int) -> list[str]:
@@ -169,15 +172,29 @@ class Tree:
             for worker in self._workers:
                 if worker.digest:
                     self._give_settings(worker)
+        if all(one.state == "ready" for one in (self._gate, *self._workers)):
+            self.serving.set()
 
     def _connect(self, worker: Child) -> None:
         """A channel between the gate and one worker, once both run."""
         if not (worker.alive and self._gate.alive):
             return
+        self._channelless.discard(worker.program.name)
         for_gate, for_worker = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         with for_gate, for_worker:
             self._gate.send(Message(Word.CHANNEL, name=worker.program.name), [for_gate.fileno()])
             worker.send(Message(Word.CHANNEL), [for_worker.fileno()])
+
+    def _on_lost(self, worker: Child) -> None:
+        """A channel that closes while both its ends live would leave a worker that looks alive and serves nobody."""
+        self._channelless.add(worker.program.name)
+        asyncio.get_running_loop().call_later(CHANNEL_AGAIN_S, self._connect_again, worker)
+
+    def _connect_again(self, worker: Child) -> None:
+        lost = worker.program.name in self._channelless
+        if lost and worker.alive and self._gate.alive and not self._ended.is_set():
+            self._log("channel_replaced", state=worker.program.name)
+            self._connect(worker)
 
     def _tell(self) -> None:
         rows = tuple(child.row for child in self.children)
@@ -186,7 +203,7 @@ class Tree:
 
     def _on_fatal(self, reason: str) -> None:
         """Starting again would not help: stop the service and say why."""
-        self.failure = reason
+        self.failure = self.failure or reason
         self._ended.set()
 
 

@@ -36,7 +36,7 @@ class Worker:
     def __init__(self, control: socket.socket, listener: socket.socket, name: str) -> None:
         self._log = Log(name)
         self._listener = listener
-        self._gate = GateClient()
+        self._gate = GateClient(lambda: self._control.send(Message(Word.LOST)))
         self._view = View()
         self._application: Application | None = None
         self._server: uvicorn.Server | None = None

@@ -16,6 +16,13 @@ from tests.fakes.running import Fake, fake_upstream
 from tests.service import Service, running
 
 
+@pytest.fixture
+def fake() -> Iterator[Fake]:
+    """One upstream, for a test that starts its own service."""
+    with fake_upstream() as one:
+        yield one
+
+
 @dataclass(frozen=True)
 class Town:
     """A service with two tiers; `one` stands before `two`."""

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import socket
 import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import httpx
 import pytest
 
+from router.seal.machine import call
 from tests.e2e.conftest import Town
 from tests.e2e.conversations import CHAT, GOOD_TEXT, all_ready, chat, data_of, error_of, raw_client
 from tests.service import children, running, until
@@ -159,3 +163,30 @@ def alive(pid: int) -> bool:
             return file.read().rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return False
+
+
+def test_a_channel_that_closes_between_two_that_live_is_replaced(town: Town) -> None:
+    """As root: take the worker's end from it by pidfd_getfd(2), and shut it down."""
+    if os.geteuid() != 0:
+        pytest.skip("NO CHANNEL WAS CLOSED: only root may take a descriptor from a sealed worker")
+    service = town.service
+    before = service.pids()
+    shut_channels(before["worker-0"])
+    until(lambda: "channel_replaced" in service.log(), 5, "the supervisor made another")
+    until(lambda: service.health()["status"] == "healthy", 5, "the worker knows of the gate again")
+    assert service.post(CHAT, chat()).status_code == 200
+    assert service.pids() == before, "nobody was started again"
+
+
+def shut_channels(pid: int) -> None:
+    """Every connected AF_UNIX stream of the process: a worker has its channel alone."""
+    holder = os.pidfd_open(pid)
+    try:
+        for entry in Path(f"/proc/{pid}/fd").iterdir():
+            if not str(entry.readlink()).startswith("socket:"):
+                continue
+            with socket.socket(fileno=call("pidfd_getfd", holder, int(entry.name), 0)) as taken:
+                if (taken.family, taken.type) == (socket.AF_UNIX, socket.SOCK_STREAM):
+                    taken.shutdown(socket.SHUT_RDWR)
+    finally:
+        os.close(holder)

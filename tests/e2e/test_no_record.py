@@ -10,7 +10,7 @@ import pytest
 
 from tests.e2e.conversations import CHAT, all_ready, chat, error_of, policy, wait_until_ready
 from tests.fakes.running import Fake, fake_upstream
-from tests.service import Service, running, until
+from tests.service import Service, events, running, until
 
 
 @pytest.fixture
@@ -36,6 +36,29 @@ def test_a_ledger_that_cannot_be_written_stops_everything(house: tuple[Service, 
         assert answer.headers["retry-after"]
     assert len(fake.asked()) == asked, "nothing was dialled"
     assert service.get("/livez").status_code == 200
+    health = service.get("/health")
+    assert (health.status_code, health.json()["status"]) == (503, "audit_unavailable")
+
+
+def test_a_ledger_that_refuses_is_seen_by_whoever_watches(house: tuple[Service, Fake]) -> None:
+    """A load balancer by /health, a person by GET /, an operator by one line of the log that names the cause."""
+    service, fake = house
+    in_the_way = service.ledger / "digests"
+    in_the_way.write_text("no folder can be made here")
+    for _ in range(3):
+        assert error_of(service.post(CHAT, chat()).content)["code"] == "audit_unavailable"
+    until(lambda: service.get("/health").status_code == 503, 5, "/health tells of it")
+    health = service.get("/health")
+    assert (health.json()["status"], health.json()["ready"]) == ("audit_unavailable", False)
+    assert health.headers["retry-after"]
+    assert service.get("/").json()["status"] == "audit_unavailable"
+    [line] = events(service.log(), "ledger_refuses")
+    assert (line["process"], line["reason"]) == ("gate", "the day's digest key cannot be written: File exists")
+    assert fake.asked() == []
+    in_the_way.unlink()
+    until(lambda: service.get("/health").status_code == 200, 10, "it finds out by itself that this has passed")
+    assert len(events(service.log(), "ledger_writes_again")) == 1
+    assert service.post(CHAT, chat()).status_code == 200
 
 
 def test_a_refusal_that_cannot_be_recorded_is_no_answer_either(house: tuple[Service, Fake]) -> None:

@@ -7,7 +7,6 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -23,16 +22,10 @@ from tests.e2e.conversations import (
     text_of,
     wait_until_ready,
 )
-from tests.fakes.running import Fake, fake_upstream
+from tests.fakes.running import Fake
 from tests.service import Service, ringfence, running, until
 
 PATIENT = "{connect: 1s, first_token: 30s, between_tokens: 30s, total: 60s}"
-
-
-@pytest.fixture
-def fake() -> Iterator[Fake]:
-    with fake_upstream() as one:
-        yield one
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

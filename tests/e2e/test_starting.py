@@ -1,0 +1,58 @@
+"""The start: nothing is promised before it is true, and what cannot start says why, once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.conversations import CHAT, chat, policy, wait_until_ready
+from tests.fakes.running import Fake
+from tests.service import GREETING, Service, events, ringfence, running
+
+
+def greeting(service: Service) -> str:
+    return next(line for line in service.log().splitlines() if GREETING.search(line))
+
+
+def test_it_says_that_it_listens_once_the_first_request_can_be_served(fake: Fake, tmp_path: Path) -> None:
+    with running(tmp_path, policy(fake)) as service:
+        before = service.log().partition("Ringfence listens")[0]
+        assert {row["process"] for row in events(before, "sealed") + events(before, "not_sealed")} >= {
+            "gate",
+            "worker-0",
+        }
+        assert {row["state"] for row in service.rows().values()} == {"ready"}
+        assert "(settings from policy.yaml; no keys needed on loopback)" in greeting(service)
+
+
+def test_it_says_when_the_upstreams_are_the_environments(fake: Fake, tmp_path: Path) -> None:
+    given = {"CUSTOM_LLM_BASE_URL": fake.url, "CUSTOM_LLM_MODEL": "coder", "RINGFENCE_WORKERS": "1"}
+    with running(tmp_path, **given) as service:
+        assert "upstreams from the environment: CUSTOM_LLM_*, TIERn_*" in greeting(service)
+        wait_until_ready(service)
+        assert service.post(CHAT, chat()).status_code == 200
+
+
+def test_a_gate_that_cannot_go_on_is_asked_once(fake: Fake, tmp_path: Path) -> None:
+    (tmp_path / "policy.yaml").write_text(policy(fake))
+    (tmp_path / "ledger").write_text("a file where the directory should be")
+    ended = ringfence(tmp_path, "serve", "--config", "policy.yaml", "--port", "0")
+    assert ended.returncode == 1
+    assert len(events(ended.stderr, "ledger_refused")) == 1, ended.stderr
+    assert events(ended.stderr, "process_ended") == []
+    assert ended.stderr.splitlines()[-1].startswith("ringfence: the ledger directory ")
+    assert GREETING.search(ended.stdout) is None
+
+
+@pytest.mark.parametrize("arguments", [("--version",), ("--version", "serve")])
+def test_the_version_is_said(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    ended = ringfence(tmp_path, *arguments)
+    assert (ended.returncode, ended.stdout) == (0, "ringfence 0.1.0\n")
+
+
+def test_help_names_no_types_of_flags_and_cuts_no_sentence(tmp_path: Path) -> None:
+    for command in ((), ("check",), ("keys",)):
+        said = ringfence(tmp_path, *command, "--help").stdout
+        assert "bool" not in said
+        assert "..." not in said.replace("[ARGS]...", ""), said
