@@ -1,0 +1,112 @@
+"""A gateway that takes part: how it is started before given upstreams, and what tells that it is ready."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bench.gateways.processes import start, stop, wait_for
+from bench.gateways.wire import CACHE, HERE, Answers, Load, Mock, body, post
+
+BIN = HERE.parent / ".venv" / "bin"
+READY_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a gateway is started: its directory, its port, the ports of its upstreams, how many cores it may use."""
+
+    directory: Path
+    port: int
+    upstreams: tuple[int, ...]
+    cores: tuple[int, ...]
+    tls: bool = False  # spoken by the upstreams, with the certificate at `authority`
+    authority: Path | None = None
+    keys: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """What to run."""
+
+    command: list[str]
+    environment: Mapping[str, str] = field(default_factory=dict)
+    keys: Path | None = None  # bearer tokens, one a line
+
+
+@dataclass(frozen=True, slots=True)
+class Contestant:
+    """`prepare` writes the settings and says what to run; `missing` says why it cannot run here ("": it can)."""
+
+    name: str
+    prepare: Callable[[Place], Program]
+    version: Callable[[], str]
+    missing: Callable[[], str]
+    does_tls: bool = True
+    does_many: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A gateway that answers."""
+
+    contestant: Contestant
+    process: subprocess.Popen[bytes]
+    port: int
+    keys: Path | None
+    started_s: float  # from exec to the first whole answer
+    directory: Path
+
+
+def output(*command: str | Path) -> str:
+    """The first line that a command prints, "" when there is no such program."""
+    try:
+        run = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    except OSError:
+        return ""
+    return (run.stdout + run.stderr).strip().partition("\n")[0]
+
+
+def executable(file: Path) -> Callable[[], str]:
+    """Why the program is not to be had; "" when it is."""
+    return lambda: "" if file.exists() else f"{file.name} is not installed: python -m bench.install"
+
+
+def installed(name: str, *parts: str) -> Path:
+    """A program in the environment that bench.install made for it."""
+    return CACHE / "peers" / name / Path(*parts)
+
+
+@contextmanager
+def running(contestant: Contestant, place: Place, mock: Mock) -> Iterator[Running]:
+    """The gateway, answering."""
+    place.directory.mkdir(parents=True, exist_ok=True)
+    mock.answers(Answers())
+    program = contestant.prepare(place)
+    began = time.monotonic()
+    log = place.directory / "output.log"
+    process = start(program.command, place.directory, log, on=place.cores, environment=program.environment)
+    key = "" if program.keys is None else program.keys.read_text().split("\n")[0]
+
+    def answers() -> bool:
+        if process.poll() is not None:
+            raise RuntimeError(f"{contestant.name} ended with {process.returncode}: see {log}\n{tail(log)}")
+        return post(place.port, body(Load()), key) == 200
+
+    try:
+        try:
+            wait_for(answers, READY_S, f"{contestant.name} answers")
+        except TimeoutError as error:
+            raise TimeoutError(f"{error}; see {log}\n{tail(log)}") from None
+        started = time.monotonic() - began
+        yield Running(contestant, process, place.port, program.keys, started, place.directory)
+    finally:
+        stop(process)
+
+
+def tail(log: Path) -> str:
+    return log.read_text("utf-8", "replace")[-2000:] if log.exists() else ""

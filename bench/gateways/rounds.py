@@ -1,0 +1,142 @@
+"""Run scenarios over gateways: all alternate, in another random order each round, while the machine is as it is."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bench.gateways.behind import authority, tls_front
+from bench.gateways.contestant import Contestant, Place, Running, running
+from bench.gateways.processes import Usage, cores, shares, usage
+from bench.gateways.scenarios import Arrangement, Scenario
+from bench.gateways.wire import Mock, Window, free_ports, mock, run_load
+
+Row = dict[str, Any]
+DIRECT = "direct"  # no gateway: the load asks the mock
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How often and how long."""
+
+    rounds: int = 5
+    warm_up_s: float = 1.0
+    seconds: float = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """Everything that runs for one arrangement."""
+
+    mock: Mock
+    gateways: list[Running]
+    directory: Path
+
+
+def split_cores(arrangement: Arrangement) -> tuple[list[int], tuple[int, ...]]:
+    """The cores of load and mock, and those of the gateway: apart, unless the arrangement wants the whole machine."""
+    have = cores()
+    if arrangement.all_cores or len(have) == 1:
+        return have, tuple(have)
+    return have[:-1], (have[-1],)
+
+
+def play(
+    scenarios: Sequence[Scenario],
+    contestants: Sequence[Contestant],
+    plan: Plan,
+    scratch: Path,
+    tell: Callable[[Row], None],
+) -> None:
+    """Every scenario, `plan.rounds` times, over all contestants; each run's row is told as it is had."""
+    for arrangement in dict.fromkeys(scenario.arrangement for scenario in scenarios):
+        mine = [scenario for scenario in scenarios if scenario.arrangement == arrangement]
+        with ExitStack() as stack:
+            stage = set_up(arrangement, contestants, scratch, stack, tell)
+            for number in range(plan.rounds):
+                for scenario in mine:
+                    for row in one_round(scenario, stage, plan):
+                        tell({**row, "round": number})
+
+
+def set_up(
+    arrangement: Arrangement,
+    contestants: Iterable[Contestant],
+    scratch: Path,
+    stack: ExitStack,
+    tell: Callable[[Row], None],
+) -> Stage:
+    """Mock and gateways, started; a gateway that does not start is told of, and left out."""
+    directory = scratch / arrangement.name.replace(" ", "-")
+    directory.mkdir(parents=True)
+    rest, own = split_cores(arrangement)
+    upstream = stack.enter_context(mock(directory, rest, arrangement.upstreams))
+    ports = tuple(range(upstream.port, upstream.port + upstream.count))
+    certificate = authority(directory) if arrangement.tls else None
+    if certificate is not None:
+        ports = (stack.enter_context(tls_front(directory, upstream.port, certificate, rest)),)
+    started = []
+    for contestant in contestants:
+        if (arrangement.tls and not contestant.does_tls) or (arrangement.upstreams > 1 and not contestant.does_many):
+            continue
+        tls = certificate is not None
+        trusted = certificate.authority if certificate is not None else None
+        place = Place(directory / contestant.name, free_ports(), ports, own, tls, trusted, arrangement.keys)
+        try:
+            gateway = stack.enter_context(running(contestant, place, upstream))
+        except (OSError, RuntimeError, TimeoutError) as error:
+            tell({"failed_to_start": contestant.name, "arrangement": arrangement.name, "why": str(error)})
+            continue
+        tell({"started": contestant.name, "arrangement": arrangement.name, "seconds": round(gateway.started_s, 3)})
+        started.append(gateway)
+    return Stage(upstream, started, directory)
+
+
+def one_round(scenario: Scenario, stage: Stage, plan: Plan) -> Iterable[Row]:
+    """The scenario once over every gateway of the stage, and once without any."""
+    order: list[Running | None] = [None, *stage.gateways]
+    random.shuffle(order)
+    stage.mock.answers(scenario.answers)
+    rest, _ = split_cores(scenario.arrangement)
+    window = Window(plan.warm_up_s, plan.seconds, rest)
+    for gateway in order:
+        yield one_run(scenario, gateway, stage, window)
+
+
+def one_run(scenario: Scenario, gateway: Running | None, stage: Stage, window: Window) -> Row:
+    """One load on one gateway: what came back on the wire, and what the gateway's processes used meanwhile."""
+    used: list[Usage] = []
+    by_process: list[dict[str, float]] = []
+
+    def sample() -> None:
+        if gateway is not None:
+            used.append(usage(gateway.process.pid))
+            by_process.append(shares(gateway.process.pid))
+
+    port = stage.mock.port if gateway is None else gateway.port
+    keys = None if gateway is None else gateway.keys
+    seen = run_load(scenario.load, port, window, stage.directory, keys, sample)
+    units = seen["events"] if scenario.load.stream else seen["done"]
+    row: Row = {
+        "scenario": scenario.name,
+        "gateway": DIRECT if gateway is None else gateway.contestant.name,
+        "unit": scenario.unit,
+        "units_per_s": round(units / seen["seconds"], 1),
+        "load_average": os.getloadavg()[0],
+        "wire": seen,
+    }
+    if gateway is not None and units:
+        first, last = used
+        row["cpu_us"] = round((last.cpu_s - first.cpu_s) / units * 1e6, 3)
+        row["rss_mb"] = round(last.rss_bytes / 2**20, 1)
+        row["processes"] = last.processes
+        row["cpu_us_by_process"] = {
+            name: round((after - by_process[0].get(name, 0.0)) / units * 1e6, 3)
+            for name, after in by_process[1].items()
+        }
+    return row

@@ -1,0 +1,67 @@
+"""What is asked of every gateway. The figures of a scenario count per request, or per event of a stream."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from bench.gateways.wire import Answers, Load
+
+PACE_US = 50_000  # 20 events a second, as a model writes
+
+
+AT_ONCE = Answers()
+
+
+@dataclass(frozen=True, slots=True)
+class Arrangement:
+    """What stands before and behind the gateway: gateways are started once for each."""
+
+    name: str
+    upstreams: int = 1
+    keys: int = 1
+    tls: bool = False
+    all_cores: bool = False
+
+
+PLAIN = Arrangement("plain")
+KEYS = Arrangement("100 keys", keys=100)
+MANY = Arrangement("64 upstreams", upstreams=64)
+TLS = Arrangement("TLS behind", tls=True)
+BOTH = Arrangement("all cores", all_cores=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """One load on one arrangement."""
+
+    name: str
+    load: Load
+    answers: Answers = AT_ONCE
+    arrangement: Arrangement = PLAIN
+
+    @property
+    def unit(self) -> str:
+        return "event" if self.load.stream else "request"
+
+
+def paced(streams: int) -> Scenario:
+    """Streams so long that none begins or ends while it is measured: what an event costs, and nothing else."""
+    load = Load(connections=streams, stream=True, interval_us=PACE_US)
+    return Scenario(f"streams-{streams}", load, Answers(events=100_000, interval_us=PACE_US))
+
+
+SCENARIOS = (
+    Scenario("chat-1k", Load()),
+    Scenario("chat-16k", Load(prompt=16 * 1024)),
+    Scenario("chat-128k", Load(prompt=128 * 1024, connections=16)),
+    Scenario("rate-50", Load(rate=50)),
+    Scenario("rate-1000", Load(rate=1000)),
+    paced(50),
+    paced(500),
+    Scenario("streams-flat", Load(connections=8, stream=True), Answers(events=2000)),
+    Scenario("keys-100", Load(connections=100), arrangement=KEYS),
+    Scenario("upstreams-64", Load(), arrangement=MANY),
+    Scenario("tls-behind", Load(), arrangement=TLS),
+    Scenario("all-cores", Load(), arrangement=BOTH),
+)
+BY_NAME = {scenario.name: scenario for scenario in SCENARIOS}
