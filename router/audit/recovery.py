@@ -147,8 +147,7 @@ def _tree(home: Home, checkpoint: Checkpoint, end: int) -> TileStack:
             f"the first {checkpoint.size} records in {home.directory} are not those that were signed for. "
             f"Run `ringfence audit verify {home.directory}`; keep the directory for the reviewer and start a new one."
         )
-    for leaf in reader.leaves(checkpoint.size, end):
-        tree.add(leaf)
+    tree.extend(reader.leaves(checkpoint.size, end))
     return tree
 
 

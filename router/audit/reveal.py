@@ -44,7 +44,7 @@ class Matcher:
     _open: dict[int, Fields] = field(default_factory=dict)
 
     def see(self, record: Record) -> None:
-        kind, body = record.fields["kind"], record.fields["body"]
+        kind, body = record.row.kind, record.row.body
         if kind == "decision":
             self._open[record.number] = body
             self._compare(record, body, "prompt", [body["prompt_mac"]] if "prompt_mac" in body else [])
@@ -57,7 +57,7 @@ class Matcher:
         if not macs:
             return
         self.seen += 1
-        moment = moment_text(record.fields["t"])
+        moment = moment_text(record.row.t)
         if self._macs(str(asked.get("caller")), moment[:_DAY]).isdisjoint(macs):
             return
         caller, request_id, upstream = (str(asked.get(name)) for name in ("caller", "request_id", "upstream"))
@@ -102,7 +102,7 @@ class Opener:
     _open: dict[int, tuple[str, bool]] = field(default_factory=dict)
 
     def see(self, record: Record) -> None:
-        kind, body = record.fields["kind"], record.fields["body"]
+        kind, body = record.row.kind, record.row.body
         if kind == "decision":
             wanted = self.wanted(record.number, body)
             self._open[record.number] = str(body["request_id"]), wanted

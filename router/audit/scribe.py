@@ -35,6 +35,7 @@ class Scribe:
         self._place = place
         self.tree = tree
         self._ratchet: Ratchet | None = None
+        self._leaves: list[bytes] = []  # not yet in the tree: adding many at once is cheaper
         self.note: Checkpoint | None = None  # the newest checkpoint, while it is not yet in its file
 
     def line(self, item: Item) -> bytes:
@@ -52,7 +53,7 @@ class Scribe:
         )
         line = finish(message, self._ratchet.mac(message))
         place.prev = leaf_hash(line)
-        self.tree.add(place.prev)
+        self._leaves.append(place.prev)
         return line + b"\n"
 
     def _begin_epoch(self, index: int) -> bytes:
@@ -74,6 +75,7 @@ class Scribe:
 
     def _checkpoint(self, index: int, oldest_open: int) -> bytes:
         """A checkpoint record at `index` covers the `index` records before it."""
+        self.settle()
         checkpoint = Checkpoint(self._home.signer.verifier.name, index, self.tree.root())
         self.note = checkpoint
         signature = base64.b64encode(self._home.signer.sign(checkpoint.text().encode())).decode()
@@ -81,6 +83,11 @@ class Scribe:
             Kind.CHECKPOINT,
             {"size": index, "root": checkpoint.root.hex(), "sig": signature, "oldest_open": oldest_open},
         )
+
+    def settle(self) -> None:
+        """Bring the tree up to the last line."""
+        self.tree.extend(self._leaves)
+        self._leaves.clear()
 
     def destroy(self) -> None:
         """Overwrite the key of the epoch that ends."""

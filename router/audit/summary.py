@@ -39,8 +39,8 @@ class Summary:
     _open: dict[int, str] = field(default_factory=dict)
 
     def see(self, record: Record) -> None:
-        kind, body = record.fields["kind"], record.fields["body"]
-        self.last = moment_text(record.fields["t"])
+        kind, body = record.row.kind, record.row.body
+        self.last = moment_text(record.row.t)
         self.first = self.first or self.last
         match kind:
             case "decision":

@@ -146,6 +146,7 @@ class Writer:
 
     def _put_tiles(self) -> None:
         """Tiles can be made again from the segments, so a tile that cannot be written stops nothing."""
+        self._scribe.settle()
         full = self._scribe.tree.full
         for level, number, hashes in full:
             with contextlib.suppress(OSError):

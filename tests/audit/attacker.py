@@ -83,7 +83,7 @@ class Forger:
                 mac = hmac.digest(mac_key, message, "sha256")
             line = finish(message, mac)
             prev = leaf_hash(line)
-            tree.add(prev)
+            tree.extend([prev])
             lines.append(line + b"\n")
         self._write(lines, tree, keep_checkpoint=keep_checkpoint)
 

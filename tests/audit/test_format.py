@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router.audit.format import layout, seal
-from router.audit.format.ratchet import KEY_BYTES, Ratchet, check_mac, context, step, wipe
+from router.audit.format.ratchet import KEY_BYTES, Ratchet, context, expected_macs, step, wipe
 from router.audit.format.record import FIRST_PREV, TAIL_BYTES, covered, finish, head, leaf_hash
 from router.audit.format.segments import SegmentError, list_segments, open_segment, segment_lines
 from router.audit.format.statement import epoch_statement
@@ -39,9 +39,13 @@ def test_the_ratchet_is_what_its_formula_says() -> None:
         key = both[:32]
 
 
-@given(st.binary(min_size=32, max_size=32), st.binary(max_size=300))
-def test_the_reviewers_mac_is_hmac(key: bytes, message: bytes) -> None:
-    assert check_mac(key, message) == hmac.new(key, message, "sha256").hexdigest()
+@given(st.binary(min_size=32, max_size=32), st.lists(st.binary(max_size=300), max_size=3))
+def test_the_reviewers_macs_are_the_ratchets_and_hmac(key: bytes, messages: list[bytes]) -> None:
+    bound, wanted, last = context(LOG, 1), [], key
+    for index, message in enumerate(messages, 5):
+        last, mac_key = step(last, bound, index)
+        wanted.append(hmac.new(mac_key, message, "sha256").hexdigest())
+    assert expected_macs(key, bound, 5, messages) == (last, wanted)
 
 
 def test_wiping_overwrites_in_place() -> None:

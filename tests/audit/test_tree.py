@@ -56,9 +56,11 @@ def some_leaves(count: int) -> list[bytes]:
 
 
 def stack_of(leaves: list[bytes]) -> TileStack:
-    stack = TileStack()
-    for leaf in leaves:
-        stack.add(leaf)
+    """In pieces of many sizes."""
+    stack, at, width = TileStack(), 0, 1
+    while at < len(leaves):
+        stack.extend(leaves[at : at + width])
+        at, width = at + width, width * 3 % 1009
     return stack
 
 
@@ -154,8 +156,8 @@ def test_tiles_on_the_disk_give_the_tree_back(tmp_path: Path, size: int) -> None
         if low % 256 == 0:
             assert reader.root_of(low, high) == naive_root(leaves[low:high])
     for leaf in some_leaves(600):
-        again.add(leaf)
-        stack.add(leaf)
+        again.extend([leaf])
+        stack.extend([leaf])
     assert again.root() == stack.root()
 
 

@@ -11,7 +11,7 @@ from typing import Final
 from router.audit.format import layout
 from router.audit.format.record import MOST_LINE_BYTES
 
-CHUNK: Final = 1024 * 1024
+CHUNK: Final = 64 * 1024
 
 
 class SegmentError(ValueError):
@@ -52,24 +52,41 @@ def list_segments(directory: Path) -> list[tuple[int, Path]]:
     return sorted((first, path) for first, path in found if first is not None)
 
 
-def read_lines(descriptor: int) -> Iterator[bytes]:
-    """Lines with their line feeds, in bounded memory; the last one may lack it. SegmentError on an endless line."""
+def read_blocks(descriptor: int) -> Iterator[tuple[list[bytes], bytes]]:
+    """Lines without their line feeds, some hundred at a time, and the line feed they had: the last line may lack it.
+
+    In bounded memory: SegmentError on an endless line.
+    """
     rest = b""
     while chunk := os.read(descriptor, CHUNK):
         lines = (rest + chunk).split(b"\n")
         rest = lines.pop()
-        for line in lines:
-            yield line + b"\n"
+        if lines:
+            yield lines, b"\n"
         if len(rest) > MOST_LINE_BYTES:
             raise EndlessLineError(f"a line is longer than {MOST_LINE_BYTES} bytes")
     if rest:
-        yield rest
+        yield [rest], b""
+
+
+def segment_blocks(path: Path) -> Iterator[tuple[list[bytes], bytes]]:
+    """The blocks of one file, which is closed when they are exhausted."""
+    descriptor = open_segment(path)
+    try:
+        yield from read_blocks(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def read_lines(descriptor: int) -> Iterator[bytes]:
+    """Lines with their line feeds."""
+    for lines, ending in read_blocks(descriptor):
+        for line in lines:
+            yield line + ending
 
 
 def segment_lines(path: Path) -> Iterator[bytes]:
-    """The lines of one file, which is closed when they are exhausted."""
-    descriptor = open_segment(path)
-    try:
-        yield from read_lines(descriptor)
-    finally:
-        os.close(descriptor)
+    """The lines of one file, with their line feeds."""
+    for lines, ending in segment_blocks(path):
+        for line in lines:
+            yield line + ending

@@ -6,7 +6,7 @@ Tiles can be made again from the segments as long as the segments are there; aft
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Final
@@ -14,7 +14,7 @@ from typing import Final
 from router.audit.format import layout
 from router.audit.format.record import leaf_hash
 from router.audit.format.segments import list_segments, read_small, segment_lines
-from router.audit.format.tree import complete_root, fold, node_hash
+from router.audit.format.tree import complete_root, fold, node_hash, pair
 
 WIDTH: Final = layout.TILE_WIDTH
 HASH: Final = 32
@@ -39,34 +39,49 @@ def peaks_of(hashes: Sequence[bytes]) -> list[bytes]:
 
 
 class TileStack:
-    """The growing tree as its unfinished tiles, one per level; finished ones wait in `full` to be written."""
+    """The growing tree: the unfinished tile of each level, and the roots of the complete subtrees that wait for their
+    right neighbours. So each leaf costs one node hash, and the root a few more. Finished tiles wait in `full`.
+    """
 
-    __slots__ = ("_levels", "full", "size")
+    __slots__ = ("_levels", "_waiting", "full", "size")
 
     def __init__(self, size: int = 0, levels: Sequence[Sequence[bytes]] = ()) -> None:
         self.size = size
         self._levels = [list(level) for level in levels] or [[]]
+        self._waiting: list[bytes | None] = []  # by height
+        for level in self._levels:
+            peaks = peaks_of(level)
+            self._waiting += [peaks.pop() if len(level) >> bit & 1 else None for bit in range(8)]
         self.full: list[tuple[int, int, bytes]] = []  # level, number, hashes
 
-    def add(self, leaf: bytes) -> None:
-        self.size += 1
-        self._levels[0].append(leaf)
-        if len(self._levels[0]) == WIDTH:
-            self._spill(0)
+    def extend(self, leaves: Iterable[bytes]) -> None:
+        """Add leaves in order."""
+        nodes, height = list(leaves), 0
+        self.size += len(nodes)
+        while nodes:
+            if height % 8 == 0:
+                self._keep(height // 8, nodes)
+            if height == len(self._waiting):
+                self._waiting.append(None)
+            if (before := self._waiting[height]) is not None:
+                nodes = [before, *nodes]
+            self._waiting[height] = nodes.pop() if len(nodes) & 1 else None
+            nodes = pair(nodes)
+            height += 1
 
-    def _spill(self, level: int) -> None:
-        hashes = self._levels[level]
-        self.full.append((level, (self.size >> (8 * (level + 1))) - 1, b"".join(hashes)))
-        root = complete_root(hashes)
-        hashes.clear()
-        if level + 1 == len(self._levels):
+    def _keep(self, level: int, nodes: Sequence[bytes]) -> None:
+        """Put nodes of a tile level into their tiles."""
+        if level == len(self._levels):
             self._levels.append([])
-        self._levels[level + 1].append(root)
-        if len(self._levels[level + 1]) == WIDTH:
-            self._spill(level + 1)
+        hashes = self._levels[level]
+        hashes += nodes
+        while len(hashes) >= WIDTH:
+            number = ((self.size >> (8 * level)) - len(hashes)) // WIDTH
+            self.full.append((level, number, b"".join(hashes[:WIDTH])))
+            del hashes[:WIDTH]
 
     def root(self) -> bytes:
-        return fold([peak for level in reversed(self._levels) for peak in peaks_of(level)])
+        return fold([node for node in reversed(self._waiting) if node is not None])
 
 
 class HashReader:

@@ -26,10 +26,15 @@ def fold(peaks: Sequence[bytes]) -> bytes:
     return root
 
 
+def pair(nodes: Sequence[bytes]) -> list[bytes]:
+    """The parents of an even number of neighbours."""
+    sha256 = hashlib.sha256
+    return [sha256(b"\x01" + a + b).digest() for a, b in zip(nodes[::2], nodes[1::2], strict=True)]
+
+
 def complete_root(hashes: Sequence[bytes]) -> bytes:
     """The root over a power of two of leaf or node hashes."""
     level = list(hashes)
-    sha256 = hashlib.sha256
     while len(level) > 1:
-        level = [sha256(b"\x01" + a + b).digest() for a, b in zip(level[::2], level[1::2], strict=True)]
+        level = pair(level)
     return level[0]

@@ -36,12 +36,13 @@ def verify(directory: Path, keys: Keys, codec: Codec = STANDARD, sink: Sink | No
     macs = MacCheck(report.log, keys.vkey, keys.reviewer, report.add)
     report.first = stream.index
     story = Story(report.first, report.add)
-    for record in stream.records():
-        macs.see(record)
-        tree.see(record)
-        story.see(record)
+    for batch in stream.batches():
+        macs.see(batch)
+        tree.see(batch)
+        story.see(batch)
         if sink is not None and not report.counts.get(Weight.TAMPERED):
-            sink(record)
+            for record in batch.records():
+                sink(record)
     tree.finish()
     story.finish()
     report.records, report.segments, report.bytes = stream.index - report.first, stream.segments, stream.bytes
@@ -108,4 +109,4 @@ def _conclude(report: Report, keys: Keys, macs: MacCheck, tree: TreeCheck, story
     if not keys.notes:
         told = "no number from outside: a cut or rollback to an older whole state cannot be seen; see `audit anchor`"
         add(Finding(Weight.UNCHECKED, "anchor", told))
-    checks["story"] = ", ".join(f"{count} {kind}" for kind, count in sorted(story.kinds.items()))
+    checks["story"] = ", ".join(f"{count} {kind}" for kind, count in sorted(story.kinds.items()) if kind)

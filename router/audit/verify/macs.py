@@ -7,13 +7,12 @@ from typing import Final
 
 from router.audit.format import seal
 from router.audit.format.notes import NoteError, VerifierKey
-from router.audit.format.ratchet import check_mac, context, step
-from router.audit.format.record import MAC_BYTES, TAIL_BYTES
+from router.audit.format.ratchet import context, expected_macs, step
+from router.audit.format.record import TAIL_BYTES
 from router.audit.format.statement import epoch_statement
 from router.audit.verify.findings import Finding, Weight
-from router.audit.verify.stream import Add, Record
+from router.audit.verify.stream import Add, Batch, Record
 
-_MAC_AT: Final = 2 * MAC_BYTES + 2
 MOST_SKIPPED: Final = 50_000_000  # steps over missing records; a lie about an index must not keep us busy for ever
 
 
@@ -31,22 +30,28 @@ class MacCheck:
         self.checked = 0
         self.unkeyed = 0  # records of epochs whose key does not open
 
-    def see(self, record: Record) -> None:
-        number, line, key = record.number, record.line, self._key
-        if record.fields["kind"] == "key_epoch":
-            key = self._begin(record)
+    def see(self, batch: Batch) -> None:
+        if batch.kinds[0] == "key_epoch":
+            self._begin(batch.record(0))
+        key, first, count = self._key, batch.first, len(batch.lines)
         if key is None:
-            self.unkeyed += 1
+            self.unkeyed += count
             return
-        if number != self._next:
-            if not 0 < number - self._next <= MOST_SKIPPED:
+        if first != self._next:
+            if not 0 < first - self._next <= MOST_SKIPPED:
                 return  # the stream has told of it
-            key = self._skip(key, number)
-        self._key, mac_key = step(key, self._context, number)
-        self._next = number + 1
-        self.checked += 1
-        if check_mac(mac_key, line[:-TAIL_BYTES]).encode() != line[-_MAC_AT:-2]:
-            self._say(record, "mac", "its MAC is wrong: the record was altered, or not written by this ledger")
+            key = self._skip(key, first)
+        self._key, macs = expected_macs(key, self._context, first, [line[:-TAIL_BYTES] for line in batch.lines])
+        self._next = first + count
+        self.checked += count
+        if macs != [row.mac for row in batch.rows]:
+            self._find(batch, macs)
+
+    def _find(self, batch: Batch, macs: list[str]) -> None:
+        for at, mac in enumerate(macs):
+            record = batch.record(at)
+            if record.mac != mac:
+                self._say(record, "mac", "its MAC is wrong: the record was altered, or not written by this ledger")
 
     def _skip(self, key: bytes, number: int) -> bytes:
         """The key of a record behind missing ones: the ratchet runs on without them."""
@@ -54,9 +59,9 @@ class MacCheck:
             key, _ = step(key, self._context, index)
         return key
 
-    def _begin(self, record: Record) -> bytes | None:
+    def _begin(self, record: Record) -> None:
         """A new epoch: whoever began it must hold the log's own key, since anyone can seal to the reviewer."""
-        body = record.fields["body"]
+        body = record.row.body
         try:
             statement = epoch_statement(self._log, record.epoch, record.number, record.prev.hex(), body)
             self._vkey.verify(statement, base64.b64decode(body["sig"], validate=True))
@@ -65,11 +70,10 @@ class MacCheck:
         self._key = self._open(record, self._reviewer) if self._reviewer is not None else None
         self._context = context(self._log, record.epoch)
         self._next = record.number
-        return self._key
 
     def _open(self, record: Record, reviewer: seal.ReviewerSecret) -> bytes | None:
         try:
-            sealed = base64.b64decode(record.fields["body"]["sealed"], validate=True)
+            sealed = base64.b64decode(record.row.body["sealed"], validate=True)
             return reviewer.open(sealed, seal.epoch_info(self._log, record.epoch))
         except (seal.SealError, KeyError, TypeError, ValueError):
             self._add(self._at(record, Weight.UNCHECKED, "key", "this reviewer's key does not open the epoch's key"))

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from operator import itemgetter
 from typing import Final
 
 from router.audit.verify.findings import Finding, Weight
-from router.audit.verify.stream import Add, Fields, Record
+from router.audit.verify.stream import Add, Batch, Fields, Record, Row
 
 MOST_OPEN = 1_000_000
 _SLACK_US = 5_000_000
-
+_EVER: Final = 1 << 100  # longer than any silence
 
 # What the checks and the views rely on; docs/ledger-format.md has the whole list.
 _SHAPES: Final[dict[str, dict[str, type]]] = {
@@ -29,8 +31,21 @@ _SHAPES: Final[dict[str, dict[str, type]]] = {
     "reload": {"result": str},
     "admin": {"action": str},
 }
+_FORMS: Final = {kind: (tuple(shape), tuple(shape.values())) for kind, shape in _SHAPES.items()}
+_NO_FORM: Final = (("",), (type,))  # nothing is of this form: the kind is unknown
+_PROCESS: Final = frozenset({"start", "stop", "recovery_gap"})
+_USUAL: Final = frozenset(_SHAPES) - _PROCESS - {"key_epoch"}
+_VALUES: Final = {kind: itemgetter(*shape) for kind, shape in _SHAPES.items()}
 
-_NO_SHAPE: Final[dict[str, type]] = {"": type}  # nothing is of this shape: the kind is unknown
+
+def _are_formed(kind: str, bodies: list[Fields]) -> bool:
+    names, types = _FORMS[kind]
+    try:
+        if len(names) == 1:
+            return {type(body[names[0]]) for body in bodies} == set(types)
+        return {tuple(map(type, values)) for values in map(_VALUES[kind], bodies)} == {types}
+    except KeyError:
+        return False
 
 
 class Story:
@@ -41,27 +56,72 @@ class Story:
         self._add = add
         self._open: dict[int, None] = {}
         self._ended: bool | None = None  # how the last process ended, None before the first
-        self._heartbeat_us = 0
-        self._boot = ""  # monotonic times are of one boot
-        self._last: tuple[int, int] | None = None  # the last record's times: monotonic, wall
-        self.kinds: dict[str, int] = {}
+        self._silence_us = _EVER  # no record comes later than this after the one before it
+        self._boot: object = None  # monotonic times are of one boot
+        self._mono = self._wall = 0  # the last record's times
+        self.kinds: Counter[str] = Counter()
 
-    def see(self, record: Record) -> None:
-        kind, body = record.fields["kind"], record.fields["body"]
-        for name, wanted in _SHAPES.get(kind, _NO_SHAPE).items():
-            if type(body.get(name)) is not wanted:
-                self._say(record, Weight.TAMPERED, "body", f"its body is not that of a record of kind {kind!s:.20}")
-                return
-        self.kinds[kind] = self.kinds.get(kind, 0) + 1
-        self._time(record, kind)
+    def see(self, batch: Batch) -> None:
+        self.kinds.update(batch.kinds)
+        if batch.kinds[0] == "key_epoch":
+            self._enter_boot(batch.rows[0])
+        if self._is_usual(batch):
+            self._mono, self._wall = batch.rows[-1].mono, batch.rows[-1].t
+            self._exchanges(batch)
+            return
+        for at, row in enumerate(batch.rows):
+            self._one(batch, at, row)
+
+    def _is_usual(self, batch: Batch) -> bool:
+        """Whether _one() would find nothing in these but perhaps an orphan: asked of all at once, which is faster."""
+        kinds, rows = set(batch.kinds), batch.rows
+        if not kinds <= _USUAL or len(self._open) + len(rows) > MOST_OPEN:
+            return False
+        monos = [self._mono, *[row.mono for row in rows]]
+        drifts = [self._wall - self._mono, *[row.t - row.mono for row in rows]]
+        return (
+            monos == sorted(monos)
+            and monos[-1] - monos[0] <= self._silence_us
+            and max(drifts) - min(drifts) <= _SLACK_US
+            and all(_are_formed(kind, [row.body for row in rows if row.kind == kind]) for kind in kinds)
+        )
+
+    def _exchanges(self, batch: Batch) -> None:
+        opened = self._open
+        for at, row in enumerate(batch.rows):
+            if row.kind == "decision":
+                opened[batch.first + at] = None
+            elif row.kind == "outcome":
+                decision = row.body["decision"]
+                if decision in opened:
+                    del opened[decision]
+                else:
+                    self._outcome(batch, at, decision)
+
+    def _enter_boot(self, row: Row) -> None:
+        """Times of another boot are not compared with those before."""
+        if row.body.get("boot") != self._boot:
+            self._boot, self._mono, self._wall = row.body.get("boot"), row.mono, row.t
+
+    def _one(self, batch: Batch, at: int, row: Row) -> None:
+        kind, body = row.kind, row.body
+        names, types = _FORMS.get(kind, _NO_FORM)
+        if tuple(map(type, map(body.get, names))) != types:
+            told = f"its body is not that of a record of kind {kind!s:.20}"
+            self._say(batch.record(at), Weight.TAMPERED, "body", told)
+            return
+        passed = row.mono - self._mono
+        if not (0 <= passed <= self._silence_us and -_SLACK_US <= row.t - self._wall - passed <= _SLACK_US):
+            self._time(batch.record(at))
+        self._mono, self._wall = row.mono, row.t
         if kind == "decision":
-            self._open[record.number] = None
+            self._open[batch.first + at] = None
             if len(self._open) > MOST_OPEN:
-                self._give_up(record)
+                self._give_up(batch.record(at))
         elif kind == "outcome":
-            self._outcome(record, body)
-        elif kind in ("start", "stop", "recovery_gap"):
-            self._process(record, kind, body)
+            self._outcome(batch, at, body["decision"])
+        elif kind in _PROCESS:
+            self._process(batch.record(at), kind, body)
 
     def _give_up(self, record: Record) -> None:
         """No gate has so many exchanges under way: whatever wrote this, we do not remember it all."""
@@ -69,48 +129,35 @@ class Story:
         self._open.clear()
         self._first = record.number + 1  # outcomes of what was forgotten are not held against it
 
-    def _outcome(self, record: Record, body: Fields) -> None:
-        decision = body["decision"]
+    def _outcome(self, batch: Batch, at: int, decision: int) -> None:
         if decision in self._open:
             del self._open[decision]
         elif decision >= self._first:
-            self._say(record, Weight.TAMPERED, "orphan", f"an outcome of no open decision: {decision!s:.20}")
+            told = f"an outcome of no open decision: {decision!s:.20}"
+            self._say(batch.record(at), Weight.TAMPERED, "orphan", told)
 
     def _process(self, record: Record, kind: str, body: Fields) -> None:
         if kind == "recovery_gap":
             told = f"{body['bytes']} bytes of a torn tail were set aside at start: an unfinished record may be lost"
             self._say(record, Weight.INCOMPLETE, "gap", told)
             return
-        self._ended = kind == "stop"
+        self._ended, self._silence_us = kind == "stop", _EVER
         if kind == "start":
-            self._heartbeat_us = body["heartbeat_s"] * 1_000_000
+            self._silence_us = 2 * body["heartbeat_s"] * 1_000_000 + _SLACK_US
             if body["previous"] == "crashed":
                 self._say(record, Weight.NOTE, "crash", "the process before this one did not end in order")
 
-    def _time(self, record: Record, kind: str) -> None:
-        """Within one boot both clocks run; while a process runs, silence is never longer than a heartbeat."""
-        mono, wall = record.fields["mono"], record.fields["t"]
-        if kind == "key_epoch" and record.fields["body"]["boot"] != self._boot:
-            self._boot, self._last = record.fields["body"]["boot"], None
-        if self._last is not None:
-            passed, shown = mono - self._last[0], wall - self._last[1]
-            if passed < 0:
-                self._say(record, Weight.TAMPERED, "time", "its monotonic time is before that of the record before it")
-            elif self._ended is False and kind != "key_epoch" and passed > 2 * self._heartbeat_us + _SLACK_US:
-                self._say(
-                    record,
-                    Weight.INCOMPLETE,
-                    "silence",
-                    f"{passed // 1_000_000} s of silence before it",
-                )
-            if abs(shown - passed) > _SLACK_US:
-                self._say(
-                    record,
-                    Weight.NOTE,
-                    "clock",
-                    f"before it the wall clock was set by {round((shown - passed) / 1_000_000)} s",
-                )
-        self._last = (mono, wall)
+    def _time(self, record: Record) -> None:
+        """Within one boot both clocks run; while a process runs, silence is never longer than two heartbeats."""
+        passed, shown = record.row.mono - self._mono, record.row.t - self._wall
+        if passed < 0:
+            told = "its monotonic time is before that of the record before it"
+            self._say(record, Weight.TAMPERED, "time", told)
+        elif passed > self._silence_us and record.row.kind != "key_epoch":
+            self._say(record, Weight.INCOMPLETE, "silence", f"{passed // 1_000_000} s of silence before it")
+        if abs(shown - passed) > _SLACK_US:
+            told = f"before it the wall clock was set by {round((shown - passed) / 1_000_000)} s"
+            self._say(record, Weight.NOTE, "clock", told)
 
     def finish(self) -> None:
         """Exchanges under way are open in a running ledger; in one that has stopped, their outcomes are missing."""

@@ -10,7 +10,7 @@ from router.audit.format.tiles import HashReader, TileError, TileStack
 from router.audit.format.tree import empty_root
 from router.audit.verify.findings import Finding, Weight
 from router.audit.verify.keys import Keys, Note
-from router.audit.verify.stream import Add, Record
+from router.audit.verify.stream import Add, Batch, Record
 
 
 class TreeCheck:
@@ -36,15 +36,27 @@ class TreeCheck:
     def size(self) -> int:
         return self._tree.size
 
-    def see(self, record: Record) -> None:
-        if record.fields["kind"] == "checkpoint":
-            self._checkpoint(record)
-        tree = self._tree
-        tree.add(record.leaf)
-        if tree.full:
-            tree.full.clear()
-        if self._notes and self._notes[-1].size <= tree.size:
+    def see(self, batch: Batch) -> None:
+        """A checkpoint record covers the leaves before its own."""
+        done, leaves = 0, batch.leaves
+        while "checkpoint" in batch.kinds[done:]:
+            at = batch.kinds.index("checkpoint", done)
+            self._extend(leaves[done:at])
+            self._checkpoint(batch.record(at))
+            self._extend(leaves[at : at + 1])
+            done = at + 1
+        self._extend(leaves[done:])
+
+    def _extend(self, leaves: list[bytes]) -> None:
+        """Stops where a note tells of a size."""
+        tree, done = self._tree, 0
+        while self._notes and self._notes[-1].size <= tree.size + len(leaves) - done:
+            upto = self._notes[-1].size - tree.size + done
+            tree.extend(leaves[done:upto])
+            done = upto
             self._match_notes()
+        tree.extend(leaves[done:])
+        tree.full.clear()
 
     def _match_notes(self) -> None:
         while self._notes and self._notes[-1].size <= self._tree.size:
@@ -70,7 +82,7 @@ class TreeCheck:
         """A checkpoint record covers all records before it. After the first that fails, all others would fail too."""
         if self._broken:
             return
-        body = record.fields["body"]
+        body = record.row.body
         try:
             stated = Checkpoint(self._vkey.name, int(body["size"]), bytes.fromhex(body["root"]))
             self._vkey.verify(stated.text().encode(), base64.b64decode(body["sig"], validate=True))
