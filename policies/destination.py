@@ -13,12 +13,12 @@ from ipaddress import AddressValueError, IPv4Address, IPv6Address, ip_network
 from typing import Final
 
 from policies.address import REACH_OF_KIND, AddressKind, kind_of, kind_of_block, reach_of
-from policies.cloud import cloud_provider_of
 from policies.decision import Reason
 from policies.disguise import what_is_wrong
 from policies.facts import Reach
 from policies.names import is_local_name, is_metadata_name
 from policies.policy import Address, Destination
+from policies.weights import provider_barring
 
 _URL: Final = re.compile(
     r"(?P<scheme>https?)://(?P<host>\[[0-9a-f:]+\]|[a-z0-9.-]+):(?P<port>[1-9][0-9]{0,4})"
@@ -39,10 +39,11 @@ class DestinationError(ValueError):
         self.reason = reason
 
 
-def parse_destination(url: str) -> Destination:
+def parse_destination(url: str, *, weights_only: bool = False) -> Destination:
     """The destination that this text is the canonical form of: `parse_destination(url).url == url`.
 
-    DestinationError for anything else, for a metadata service and for a catalogued cloud provider.
+    DestinationError for anything else, for a metadata service and for a catalogued cloud provider. `weights_only`: only
+    model weights are fetched from there, so a public library of them may stand in the catalogue.
     """
     if len(url) > LONGEST_URL:
         raise DestinationError(Reason.NOT_CANONICAL, f"it is longer than {LONGEST_URL} characters")
@@ -58,9 +59,9 @@ def parse_destination(url: str) -> Destination:
     address = literal_of(host.strip("[]")) if host.startswith("[") or _DOTTED_QUAD.fullmatch(host) else None
     if address is not None:
         _check_address(address)
-        return Destination(found["scheme"], str(address), port, path)
-    check_name(host)
-    return Destination(found["scheme"], host, port, path)
+        return Destination(found["scheme"], str(address), port, path, weights_only=weights_only)
+    check_name(host, weights_only=weights_only)
+    return Destination(found["scheme"], host, port, path, weights_only=weights_only)
 
 
 def literal_of(host: str) -> Address:
@@ -108,7 +109,7 @@ def _check_address(address: Address) -> None:
         raise DestinationError(Reason.FORBIDDEN_ADDRESS, message)
 
 
-def check_name(host: str) -> None:
+def check_name(host: str, *, weights_only: bool = False) -> None:
     """DestinationError when this is not a canonical host name, or one that is never dialled."""
     labels = host.split(".")
     if host.endswith("."):
@@ -122,16 +123,16 @@ def check_name(host: str) -> None:
     if any(label.startswith("xn--") for label in labels):
         message = f"'{host}' is an encoded international name, easily taken for another: use an ASCII name"
         raise DestinationError(Reason.NOT_CANONICAL, message)
-    _check_meaning(host)
+    _check_meaning(host, weights_only=weights_only)
 
 
-def _check_meaning(host: str) -> None:
+def _check_meaning(host: str, *, weights_only: bool) -> None:
     if is_local_name(host):
         message = f"'{host}' means what the machine's hosts file says: write 127.0.0.1 or [::1]"
         raise DestinationError(Reason.NOT_CANONICAL, message)
     if is_metadata_name(host):
         raise DestinationError(Reason.METADATA_ADDRESS, f"'{host}' is a cloud's metadata service: never dialled")
-    provider = cloud_provider_of(host)
+    provider = provider_barring(host, weights_only=weights_only)
     if provider is not None:
         message = f"'{host}' belongs to the cloud provider {provider.name}: requests never go to a cloud"
         raise DestinationError(Reason.CLOUD_PROVIDER, message)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from policies.address import AddressKind, in_block, kind_of
-from policies.cloud import cloud_provider_of
 from policies.decision import Decision, Reason
 from policies.destination import address_of
 from policies.names import is_metadata_name
 from policies.policy import Address, Destination
+from policies.weights import provider_barring
 
 
 def decide_egress(destination: Destination, addresses: Sequence[Address]) -> Decision:
@@ -22,7 +22,7 @@ def decide_egress(destination: Destination, addresses: Sequence[Address]) -> Dec
         return _refused(Reason.HOST_UNRESOLVED, destination, "has no address")
     if is_metadata_name(destination.host):
         return _refused(Reason.METADATA_ADDRESS, destination, "is a metadata service")
-    provider = cloud_provider_of(destination.host)
+    provider = provider_barring(destination.host, weights_only=destination.weights_only)
     if provider is not None:
         return _refused(Reason.CLOUD_PROVIDER, destination, f"belongs to {provider.name}")
     literal = address_of(destination)

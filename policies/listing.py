@@ -5,23 +5,24 @@ from __future__ import annotations
 from ipaddress import ip_network
 
 from policies.address import AddressKind, Block, kind_of, kind_of_block
-from policies.cloud import cloud_provider_of
 from policies.decision import Decision, Reason
 from policies.destination import address_of
 from policies.names import shared_front_of
 from policies.policy import Destination
+from policies.weights import LIBRARIES, provider_barring
 
 
 def decide_listing(destination: Destination) -> Decision:
     """Allowed, or refused with a sentence for the operator in `detail`."""
-    provider = cloud_provider_of(destination.host)
+    provider = provider_barring(destination.host, weights_only=destination.weights_only)
     if provider is not None:
         return _refused(Reason.CLOUD_PROVIDER, f"it belongs to the cloud provider {provider.name}")
     pinned = _judge_pins(destination)
     if pinned is not None:
         return pinned
     address = address_of(destination)
-    public = kind_of(address) is AddressKind.PUBLIC if address is not None else bool(shared_front_of(destination.host))
+    named = bool(shared_front_of(destination.host)) or destination.host in LIBRARIES
+    public = kind_of(address) is AddressKind.PUBLIC if address is not None else named
     if public and not destination.third_party_host:
         why = "it is somebody else's computer: write 'third_party_host: true' beside it if prompts may go there"
         return _refused(Reason.PUBLIC_NOT_ACKNOWLEDGED, why)

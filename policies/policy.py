@@ -21,6 +21,7 @@ class Destination:
     path: str  # base path, "" or "/v1": no trailing slash
     pins: tuple[str, ...] = ()  # `addresses:` as canonical CIDR blocks; empty: judged by reach alone
     third_party_host: bool = False
+    weights_only: bool = False  # of `model_sources:`; it is never among the upstreams
     tls_pins: tuple[
         str, ...
     ] = ()  # `tls_pin:` as written, "sha256/" and base64 of the SPKI's SHA-256; any one may match
@@ -31,6 +32,11 @@ class Destination:
     def authority(self) -> str:
         """The Host header's value."""
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
+    def origin(self) -> str:
+        """Without its path."""
+        return f"{self.scheme}://{self.authority}"
 
     @property
     def url(self) -> str:

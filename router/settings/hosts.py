@@ -18,7 +18,9 @@ MOST_ADDRESSES: Final = 64
 
 def compile_hosts(settings: SettingsFile, report: Report) -> Hosts:
     """Host name -> canonical address literals; what is wrong is reported, a name that no upstream has among it."""
-    named = sorted({_host_of(upstream.url) for upstream in settings.upstreams.values() if upstream.url})
+    urls = [upstream.url for upstream in settings.upstreams.values() if upstream.url]
+    urls += [source.url for source in settings.model_sources.values()]
+    named = sorted({_host_of(url) for url in urls})
     hosts: dict[str, tuple[str, ...]] = {}
     for name, written in settings.hosts.items():
         path: Path = ("hosts", name)

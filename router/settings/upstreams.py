@@ -72,10 +72,22 @@ def _listed(name: str, upstream: UpstreamSettings, hosts: Hosts, report: Report)
     if upstream.url is None:
         report.add(path, "has neither 'url' nor 'engine'", "write one of them")
         return None
+    destination = compile_destination(upstream, path, hosts, report)
+    reach = classify_reach(destination) if destination is not None else None
+    if destination is None or reach is None:
+        return None
+    return UpstreamRule(name, reach, Backend(upstream.backend), destination, gateway=upstream.gateway)
+
+
+def compile_destination(
+    upstream: UpstreamSettings, path: Path, hosts: Hosts, report: Report, *, weights_only: bool = False
+) -> Destination | None:
+    """The listed place of what stands at `path`; None, and reported, when it may not be listed."""
+    url = upstream.url or ""
     try:
-        plain = parse_destination(upstream.url)
+        plain = parse_destination(url, weights_only=weights_only)
     except DestinationError as error:
-        report.add((*path, "url"), f"{error.reason}: {error}", _line_to_write(upstream.url, (*path, "url"), report))
+        report.add((*path, "url"), f"{error.reason}: {error}", _line_to_write(url, (*path, "url"), report))
         return None
     destination = replace(
         plain,
@@ -89,10 +101,7 @@ def _listed(name: str, upstream: UpstreamSettings, hosts: Hosts, report: Report)
         report.add((*path, "url"), f"{listing.reason}: {listing.detail}", _acknowledgement(path, report))
         return None
     check_addresses(destination, report)
-    reach = classify_reach(destination)
-    if reach is None:  # pragma: no cover - the grammar has refused every address that is never dialled
-        return None
-    return UpstreamRule(name, reach, Backend(upstream.backend), destination, gateway=upstream.gateway)
+    return destination
 
 
 def _acknowledgement(path: Path, report: Report) -> str:

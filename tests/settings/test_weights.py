@@ -1,0 +1,96 @@
+"""Where models come from and lie: the table of sources, and engines that name a repository."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from local_engine.hub.pins import Pin, write_pin
+from local_engine.hub.reference import parse
+from router.settings.codec import decode, encode
+from router.settings.model import ModelSource
+from router.settings.snapshot import Weights
+from router.settings.weights import reference_of
+from tests.settings.conftest import Write, refused, taken
+
+ENGINE = "upstreams: {a: {engine: x}}\nengines: {x: {model: {repo: o/n, file: m.gguf}}}\n"
+
+
+def test_sources_are_compiled_in_order_for_the_pulling_process_alone(write: Write, tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("hf_x\n")
+    (tmp_path / "token").chmod(0o600)
+    text = """
+model_directory: weights
+hosts: {mirror.lan.example: [10.1.2.3]}
+model_sources:
+  hub: {url: "https://huggingface.co:443", third_party_host: true, key_file: token}
+  mirror: {url: "http://mirror.lan.example:8080", addresses: [10.1.2.0/24]}
+"""
+    snapshot = taken(write(text)).snapshot
+    assert snapshot.weights.directory == str(tmp_path / "weights")
+    hub, mirror = snapshot.weights.sources
+    assert (hub.name, hub.destination.origin, hub.token) == ("hub", "https://huggingface.co:443", "hf_x")
+    assert (mirror.destination.pins, mirror.destination.addresses) == (("10.1.2.0/24",), ("10.1.2.3",))
+    assert "hf_x" not in repr(snapshot)
+    assert snapshot.for_workers().weights == snapshot.for_gate().weights == Weights()
+    assert decode(encode(snapshot)).weights == snapshot.weights
+
+
+@pytest.mark.parametrize(
+    ("entry", "key", "message"),
+    [
+        ('{url: "https://huggingface.co:443"}', "url", "third_party_host"),
+        ('{url: "https://api.openai.com:443"}', "url", "cloud provider"),
+        ('{url: "https://huggingface.co"}', "url", "port"),
+        ('{url: "http://10.0.0.1:80/models"}', "url", "has no path"),
+        ('{url: "http://10.0.0.1:80", key_file: none}', "key_file", "cannot be read"),
+        ('{url: "https://10.0.0.1:80", ca_file: none}', "ca_file", "cannot be read"),
+        ('{url: "http://10.0.0.1:80", backend: vllm}', "backend", "unknown key"),
+    ],
+)
+def test_what_cannot_be_a_source_is_reported(write: Write, entry: str, key: str, message: str) -> None:
+    found = refused(write(f"model_sources:\n  hub: {entry}\n"))
+    assert [(one.line, one.key) for one in found if message in f"{one.message} {one.hint}"] == [
+        (2, f"model_sources.hub.{key}")
+    ]
+
+
+def test_an_origin_is_listed_once_and_named_plainly(write: Write) -> None:
+    twice = 'model_sources: {"a b": {url: "http://10.0.0.1:80"}, c: {url: "http://10.0.0.1:80"}}\n'
+    messages = " ".join(str(one) for one in refused(write(twice)))
+    assert "is not a name" in messages
+    assert "stands here twice" in messages
+
+
+def test_an_engine_takes_its_model_from_the_directory_by_the_pinned_digest(write: Write, tmp_path: Path) -> None:
+    path = write(ENGINE)
+    engine = taken(path).snapshot.engines["x"]
+    assert (engine.model, engine.sha256) == (str(tmp_path / "models" / "o--n" / "m.gguf"), "")
+    assert engine.reference == "o/n:m.gguf"
+    (tmp_path / "models").mkdir()
+    write_pin(tmp_path / "models", parse("o/n:m.gguf"), Pin("a" * 64, 1))
+    assert taken(path).snapshot.engines["x"].sha256 == "a" * 64
+    wrong = ENGINE.replace("m.gguf", f"m.gguf, sha256: {'b' * 64}")
+    assert "which is another file" in str(refused(write(wrong))[0])
+    (tmp_path / "models" / "pins.json").write_text("{")
+    assert "restore it" in str(refused(path)[0])
+
+
+@pytest.mark.parametrize(
+    ("model", "key", "message"),
+    [
+        ("{repo: o, file: m.gguf}", "repo", "OWNER/NAME"),
+        ("{repo: o/n, file: m.bin}", "file", "GGUF"),
+        ("{repo: o/n, file: m.gguf, revision: a/b}", "repo", "revision"),
+        ("{package: p, file: m.gguf}", "file", "means nothing"),
+        ("{path: p, revision: main}", "revision", "means nothing"),
+    ],
+)
+def test_what_cannot_be_a_repositorys_model_is_reported(write: Write, model: str, key: str, message: str) -> None:
+    found = refused(write(f"upstreams: {{a: {{engine: x}}}}\nengines: {{x: {{model: {model}}}}}\n"))
+    assert [one.key for one in found if message in one.message] == [f"engines.x.model.{key}"]
+
+
+def test_a_model_of_no_repository_has_no_name_there() -> None:
+    assert reference_of(ModelSource(package="p")) is None
