@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -10,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.gateways.processes import start, stop, wait_for
-from bench.gateways.wire import CACHE, HERE, Answers, Load, Mock, body, post
+from bench.gateways.wire import CACHE, HERE, Answers, Load, Mock, Target, post
 
 BIN = HERE.parent / ".venv" / "bin"
 READY_S = 60.0
@@ -36,6 +37,10 @@ class Program:
     command: list[str]
     environment: Mapping[str, str] = field(default_factory=dict)
     keys: Path | None = None  # bearer tokens, one a line
+    headers: tuple[str, ...] = ()
+    path: str = "/v1/chat/completions"
+    model: str = "bench"
+    port_file: Path | None = None  # where it writes the port that it took, if it takes one by itself
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +61,8 @@ class Running:
 
     contestant: Contestant
     process: subprocess.Popen[bytes]
-    port: int
-    keys: Path | None
+    target: Target
     started_s: float  # from exec to the first whole answer
-    directory: Path
 
 
 def output(*command: str | Path) -> str:
@@ -87,26 +90,33 @@ def running(contestant: Contestant, place: Place, mock: Mock) -> Iterator[Runnin
     place.directory.mkdir(parents=True, exist_ok=True)
     mock.answers(Answers())
     program = contestant.prepare(place)
-    began = time.monotonic()
     log = place.directory / "output.log"
+    began = time.monotonic()
     process = start(program.command, place.directory, log, on=place.cores, environment=program.environment)
-    key = "" if program.keys is None else program.keys.read_text().split("\n")[0]
+
+    def target() -> Target:
+        file = program.port_file
+        port = place.port if file is None else int(file.read_text()) if file.exists() else 0
+        return Target(port, program.path, program.model, program.keys, program.headers)
 
     def answers() -> bool:
         if process.poll() is not None:
             raise RuntimeError(f"{contestant.name} ended with {process.returncode}: see {log}\n{tail(log)}")
-        return post(place.port, body(Load()), key) == 200
+        return post(target(), Load()) == 200
 
     try:
         try:
             wait_for(answers, READY_S, f"{contestant.name} answers")
         except TimeoutError as error:
             raise TimeoutError(f"{error}; see {log}\n{tail(log)}") from None
-        started = time.monotonic() - began
-        yield Running(contestant, process, place.port, program.keys, started, place.directory)
+        yield Running(contestant, process, target(), time.monotonic() - began)
     finally:
         stop(process)
 
 
 def tail(log: Path) -> str:
     return log.read_text("utf-8", "replace")[-2000:] if log.exists() else ""
+
+
+def as_json(document: object) -> str:
+    return json.dumps(document, indent=1)

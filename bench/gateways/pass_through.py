@@ -32,7 +32,7 @@ http {{
 def nginx(place: Place) -> Program:
     servers = " ".join(f"server 127.0.0.1:{port};" for port in place.upstreams)
     named = f"proxy_ssl_server_name on; proxy_ssl_name {NAME};"
-    tls = f"proxy_ssl_verify on; {named} proxy_ssl_trusted_certificate {place.authority};"
+    tls = f"proxy_ssl_verify on; proxy_ssl_protocols TLSv1.3; {named} proxy_ssl_trusted_certificate {place.authority};"
     written = NGINX_CONF.format(
         directory=place.directory,
         port=place.port,

@@ -14,15 +14,23 @@ from pathlib import Path
 TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 PAGE = os.sysconf("SC_PAGE_SIZE")
 STOP_S = 10.0
+ROOMS = ("router.", "local_engine")  # our processes, by their modules
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What a process tree has used: CPU seconds (user + system, children that ended included), resident bytes."""
+    """What a process tree has used, by the telling word of each command line: CPU seconds, resident bytes."""
 
-    cpu_s: float
-    rss_bytes: int
-    processes: int
+    cpu: Mapping[str, float]
+    rss: Mapping[str, int]
+
+    @property
+    def cpu_s(self) -> float:
+        return sum(self.cpu.values())
+
+    @property
+    def rss_bytes(self) -> int:
+        return sum(self.rss.values())
 
 
 def cores() -> list[int]:
@@ -73,31 +81,28 @@ def _tasks(pid: int) -> list[Path]:
 
 
 def usage(pid: int) -> Usage:
-    """What the tree has used up to now. proc_pid_stat(5): fields 14-17 (utime, stime, cutime, cstime), 24 (rss)."""
-    cpu, rss, many = 0.0, 0, 0
-    for member in tree(pid):
-        try:
-            fields = Path(f"/proc/{member}/stat").read_text().rpartition(")")[2].split()
-        except OSError:
-            continue
-        cpu += sum(int(field) for field in fields[11:15]) * TICK_S
-        rss += int(fields[21]) * PAGE
-        many += 1
-    return Usage(cpu, rss, many)
-
-
-def shares(pid: int) -> dict[str, float]:
-    """CPU seconds of each process of the tree, by its command line's telling words: where the time goes."""
-    found: dict[str, float] = {}
+    """What the tree has used up to now. CPU: each process's clock (clock_getcpuclockid(3)), with proc_pid_stat(5)'s
+    cutime and cstime (fields 16, 17) for its children that ended; resident pages: field 24.
+    """
+    by_process: dict[str, float] = {}
+    resident: dict[str, int] = {}
     for member in tree(pid):
         try:
             words = Path(f"/proc/{member}/cmdline").read_bytes().decode("utf-8", "replace").split("\0")
             fields = Path(f"/proc/{member}/stat").read_text().rpartition(")")[2].split()
+            spent = time.clock_gettime(_clock_of(member))
         except OSError:
             continue
-        name = next((word for word in words if word.startswith(("router.", "local_engine"))), Path(words[0]).name)
-        found[name] = found.get(name, 0.0) + sum(int(field) for field in fields[11:13]) * TICK_S
-    return found
+        name = next((word for word in words if word.startswith(ROOMS)), Path(words[0]).name or "kernel")
+        ended = (int(fields[13]) + int(fields[14])) * TICK_S
+        by_process[name] = by_process.get(name, 0.0) + spent + ended
+        resident[name] = resident.get(name, 0) + int(fields[21]) * PAGE
+    return Usage(by_process, resident)
+
+
+def _clock_of(pid: int) -> int:
+    """The id of a process's CPU clock: CPUCLOCK_SCHED of linux/posix-timers_types.h."""
+    return (~pid << 3) | 2
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:

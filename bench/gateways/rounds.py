@@ -12,9 +12,9 @@ from typing import Any
 
 from bench.gateways.behind import authority, tls_front
 from bench.gateways.contestant import Contestant, Place, Running, running
-from bench.gateways.processes import Usage, cores, shares, usage
+from bench.gateways.processes import Usage, cores, usage
 from bench.gateways.scenarios import Arrangement, Scenario
-from bench.gateways.wire import Mock, Window, free_ports, mock, run_load
+from bench.gateways.wire import Mock, Target, Window, free_ports, mock, run_load
 
 Row = dict[str, Any]
 DIRECT = "direct"  # no gateway: the load asks the mock
@@ -101,7 +101,7 @@ def one_round(scenario: Scenario, stage: Stage, plan: Plan) -> Iterable[Row]:
     """The scenario once over every gateway of the stage, and once without any."""
     order: list[Running | None] = [None, *stage.gateways]
     random.shuffle(order)
-    stage.mock.answers(scenario.answers)
+    stage.mock.answers(scenario.mock_answers(plan.warm_up_s + plan.seconds))
     rest, _ = split_cores(scenario.arrangement)
     window = Window(plan.warm_up_s, plan.seconds, rest)
     for gateway in order:
@@ -111,16 +111,13 @@ def one_round(scenario: Scenario, stage: Stage, plan: Plan) -> Iterable[Row]:
 def one_run(scenario: Scenario, gateway: Running | None, stage: Stage, window: Window) -> Row:
     """One load on one gateway: what came back on the wire, and what the gateway's processes used meanwhile."""
     used: list[Usage] = []
-    by_process: list[dict[str, float]] = []
 
     def sample() -> None:
         if gateway is not None:
             used.append(usage(gateway.process.pid))
-            by_process.append(shares(gateway.process.pid))
 
-    port = stage.mock.port if gateway is None else gateway.port
-    keys = None if gateway is None else gateway.keys
-    seen = run_load(scenario.load, port, window, stage.directory, keys, sample)
+    target = Target(stage.mock.port) if gateway is None else gateway.target
+    seen = run_load(scenario.load, target, window, stage.directory, sample)
     units = seen["events"] if scenario.load.stream else seen["done"]
     row: Row = {
         "scenario": scenario.name,
@@ -130,13 +127,17 @@ def one_run(scenario: Scenario, gateway: Running | None, stage: Stage, window: W
         "load_average": os.getloadavg()[0],
         "wire": seen,
     }
-    if gateway is not None and units:
-        first, last = used
-        row["cpu_us"] = round((last.cpu_s - first.cpu_s) / units * 1e6, 3)
-        row["rss_mb"] = round(last.rss_bytes / 2**20, 1)
-        row["processes"] = last.processes
-        row["cpu_us_by_process"] = {
-            name: round((after - by_process[0].get(name, 0.0)) / units * 1e6, 3)
-            for name, after in by_process[1].items()
-        }
-    return row
+    return row if gateway is None else {**row, **costs(used[0], used[1], units)}
+
+
+def costs(first: Usage, last: Usage, units: int) -> Row:
+    """What the gateway's processes used in the window, for each unit; {} when nothing was answered."""
+    if not units:
+        return {}
+    each = {name: round((spent - first.cpu.get(name, 0.0)) / units * 1e6, 3) for name, spent in last.cpu.items()}
+    return {
+        "cpu_us": round((last.cpu_s - first.cpu_s) / units * 1e6, 3),
+        "cpu_us_by_process": each,
+        "rss_mb": round(last.rss_bytes / 2**20, 1),
+        "rss_mb_by_process": {name: round(size / 2**20, 1) for name, size in last.rss.items()},
+    }

@@ -71,22 +71,6 @@ def get(port: int, target: str) -> tuple[int, bytes]:
         connection.close()
 
 
-def post(port: int, document: bytes, key: str = "", path: str = "/v1/chat/completions") -> int:
-    """The status of one POST, its answer read to the end; 0 when nobody answers."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
-    bearer = {"Authorization": f"Bearer {key}"} if key else {}
-    try:
-        connection.request("POST", path, document, {"Content-Type": "application/json", **bearer})
-        answer = connection.getresponse()
-        answer.read()
-    except (OSError, http.client.HTTPException):
-        return 0
-    else:
-        return answer.status
-    finally:
-        connection.close()
-
-
 @dataclass(frozen=True, slots=True)
 class Answers:
     """How the mock answers: bytes of a whole answer, events of a stream, microseconds between them, bytes of each."""
@@ -138,14 +122,43 @@ class Load:
     interval_us: int = 0
 
 
-def body(load: Load) -> bytes:
+def body(load: Load, model: str) -> bytes:
     """A chat request as an SDK writes it; `prompt` is its length in bytes, roughly."""
     words = "Explain to me, briefly, what the quick brown fox jumped over. "
     text = (words * (load.prompt // len(words) + 1))[: max(1, load.prompt)]
     more: dict[str, Any] = {"stream": True} if load.stream else {}
     messages = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": text}]
-    asked = {"model": "bench", "messages": messages, "max_tokens": 256, "temperature": 0.5, **more}
+    asked = {"model": model, "messages": messages, "max_tokens": 256, "temperature": 0.5, **more}
     return json.dumps(asked, separators=(",", ":")).encode()
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where and how a server is asked. `keys`: a file of bearer tokens, one a line, dealt out over the connections."""
+
+    port: int
+    path: str = "/v1/chat/completions"
+    model: str = "bench"
+    keys: Path | None = None
+    headers: tuple[str, ...] = ()
+
+
+def post(target: Target, load: Load) -> int:
+    """The status of one request, its answer read to the end; 0 when nobody answers."""
+    headers = {"Content-Type": "application/json", **dict(header.split(": ", 1) for header in target.headers)}
+    if target.keys is not None:
+        headers["Authorization"] = f"Bearer {target.keys.read_text().partition(chr(10))[0]}"
+    connection = http.client.HTTPConnection("127.0.0.1", target.port, timeout=10)
+    try:
+        connection.request("POST", target.path, body(load, target.model), headers)
+        answer = connection.getresponse()
+        answer.read()
+    except (OSError, http.client.HTTPException):
+        return 0
+    else:
+        return answer.status
+    finally:
+        connection.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,17 +170,18 @@ class Window:
     cores: list[int]
 
 
-def run_load(
-    load: Load, port: int, window: Window, scratch: Path, keys: Path | None, sample: Callable[[], None]
-) -> dict[str, Any]:
+def run_load(load: Load, target: Target, window: Window, scratch: Path, sample: Callable[[], None]) -> dict[str, Any]:
     """Load a server; what the load program saw. `sample` is called as the measured window opens and as it closes."""
     prompt = scratch / "prompt.json"
-    prompt.write_bytes(body(load))
+    prompt.write_bytes(body(load, target.model))
     command: list[str | Path] = ["taskset", "-c", ",".join(str(core) for core in window.cores), program("load")]
-    command += ["--port", str(port), "--body", prompt, "--connections", str(load.connections)]
-    command += ["--rate", str(load.rate), "--stream", str(int(load.stream)), "--interval-us", str(load.interval_us)]
+    command += ["--port", str(target.port), "--path", target.path, "--body", prompt]
+    command += ["--connections", str(load.connections), "--rate", str(load.rate), "--stream", str(int(load.stream))]
+    command += ["--interval-us", str(load.interval_us)]
     command += ["--warm-up", str(window.warm_up_s), "--seconds", str(window.seconds)]
-    command += ["--keys", keys] if keys is not None else []
+    command += ["--keys", target.keys] if target.keys is not None else []
+    for header in target.headers:
+        command += ["--header", header]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         for line in process.stdout:

@@ -1,7 +1,7 @@
 /* Ask one server from many connections, on one thread, and time the bytes on the wire.
  *
  *   load --port P --body FILE [--path /v1/chat/completions] [--connections C] [--rate R] [--stream 1]
- *        [--interval-us U] [--keys FILE] [--warm-up S] [--seconds S]
+ *        [--interval-us U] [--keys FILE] [--header "Name: value"]... [--warm-up S] [--seconds S]
  *
  * Without --rate: closed loop, each connection asks again when it was answered. With it: open loop, R requests a second
  * fall due evenly, and a time counts from when the request was due, not from when a connection was free for it (what
@@ -19,6 +19,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#define HEAD_ROOM 8192
+
 typedef struct conn {
     int fd, busy, connected, asked_again;
     char *request;
@@ -32,7 +34,7 @@ static int port, streaming;
 static const char *path = "/v1/chat/completions", *body_file, *keys_file;
 static long connections = 1, interval_us;
 static double rate, warm_up = 1, seconds = 3;
-static char *body, *keys;
+static char *body, *keys, headers[4096];
 static size_t body_length;
 static int poller, measuring;
 static conn *conns, *free_first;
@@ -193,14 +195,20 @@ static void write_requests(void) {
             snprintf(token, sizeof token, "Authorization: Bearer %.*s\r\n", (int)length, key);
             line += length + (line[length] == '\n');
         }
-        conns[i].request = malloc(body_length + 1024);
+        conns[i].request = malloc(body_length + HEAD_ROOM);
         if (!conns[i].request) abort();
-        int head = snprintf(conns[i].request, 1024,
-                            "POST %s HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nContent-Type: application/json\r\n%s"
-                            "Content-Length: %zu\r\n\r\n", path, port, token, body_length);
+        int head = snprintf(conns[i].request, HEAD_ROOM,
+                            "POST %s HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nContent-Type: application/json\r\n%s%s"
+                            "Content-Length: %zu\r\n\r\n", path, port, token, headers, body_length);
         memcpy(conns[i].request + head, body, body_length);
         conns[i].length = (size_t)head + body_length;
     }
+}
+
+static void add_header(const char *header) {
+    size_t length = strlen(headers);
+    if (length + strlen(header) + 3 > sizeof headers) { fprintf(stderr, "load: too many headers\n"); exit(2); }
+    sprintf(headers + length, "%s\r\n", header);
 }
 
 static void options(int argc, char **argv) {
@@ -210,6 +218,7 @@ static void options(int argc, char **argv) {
         else if (!strcmp(name, "--path")) path = value;
         else if (!strcmp(name, "--body")) body_file = value;
         else if (!strcmp(name, "--keys")) keys_file = value;
+        else if (!strcmp(name, "--header")) add_header(value);
         else if (!strcmp(name, "--connections")) connections = atol(value);
         else if (!strcmp(name, "--rate")) rate = atof(value);
         else if (!strcmp(name, "--stream")) streaming = atoi(value);
