@@ -14,7 +14,7 @@ from typing import Final
 
 from policies.address import REACH_OF_KIND, AddressKind, kind_of, kind_of_block, reach_of
 from policies.decision import Reason
-from policies.disguise import what_is_wrong
+from policies.disguise import host_meant, port_written, what_is_wrong
 from policies.facts import Reach
 from policies.names import is_local_name, is_metadata_name
 from policies.policy import Address, Destination
@@ -32,11 +32,13 @@ LONGEST_URL: Final = 2048
 
 
 class DestinationError(ValueError):
-    """Not a destination: why, from the closed list, and a sentence that says what to write instead."""
+    """Not a destination: why, from the closed list, in a sentence; `instead`: what to write, where that is known."""
 
-    def __init__(self, reason: Reason, message: str) -> None:
-        super().__init__(message)
+    def __init__(self, reason: Reason, message: str, instead: str = "") -> None:
+        super().__init__(f"{message}: write {instead}" if instead else message)
         self.reason = reason
+        self.message = message
+        self.instead = instead
 
 
 def parse_destination(url: str, *, weights_only: bool = False) -> Destination:
@@ -49,7 +51,8 @@ def parse_destination(url: str, *, weights_only: bool = False) -> Destination:
         raise DestinationError(Reason.NOT_CANONICAL, f"it is longer than {LONGEST_URL} characters")
     found = _URL.fullmatch(url)
     if found is None:
-        raise DestinationError(Reason.NOT_CANONICAL, what_is_wrong(url))
+        _check_provider(host_meant(url), weights_only=weights_only)  # first: how to write a cloud's address right is nothing to be told
+        raise DestinationError(Reason.NOT_CANONICAL, what_is_wrong(url), port_written(url))
     host, path = found["host"], found["path"]
     port = int(found["port"])
     if port > 65535:
@@ -132,6 +135,10 @@ def _check_meaning(host: str, *, weights_only: bool) -> None:
         raise DestinationError(Reason.NOT_CANONICAL, message)
     if is_metadata_name(host):
         raise DestinationError(Reason.METADATA_ADDRESS, f"'{host}' is a cloud's metadata service: never dialled")
+    _check_provider(host, weights_only=weights_only)
+
+
+def _check_provider(host: str, *, weights_only: bool) -> None:
     provider = provider_barring(host, weights_only=weights_only)
     if provider is not None:
         message = f"'{host}' belongs to the cloud provider {provider.name}: requests never go to a cloud"

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Final
 
 _PORTLESS: Final = re.compile(r"(?P<front>(?P<scheme>https?)://(?:\[[0-9a-f:]+\]|[a-z0-9.-]+))(?P<path>/.*)?")
+_LENIENT_SCHEME: Final = re.compile(r"^(?:[a-z][a-z0-9+.-]*:)?(?=//)")
 _DEFAULT_PORT: Final = {"http": "80", "https": "443"}
 _HOSTNAME_IN_BRACKETS: Final = re.compile(r"https?://\[+(?![0-9a-f:]+\])")
 _FOREIGN: Final = re.compile(r"[^a-z0-9.:\[\]-]")
@@ -19,8 +20,7 @@ def what_is_wrong(url: str) -> str:
         return "it is empty: write http://HOST:PORT or https://HOST:PORT"
     portless = _PORTLESS.fullmatch(url)
     if portless is not None:
-        port = _DEFAULT_PORT[portless["scheme"]]
-        return f"the port is missing: write {portless['front']}:{port}{(portless['path'] or '').rstrip('/')}"
+        return "the port is missing"
     return next((sentence for wrong, sentence in _SIGNS if wrong(url)), _SHAPE)
 
 
@@ -30,6 +30,14 @@ def port_written(url: str) -> str:
     if portless is None:
         return ""
     return f"{portless['front']}:{_DEFAULT_PORT[portless['scheme']]}{(portless['path'] or '').rstrip('/')}"
+
+
+def host_meant(url: str) -> str:
+    """The host that a person or a lenient program would read in any text; "" for none. Good for refusing alone."""
+    text = "".join(char for char in url if char > " ").replace("\\", "/").lower()
+    authority = _LENIENT_SCHEME.sub("", text).lstrip("/").partition("/")[0].partition("?")[0].partition("#")[0]
+    host = authority.rpartition("@")[2]
+    return host.partition(":")[0].strip("[].")
 
 
 def _authority(url: str) -> str:

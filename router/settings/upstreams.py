@@ -17,7 +17,6 @@ from policies import (
     decide_listing,
     parse_destination,
 )
-from policies.disguise import port_written
 from router.settings.findings import Path, Report
 from router.settings.hosts import Hosts, check_addresses, compile_hosts
 from router.settings.model import SettingsFile, UpstreamSettings
@@ -87,7 +86,7 @@ def compile_destination(
     try:
         plain = parse_destination(url, weights_only=weights_only)
     except DestinationError as error:
-        report.add((*path, "url"), f"{error.reason}: {error}", _line_to_write(url, (*path, "url"), report))
+        report.add((*path, "url"), f"{error.reason}: {error.message}", _line_to_write(error, (*path, "url"), report))
         return None
     destination = replace(
         plain,
@@ -111,13 +110,12 @@ def _acknowledgement(path: Path, report: Report) -> str:
     return f"in the environment: TIER{number}_THIRD_PARTY_HOST=true" if variable else ""
 
 
-def _line_to_write(url: str, path: Path, report: Report) -> str:
-    """The whole line with the port, when that is what lacks."""
-    better = port_written(url)
-    if not better:
+def _line_to_write(error: DestinationError, path: Path, report: Report) -> str:
+    """The whole line, where it is known."""
+    if not error.instead:
         return ""
     variable = report.origin(path).variable
-    return f"write {variable}={better}" if variable else f'write url: "{better}"'
+    return f"write {variable}={error.instead}" if variable else f'write url: "{error.instead}"'
 
 
 def _pins(upstream: UpstreamSettings, path: Path, report: Report) -> tuple[str, ...]:
