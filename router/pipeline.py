@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from policies import Caller, Endpoint, Reach, Reason, decide_request, judge_body
+from policies import Caller, Decision, Endpoint, Reach, Reason, decide_request, judge_body
 from router.auth import Callers
 from router.body import Inbound, read
 from router.channel.client import ExchangeFailed, GateClient
@@ -29,6 +29,15 @@ from router.tiers import Load, plan
 
 CHANNEL_WAIT_S = 3.0
 PARAMETERS = frozenset({"model", "stream", "messages", "prompt", "input", "X-Ringfence-Reach"})
+_INSTEAD = {
+    Reason.REAIMING_PARAMETER: "leave it out; where requests go is the operator's to say",
+    Reason.REMOTE_CONTENT: "send it inside the request, as a data: URL",
+    Reason.REMOTE_SCHEMA: "write the schema out",
+    Reason.HOSTED_TOOL: "only tools of type 'function', which you run yourself, are passed on",
+    Reason.CLOUD_MODEL: "ask for a model of GET /v1/models",
+    Reason.AMBIGUOUS_NAME: "write each name once, in its own spelling",
+    Reason.TOO_COMPLEX: "send less at once",
+}
 REACHES = {reach.word: reach for reach in Reach}
 
 
@@ -86,11 +95,10 @@ class Pipeline:
         if decision.reason in (Reason.MODEL_UNKNOWN, Reason.MODEL_NOT_FOR_CALLER):
             raise ModelNotFound(f"The model '{inbound.facts.model}' is not served here; see /v1/models.", param="model")
         if not decision.allowed:
-            raise PolicyDenied(f"The policy refuses this request: {decision.reason}.", reason=decision.reason)
+            raise _beyond_reach(inbound, caller)
         judged = judge_body(inbound.document)
         if not judged.allowed:
-            message = f"The policy refuses what '{judged.param}' asks for: {judged.reason}."
-            raise PolicyDenied(message, param=judged.param, reason=judged.reason)
+            raise _refused_content(judged)
         self._turn += 1
         attempts = plan(decision, policy, Load(self._gate.states, self._gate.busy, self._least_busy, self._turn))
         return Forwarder(self._snapshot, self._gate, inbound, caller.name, decision, attempts)
@@ -107,6 +115,23 @@ class Pipeline:
             except ExchangeFailed:
                 error = _gate_lost()
         await refuse(reply, error, arrival.request_id, record)
+
+
+def _refused_content(judged: Decision) -> PolicyDenied:
+    what = f"what '{judged.param}' asks for" if judged.param else "this body"
+    message = f"The policy refuses {what}: {judged.reason}: {_INSTEAD.get(judged.reason, 'leave it out')}."
+    return PolicyDenied(message, param=judged.param or None, reason=judged.reason)
+
+
+def _beyond_reach(inbound: Inbound, caller: Caller) -> PolicyDenied:
+    """The one refusal of `decide_request` that is none of the model's name: whose ceiling it was, and what to do."""
+    narrowed_to = inbound.facts.reach
+    by_client = narrowed_to is not None and narrowed_to < caller.reach
+    ceiling = narrowed_to if by_client and narrowed_to is not None else caller.reach
+    whose, param = ("X-Ringfence-Reach", "X-Ringfence-Reach") if by_client else ("your key", "model")
+    what = "widen it, or ask for another model" if by_client else "ask for another model, or ask the operator"
+    message = f"No upstream of this model lies within the reach '{ceiling.word}' that {whose} allows: {what}."
+    return PolicyDenied(message, param=param, reason=Reason.REACH_EXCEEDED)
 
 
 def _gate_lost() -> GateUnavailable:

@@ -34,15 +34,22 @@ def check(
         loaded = load_whole(file, current())
     except SettingsError as error:
         _print_findings(error, as_json=as_json)
-        raise typer.Exit(2 if file is not None and not file.exists() else 1) from None
+        raise typer.Exit(1 if file is None or _is_there(file) else 2) from None
     proof = prove(loaded.snapshot.policy)
     if as_json:
         print(json.dumps(_document(loaded, proof)))
     elif show:
-        print("\n".join(lines(loaded.settings, loaded.origins)))
+        print("\n".join(lines(loaded.settings, loaded.origins, loaded.snapshot.policy)))
     else:
         _print_summary(loaded, proof)
     raise typer.Exit(1 if proof.crossing else 0)
+
+
+def _is_there(file: Path) -> bool:
+    try:
+        return file.exists()
+    except OSError:  # a folder on the way is closed to us
+        return False
 
 
 def _print_findings(error: SettingsError, *, as_json: bool) -> None:
@@ -65,7 +72,7 @@ def _document(loaded: Loaded, proof: Proof) -> dict[str, object]:
         "default_model": policy.default_model,
         "models": [_model(row) for row in rows(policy)],
         "proof": {"judged": proof.judged, "refused": proof.refused, "crossing": list(proof.crossing)},
-        "settings": lines(loaded.settings, loaded.origins),
+        "settings": lines(loaded.settings, loaded.origins, loaded.snapshot.policy),
         "notes": list(loaded.notes),
     }
 
@@ -91,7 +98,11 @@ def _print_summary(loaded: Loaded, proof: Proof) -> None:
     for crossing in proof.crossing:
         print(f"CROSSES A CEILING: {crossing}")
     if not proof.crossing:
-        print(f"no failover crosses a ceiling: {proof.judged} exchanges judged, {proof.refused} of them refused")
+        within = proof.judged - proof.refused
+        print(
+            f"no failover crosses a ceiling: under every ceiling that a caller can have, {proof.judged} exchanges were "
+            f"judged: {within} stay within it, {proof.refused} would not and are never made"
+        )
     for note in loaded.notes:
         print(f"note: {note}")
 

@@ -22,11 +22,15 @@ from policies import (
     decide_exchange,
     decide_listing,
     decide_request,
+    judge_body,
     parse_destination,
 )
+from router.body import Inbound, read
+from router.errors import RouterError
 from router.settings.environment import current
 from router.settings.findings import SettingsError
 from router.settings.load import load
+from router.settings.snapshot import Snapshot
 
 REACHES = {reach.word: reach for reach in Reach}
 
@@ -46,18 +50,18 @@ def explain(
         _stop("name either a URL or --request FILE")
     if reach is not None and reach not in REACHES:
         _stop(f"--reach must be one of {', '.join(REACHES)}")
-    policy = _policy(config)
+    snapshot = _snapshot(config)
     if url is not None:
-        answer = _explain_url(url, policy)
+        answer = _explain_url(url, snapshot.policy)
     else:
-        answer = _explain_request(_facts(request or Path(), reach), caller, policy)
+        answer = _explain_body(_bytes_of(request or Path(), snapshot), reach, caller, snapshot)
     print(json.dumps(answer) if as_json else "\n".join(_speak(answer)))
     raise typer.Exit(0 if answer["allowed"] else 1)
 
 
-def _policy(config: Path | None) -> Policy:
+def _snapshot(config: Path | None) -> Snapshot:
     try:
-        return load(config, current()).policy
+        return load(config, current())
     except SettingsError as error:
         _stop(f"{error}\nthe settings are not good, so nothing can be explained: see 'ringfence check'")
 
@@ -82,50 +86,65 @@ def _same_server(rule: UpstreamRule, destination: Destination) -> bool:
     return rule.destination is not None and rule.destination.url == destination.url
 
 
-def _facts(file: Path, reach: str | None) -> RequestFacts:
+def _bytes_of(file: Path, snapshot: Snapshot) -> bytes:
+    """As much of the file as could be a body, and one byte more."""
     try:
-        raw = file.read_bytes()
-        body = json.loads(raw)
+        with file.open("rb") as opened:
+            return opened.read(snapshot.limits.body_bytes + 1)
     except OSError as error:
         _stop(f"{file}: cannot be read: {error.strerror}")
-    except (ValueError, RecursionError) as error:
-        _stop(f"{file}: not JSON: {error}")
-    model = body.get("model", "") if isinstance(body, dict) else None
-    if not isinstance(body, dict) or not isinstance(model, str):
-        _stop(f"{file}: must be one JSON object with a text as its 'model'")
+
+
+def _explain_body(raw: bytes, reach: str | None, caller: str, snapshot: Snapshot) -> dict[str, Any]:
+    """Read and judged by the service's own code, in its order: who asks, what it is, its model, its content."""
+    policy = snapshot.policy
+    known = policy.callers.get(caller)
+    if known is None and not (policy.any_caller and caller == ANONYMOUS.name):
+        callers = ", ".join(sorted(policy.callers)) or "none"
+        why = f"no caller is called '{caller}' (known: {callers})"
+        return {"allowed": False, "reason": "caller_unknown", "why": why}
     narrowed = REACHES[reach] if reach is not None else None
-    return RequestFacts(_endpoint(body), model, body.get("stream") is True, len(raw), narrowed)
+    try:
+        inbound = read(raw, _endpoint(raw), "explained", narrowed, snapshot.limits)
+    except RouterError as error:
+        return {"allowed": False, "reason": error.code, "why": str(error), "param": error.param or ""}
+    return _explain_request(inbound, known or ANONYMOUS, policy)
 
 
-def _endpoint(body: dict[str, Any]) -> Endpoint:
-    if "messages" in body:
+def _endpoint(raw: bytes) -> Endpoint:
+    """The one that takes such a body; what is no body at all, none takes."""
+    try:
+        body = json.loads(raw)
+    except (ValueError, RecursionError):
+        return Endpoint.CHAT
+    if not isinstance(body, dict) or "messages" in body:
         return Endpoint.CHAT
     return Endpoint.EMBEDDINGS if "input" in body else Endpoint.COMPLETIONS
 
 
-def _explain_request(facts: RequestFacts, name: str, policy: Policy) -> dict[str, Any]:
-    known = policy.callers.get(name)
-    if known is None and not (policy.any_caller and name == ANONYMOUS.name):
-        callers = ", ".join(sorted(policy.callers)) or "none"
-        return {"allowed": False, "reason": "caller_unknown", "why": f"no caller is called '{name}' (known: {callers})"}
-    caller = known or ANONYMOUS
+def _explain_request(inbound: Inbound, caller: Caller, policy: Policy) -> dict[str, Any]:
+    facts = inbound.facts
     decision = decide_request(facts, caller, policy)
+    content = judge_body(inbound.document) if decision.allowed else decision
     model = facts.model or policy.default_model
     return {
-        "allowed": decision.allowed,
-        "reason": decision.reason.value,
-        "why": _why(decision, caller, facts, policy),
+        "allowed": decision.allowed and content.allowed,
+        "reason": content.reason.value,
+        "why": _why(decision, content, caller, facts, policy),
+        "param": content.param,
         "caller": caller.name,
         "model": model,
         "ceiling": decision.ceiling.word,
-        "tiers": _tiers(facts, caller, model, policy) if model in policy.models else [],
+        "tiers": _tiers(facts, caller, model, policy) if model in policy.models and content.allowed else [],
     }
 
 
-def _why(decision: Decision, caller: Caller, facts: RequestFacts, policy: Policy) -> str:
+def _why(decision: Decision, content: Decision, caller: Caller, facts: RequestFacts, policy: Policy) -> str:
     model = policy.models.get(facts.model or policy.default_model)
     if model is None:
         return f"no model is called '{facts.model}' (known: {', '.join(policy.models)})"
+    if not content.allowed and decision.allowed:
+        return f"what '{content.param}' asks for is refused whoever asks"
     if decision.detail:
         return decision.detail
     asked = f", the client {facts.reach.word}" if facts.reach is not None else ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, NoReturn
@@ -45,8 +46,10 @@ def create(
         print(json.dumps({"id": entry.id, "caller": entry.caller, "key": key, "file": str(file)}))
         return
     print(key)
+    there = "" if file == DEFAULT else f" --file {shlex.quote(str(file))}"
     typer.echo(
-        f"Keep it: it is not stored, only its hash is ({file}). Revoke it: ringfence keys revoke {entry.id}", err=True
+        f"Keep it: it is not stored, only its hash is ({file}). Revoke it: ringfence keys revoke {entry.id}{there}",
+        err=True,
     )
 
 
@@ -55,7 +58,7 @@ def list_keys(file: File = DEFAULT, as_json: AsJson = False) -> None:
     """Show public ids, callers and ceilings. Never a key or a hash."""
     try:
         keys = keystore.read(file)
-    except SettingsError as error:
+    except (SettingsError, OSError) as error:
         _stop(str(error), 2)
     if as_json:
         print(json.dumps([key.model_dump(exclude={"sha256"}) for key in keys]))
@@ -63,7 +66,7 @@ def list_keys(file: File = DEFAULT, as_json: AsJson = False) -> None:
     for key in keys:
         print(_row(key))
     if not keys:
-        typer.echo(f"no keys in {file}: ringfence keys create NAME --file {file}", err=True)
+        typer.echo(f"no keys in {file}: ringfence keys create NAME --file {shlex.quote(str(file))}", err=True)
 
 
 @keys_app.command()

@@ -10,6 +10,16 @@ _SECONDS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 LONGEST_S: Final = 30 * 86400.0
 
 
+def write_duration(seconds: float) -> str:
+    """As people write it: in the largest unit that leaves a whole number, else in seconds."""
+    milliseconds = round(seconds * 1000)
+    for unit in ("d", "h", "m", "s", "ms"):
+        size = round(_SECONDS[unit] * 1000)
+        if milliseconds and milliseconds % size == 0:
+            return f"{milliseconds // size}{unit}"
+    return f"{seconds:g}s"
+
+
 def parse_duration(text: object) -> float:
     """Seconds. ValueError says how to write a time; a bare number is refused, since nobody can tell its unit."""
     found = _FORM.fullmatch(text) if isinstance(text, str) else None

@@ -215,19 +215,35 @@ class _Plan:
         entry: dict[str, Any] = {"name": name, "upstreams": (name,)}
         if timeout is not None:
             entry["timeouts"] = {"total": timeout}
-        variable, url = parts["BASE_URL"]
-        self.origins[("upstreams", name)] = self.origins[("tiers", len(self.entries))] = _origin(variable)
-        self.origins[("upstreams", name, "third_party_host")] = _origin(parts.get("THIRD_PARTY_HOST", (variable,))[0])
-        self.origins[("models", parts["MODEL"][1])] = _origin(parts["MODEL"][0])
+        for part, (variable, _) in parts.items():
+            for path in self._stands_at(part, name, parts["MODEL"][1]):
+                self.origins.setdefault(path, _origin(variable))
+        url = parts["BASE_URL"][1]
         self.upstreams[name] = {"url": url, "third_party_host": third_party_host}
         self.entries.append(entry)
         self.models.append(parts["MODEL"][1])
+
+    def _stands_at(self, part: str, name: str, model: str) -> tuple[Path, ...]:
+        """Where the value of one variable comes to stand, and what is there because of it."""
+        upstream, tier = ("upstreams", name), ("tiers", len(self.entries))
+        first = self.models[0] if self.models else ""
+        default: tuple[Path, ...] = (("models", first, "served", name),) if first else (("default_model",),)
+        places: dict[str, tuple[Path, ...]] = {
+            "BASE_URL": (upstream, (*upstream, "url"), tier, (*tier, "upstreams")),
+            "THIRD_PARTY_HOST": ((*upstream, "third_party_host"),),
+            "NAME": ((*tier, "name"),),
+            "TIMEOUT": ((*tier, "timeouts", "total"),),
+            "MODEL": (("models", model), ("models", model, "tiers"), *default),
+        }
+        return places.get(part, ())
 
     def add_embedded(self) -> None:
         self.upstreams["embedded"] = {"engine": "small"}
         self.entries.append({"name": "embedded", "upstreams": ("embedded",)})
         self.models.append("")
-        self.origins[("upstreams", "embedded")] = _origin("RINGFENCE_EMBEDDED_LAST")
+        upstream, tier = ("upstreams", "embedded"), ("tiers", len(self.entries) - 1)
+        for path in (upstream, (*upstream, "engine"), tier, (*tier, "name"), (*tier, "upstreams")):
+            self.origins[path] = _origin("RINGFENCE_EMBEDDED_LAST")
 
     def layer(self) -> Layer:
         """The first model falls over all tiers; any other one stays with the tiers that serve it."""

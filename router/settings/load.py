@@ -18,9 +18,10 @@ from router.settings.files import read_text
 from router.settings.findings import Finding, Origin, Path, Report, SettingsError
 from router.settings.layers import EMBEDDED_ALONE, Layer, lay, names_upstreams
 from router.settings.model import EngineEntry, SettingsFile, UpstreamSettings
+from router.settings.salvage import salvage
 from router.settings.shape import validate
 from router.settings.snapshot import Snapshot
-from router.settings.upstreams import compile_upstreams
+from router.settings.upstreams import asked_beside_v1, compile_upstreams
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,18 +64,19 @@ def load_whole(config: FilePath | None, variables: Mapping[str, str], flags: Fla
     layers = [tiers, found.general, file, (flags or Flags()).layer()]
     whole = lay(layers)
     report = Report(str(config) if config is not None else "environment", whole.origins, findings)
-    settings = validate(SettingsFile, whole.tree, report)
-    if settings is None:
-        _judge_destinations(whole.tree, report)
-        raise SettingsError(report.in_order())
     secrets = dict(found.secrets) if tiers is found.tiers else {}
-    _check_secrets(secrets, report)
     working = FilePath.cwd()
     base = Base(str(config), (working / config).parent if config is not None else working, working)
+    settings = validate(SettingsFile, whole.tree, report)
+    if settings is None:
+        _judge_the_rest(whole.tree, base, secrets, report)
+        raise SettingsError(report.in_order())
+    _check_secrets(secrets, report)
     snapshot = compile_snapshot(settings, base, secrets, report)
     if report.findings:
         raise SettingsError(report.in_order())
     source = str(config) if config is not None else "environment" if tiers is found.tiers else "defaults"
+    notes += asked_beside_v1(snapshot.policy.upstreams)
     return Loaded(replace(snapshot, source=source), settings, whole.origins, notes)
 
 
@@ -100,6 +102,17 @@ def _routing(from_environment: Layer, file: Layer) -> tuple[Layer, tuple[str, ..
     if names_upstreams(from_environment):
         return from_environment, ()
     return EMBEDDED_ALONE, ()
+
+
+def _judge_the_rest(tree: dict[str, Any], base: Base, secrets: dict[str, str], report: Report) -> None:
+    """Where the shape is wrong somewhere, still tell every mistake that is not just a consequence of it."""
+    salvaged = salvage(tree)
+    if salvaged is None or not salvaged.whole:
+        _judge_destinations(tree, report)
+        return
+    rest = Report(report.file, report.origins)
+    compile_snapshot(salvaged.settings, base, secrets, rest)
+    report.findings.extend(finding for finding in rest.findings if not salvaged.is_consequence(finding))
 
 
 def _judge_destinations(tree: dict[str, Any], report: Report) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import replace
 from ipaddress import ip_network
 from typing import Final
@@ -48,6 +49,16 @@ def compile_upstreams(settings: SettingsFile, report: Report) -> dict[str, Upstr
                 report.add((*path, "url"), f"the same address as '{other}'", "list each server once")
         rules[name] = rule
     return rules
+
+
+def asked_beside_v1(rules: Mapping[str, UpstreamRule]) -> tuple[str, ...]:
+    """A note for each upstream whose URL does not end as OpenAI's surface does nearly everywhere."""
+    return tuple(
+        f"upstream '{name}' will be asked at {rule.destination.url}/chat/completions: "
+        f'most servers answer at {rule.destination.url}/v1/chat/completions, with url: "{rule.destination.url}/v1"'
+        for name, rule in rules.items()
+        if rule.destination is not None and not rule.destination.path.endswith("/v1")
+    )
 
 
 def check_name(name: str, path: Path, report: Report) -> None:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from policies import AddressKind, kind_of, reach_of
-from policies.address import in_block, kind_of_block
+from policies.address import blocks_of, in_block, kind_of_block
 from policies.facts import Reach
 from policies.policy import Address
 
@@ -156,3 +156,14 @@ def test_a_block_holds_what_the_standard_library_says_it_holds(one: Address, oth
     assert in_block(one, str(block)) == (one in block)
     assert in_block(other, str(block))
     assert in_block(block.broadcast_address, str(block))
+
+
+@pytest.mark.parametrize("kind", AddressKind)
+def test_the_blocks_of_a_kind_are_of_that_kind_at_both_ends(kind: AddressKind) -> None:
+    """But the public ones, whose two last resorts hold every exception, and metadata services, which are no blocks."""
+    blocks = blocks_of(kind)
+    assert bool(blocks) is (kind is not AddressKind.METADATA)
+    for block in map(ip_network, blocks):
+        if block.num_addresses < 1 << 125 and block.prefixlen:
+            assert {kind_of(block[0]), kind_of(block[-1])} <= {kind, AddressKind.METADATA}, block
+    assert len(set(blocks)) == len(blocks)

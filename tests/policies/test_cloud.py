@@ -35,6 +35,30 @@ def test_every_row_is_refused_and_its_near_misses_are_not(row: Provider) -> None
             assert cloud_provider_of(near) is None or below_whole_domain or near_by_star(near)
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://api.openai.com",
+        "https://api.openai.com/v1",
+        "HTTPS://API.OpenAI.com:443/v1",
+        "api.openai.com",
+        "//api.openai.com:443",
+        "https://user:secret@api.openai.com:443/v1",
+        "https://api.openai.com./v1?x#y",
+        "http:\\\\api.openai.com\\v1",
+        " https://api.openai.com/v1\n",
+        "wss://api.openai.com:443",
+        "https://acme.openai.azure.com/openai/deployments/x?api-version=1",
+    ],
+)
+def test_a_cloud_is_named_as_one_however_badly_it_is_written(url: str) -> None:
+    """How to write its address in canonical form is the last thing to tell."""
+    with pytest.raises(DestinationError, match="belongs to the cloud provider") as caught:
+        parse_destination(url)
+    assert caught.value.reason is Reason.CLOUD_PROVIDER
+    assert caught.value.instead == ""
+
+
 WHOLE_DOMAINS = {row.pattern[1:] for row in ROWS if row.pattern.startswith(".")}
 
 

@@ -207,21 +207,25 @@ async def test_a_refusal_leaves_a_denial_without_content(
 
 
 @pytest.mark.parametrize(
-    ("more", "param", "reason"),
+    ("more", "param", "reason", "advice"),
     [
-        ({"api_base": "http://evil.example"}, "api_base", "reaiming_parameter"),
-        ({"tools": [{"type": "web_search"}]}, "tools[0].type", "hosted_tool"),
-        ({"metadata": {"base_url": "x"}}, "metadata.base_url", "reaiming_parameter"),
+        ({"api_base": "http://evil.example"}, "api_base", "reaiming_parameter", "leave it out"),
+        ({"tools": [{"type": "web_search"}]}, "tools[0].type", "hosted_tool", "type 'function'"),
+        ({"metadata": {"base_url": "x"}}, "metadata.base_url", "reaiming_parameter", "the operator's to say"),
+        ({"image_url": "http://evil.example"}, "image_url", "remote_content", "as a data: URL"),
+        ({"MODEL": "m"}, "MODEL", "ambiguous_name", "write each name once"),
     ],
 )
 async def test_what_would_reaim_the_request_is_refused_by_name(
-    more: dict[str, object], param: str, reason: str, tmp_path: Path
+    more: dict[str, object], param: str, reason: str, advice: str, tmp_path: Path
 ) -> None:
     async with running(answering(plain(b"{}")), tmp_path) as (parts, pipeline):
         reply = await served(pipeline, arrival({**CHAT, **more}))
         (denial,) = parts.ledger.bodies(Kind.DENIAL)
     assert (reply.status, reply.error["code"]) == (403, "policy_denied")
     assert (reply.error["param"], denial["reason"]) == (param, reason)
+    assert f"what '{param}' asks for: {reason}: " in reply.error["message"]
+    assert advice in reply.error["message"]
 
 
 async def test_names_that_a_client_made_up_stay_out_of_the_ledger(tmp_path: Path) -> None:
@@ -239,7 +243,16 @@ async def test_a_narrower_reach_than_any_upstream_is_denied(tmp_path: Path) -> N
         models = {"m": replace(snapshot.policy.models["m"], tiers=("t",))}
         narrow = replace(snapshot, policy=replace(snapshot.policy, tiers=tiers, models=models))
         reply = await served(Pipeline(narrow, parts.client), arrival(reach="process"))
-    assert (reply.status, reply.error["code"]) == (403, "policy_denied")
+        limited = replace(narrow, policy=replace(narrow.policy, callers={"alice": Caller("alice", Reach.PROCESS)}))
+        rule = KeyRule("0a1b2c3d", hashlib.sha256(KEY.encode()).hexdigest(), "alice")
+        limited = replace(limited, keys=(rule,), policy=replace(limited.policy, any_caller=False))
+        by_key = await served(Pipeline(limited, parts.client), arrival(authorization=f"Bearer {KEY}", reach="network"))
+    for answer, param, words in (
+        (reply, "X-Ringfence-Reach", "'process' that X-Ringfence-Reach allows: widen it"),
+        (by_key, "model", "'process' that your key allows: ask for another model, or ask the operator"),
+    ):
+        assert (answer.status, answer.error["code"]) == (403, "policy_denied")
+        assert (answer.error["param"], words in answer.error["message"]) == (param, True)
 
 
 def with_key(snapshot: Snapshot) -> Snapshot:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -39,3 +41,15 @@ def refused(
         load_whole(path, variables or {}, flags)
     assert caught.value.findings
     return caught.value.findings
+
+
+@contextmanager
+def as_ordinary_user() -> Iterator[None]:
+    """Root reads everything, so be somebody else for a while."""
+    user = os.geteuid()
+    if user == 0:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(user)

@@ -13,7 +13,7 @@ from policies import Decision, Reason
 from router.cli.check import check
 from router.cli.explain import explain
 from router.cli.keys import keys_app
-from tests.settings.conftest import Write
+from tests.settings.conftest import Write, as_ordinary_user
 
 LAN = Path(__file__).parents[2] / "policies" / "examples" / "lan-gpus.yaml"
 app = typer.Typer()
@@ -32,7 +32,8 @@ def test_a_good_file() -> None:
     assert result.exit_code == 0
     assert "model contracts-only: ceiling network\n  1. gpu: gpu-1 (network), gpu-2 (network)\n" in result.stdout
     assert "model deepseek-coder-1.3b-instruct: ceiling rented, the default model" in result.stdout
-    assert "no failover crosses a ceiling: 20 exchanges judged, 7 of them refused" in result.stdout
+    assert "no failover crosses a ceiling: under every ceiling" in result.stdout
+    assert "20 exchanges were judged: 13 stay within it, 7 would not and are never made" in result.stdout
 
 
 def test_no_file_at_all_is_good_too() -> None:
@@ -86,7 +87,33 @@ def test_the_document_for_a_program() -> None:
 def test_the_settings_in_force_are_printed() -> None:
     result = run("check", LAN, "--print", RINGFENCE_DRAIN="7s")
     assert result.exit_code == 0
-    assert "limits.drain = 7.0  # environment RINGFENCE_DRAIN" in result.stdout
+    assert "limits.drain = 7s  # environment RINGFENCE_DRAIN" in result.stdout
+
+
+def test_a_url_beside_v1_is_told(write: Write) -> None:
+    result = run("check", write("upstreams: {a: {url: 'http://10.0.0.1:80'}}\ndefault_model: m\n"))
+    assert result.exit_code == 0
+    assert "note: upstream 'a' will be asked at http://10.0.0.1:80/chat/completions: most servers" in result.stdout
+    below = write("upstreams: {a: {url: 'http://10.0.0.1:80/v1'}}\ndefault_model: m\n")
+    assert "note:" not in run("check", below).stdout
+
+
+def test_a_cloud_without_a_port_is_told_what_it_is_and_not_how_to_write_it(write: Write) -> None:
+    result = run("check", write("upstreams: {a: {url: 'https://api.openai.com/v1'}}\ndefault_model: m\n"))
+    assert "cloud_provider: 'api.openai.com' belongs to the cloud provider openai" in result.stderr
+    assert "443" not in result.stderr
+    other = run("check", write("upstreams: {a: {url: 'https://llm.example/v1'}}\ndefault_model: m\n"))
+    assert 'the port is missing (write url: "https://llm.example:443/v1")\n' in other.stderr
+
+
+def test_a_file_behind_a_closed_folder_is_no_traceback(tmp_path: Path) -> None:
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0)
+    with as_ordinary_user():
+        checked, listed = run("check", closed / "x.yaml"), run("keys", "list", "--file", closed / "keys.yaml")
+        made = run("keys", "create", "a", "--file", closed / "keys.yaml")
+    assert [one.exit_code for one in (checked, listed, made)] == [2, 2, 2]
+    assert all("Permission denied" in one.stderr for one in (checked, listed, made))
 
 
 def test_what_is_not_used_is_said(write: Write) -> None:
@@ -133,6 +160,9 @@ def test_explain_a_url(url: str, code: int, words: str) -> None:
     assert words in result.stdout
 
 
+SAYS = '"messages": [{"role": "user", "content": "hello"}]'
+
+
 def ask(tmp_path: Path, body: str, *more: str | Path) -> Result:
     file = tmp_path / "request.json"
     file.write_text(body)
@@ -140,7 +170,7 @@ def ask(tmp_path: Path, body: str, *more: str | Path) -> Result:
 
 
 def test_explain_a_request(tmp_path: Path) -> None:
-    result = ask(tmp_path, '{"model": "contracts-only", "messages": []}', "--reach", "process", "--config", LAN)
+    result = ask(tmp_path, f'{{"model": "contracts-only", {SAYS}}}', "--reach", "process", "--config", LAN)
     assert result.exit_code == 0
     assert result.stdout.splitlines() == [
         "allowed: the caller may reach rented, the model network, the client process: the narrowest counts",
@@ -156,8 +186,19 @@ def test_explain_a_request(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("body", "more", "reason"),
     [
-        ('{"model": "gpt-4o", "messages": []}', [], "model_unknown"),
+        (f'{{"model": "gpt-4o", {SAYS}}}', [], "model_unknown"),
         ('{"input": "x", "model": "contracts-only"}', ["--caller", "eve"], "caller_unknown"),
+        (f'{{"api_base": "http://evil", {SAYS}}}', [], "reaiming_parameter"),
+        (f'{{"metadata": {{"x": "{{\\"model\\": 1, \\"model\\": 2}}"}}, {SAYS}}}', [], "ambiguous_name"),
+        (f'{{"Model": "m", {SAYS}}}', [], "ambiguous_name"),
+        ("{", [], "invalid_json"),
+        ("[]", [], "invalid_json"),
+        ("[" * 100_000, [], "invalid_json"),
+        (f"{{{SAYS}, {SAYS}}}", [], "invalid_json"),
+        (f'{{"model": 1, {SAYS}}}', [], "invalid_request"),
+        ('{"model": "m"}', [], "invalid_request"),
+        ('{"prompt": ""}', [], "invalid_request"),
+        ('{"prompt": "' + "x" * (10 * 1024 * 1024) + '"}', [], "body_too_large"),
     ],
 )
 def test_explain_a_refusal(tmp_path: Path, body: str, more: list[str], reason: str) -> None:
@@ -178,8 +219,8 @@ def test_explain_for_a_caller_with_a_ceiling(tmp_path: Path) -> None:
     far = ask(tmp_path, '{"prompt": "x"}', "--caller", "near", "--config", config)
     assert far.exit_code == 1
     assert "refused (reach_exceeded): no tier of m lies within process" in far.stdout
-    assert ask(tmp_path, '{"model": "n"}', "--caller", "near", "--config", config).exit_code == 0
-    other = ask(tmp_path, '{"model": "o"}', "--caller", "near", "--config", config)
+    assert ask(tmp_path, '{"model": "n", "prompt": "x"}', "--caller", "near", "--config", config).exit_code == 0
+    other = ask(tmp_path, '{"model": "o", "prompt": "x"}', "--caller", "near", "--config", config)
     assert "refused (model_not_for_caller): near may not use o" in other.stdout
     nobody = ask(tmp_path, '{"model": "o"}', "--config", config)
     assert "(known: near)" in nobody.stdout
@@ -201,18 +242,13 @@ def test_explain_used_wrongly(arguments: list[str], words: str) -> None:
     assert words in result.stderr
 
 
-@pytest.mark.parametrize("body", ["{", "[]", '{"model": 1}', "[" * 100_000])
-def test_explain_what_is_no_request(tmp_path: Path, body: str) -> None:
-    assert ask(tmp_path, body).exit_code == 2
-
-
 def test_keys_from_creation_to_revocation(tmp_path: Path) -> None:
     file = tmp_path / "keys.yaml"
     made = run("keys", "create", "alice", "--file", file, "--reach", "host", "--model", "m", "--model", "n")
     assert made.exit_code == 0
     key = made.stdout.strip()
     assert key.startswith("rf_")
-    assert "not stored" in made.stderr
+    assert f"Revoke it: ringfence keys revoke {key[3:11]} --file {file}\n" in made.stderr
     other = json.loads(run("keys", "create", "bob", "--file", file, "--json").stdout)
     assert other["caller"] == "bob"
     shown = run("keys", "list", "--file", file).stdout

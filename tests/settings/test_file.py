@@ -96,6 +96,42 @@ def test_all_mistakes_are_told_at_once_and_in_order(write: Write) -> None:
     ]
 
 
+def test_mistakes_of_shape_hide_no_others_and_bring_no_consequences(write: Write) -> None:
+    path = write(
+        "listn: {}\nlisten: {host: 0.0.0.0, port: x}\n"
+        "upstreams:\n  gpu: {url: 'http://10.0.0.1:80', bakend: vllm}\n  b: {url: 5}\n"
+        "tiers: [{name: gpu, upstreams: [gpu, gone], timeouts: {connect: 5}}]\n"
+        "models: {m: {tiers: [gpu, nowhere]}}\n"
+    )
+    assert [(one.line, one.key) for one in refused(path)] == [
+        (1, "listn"),
+        (2, "listen.host"),
+        (2, "listen.port"),
+        (4, "upstreams.gpu.bakend"),
+        (5, "upstreams.b.url"),
+        (6, "tiers[0].upstreams[1]"),
+        (6, "tiers[0].timeouts.connect"),
+        (7, "models.m.tiers[1]"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "keys"),
+    [
+        ("upstream: {a: {engine: small}}\ntiers: [{name: t, upstreams: [a]}]\n", ["upstream"]),
+        ("upstreams: {a: 5, b: {url: 'http://0.0.0.0:80'}}\ntiers: [{name: t, upstreams: [a]}]\n",
+         ["upstreams.a", "upstreams.b.url"]),
+        ("tiers: [{upstreams: [a]}, {name: t, upstreams: [b]}]\nupstreams: {b: {engine: none}}\n",
+         ["tiers[0]", "upstreams.b.engine"]),
+        ("upstreams: {a: {engine: small}}\ntiers: [{name: t, upstreams: [5, a]}]\n", ["tiers[0].upstreams[0]"]),
+        ("upstreams: 5\n", ["upstreams"]),
+    ],
+)  # fmt: skip
+def test_where_an_entry_is_lost_only_destinations_are_judged(write: Write, text: str, keys: list[str]) -> None:
+    """What refers to it cannot be told from what refers to nothing."""
+    assert [one.key for one in refused(write(text))] == keys
+
+
 def test_a_finding_reads_as_a_compiler_writes(write: Write) -> None:
     path = write("listn: {}\n")
     assert str(refused(path)[0]) == f"{path}:1:1: listn: unknown key (did you mean 'listen'?)"

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from tests.settings.conftest import Write, refused, taken
+from tests.settings.conftest import Write, as_ordinary_user, refused, taken
 from tests.settings.examples import complete
 
 
@@ -36,18 +34,6 @@ def test_an_unreadable_file_is_refused(write: Write) -> None:
         found = refused(path)
     assert "Permission denied" in found[0].message
     assert "service's user" in found[0].hint
-
-
-@contextmanager
-def as_ordinary_user() -> Iterator[None]:
-    """Root reads everything, so be somebody else for a while."""
-    user = os.geteuid()
-    if user == 0:
-        os.seteuid(65534)
-    try:
-        yield
-    finally:
-        os.seteuid(user)
 
 
 def test_text_that_is_not_utf_8_is_refused_with_its_line(tmp_path: Path) -> None:

@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router.settings.codec import decode, encode
-from router.settings.durations import parse_duration
+from router.settings.durations import parse_duration, write_duration
 from router.settings.effective import lines
 from tests.settings.conftest import Write, taken
-from tests.settings.test_file import complete
+from tests.settings.examples import complete
 
 EXAMPLES = sorted((Path(__file__).parents[2] / "policies" / "examples").glob("*.yaml"))
 BASE = (
@@ -107,14 +107,50 @@ def test_the_examples_are_those_that_the_documentation_promises() -> None:
 def test_what_is_in_force_is_printed_with_where_it_came_from(tmp_path: Path) -> None:
     path = complete(tmp_path)
     loaded = taken(path, {"RINGFENCE_WORKERS": "2", "RINGFENCE_ENGINE_THREADS": "1"})
-    printed = lines(loaded.settings, loaded.origins)
+    printed = lines(loaded.settings, loaded.origins, loaded.snapshot.policy)
     assert f"listen.port = 7861  # {path}:2" in printed
     assert "engines.small.threads = 1  # environment RINGFENCE_ENGINE_THREADS" in printed
-    assert "engines.coder.threads = 0  # default" in printed
-    assert f"tiers[0].timeouts.connect = 2.0  # {path}:14" in printed
+    assert "engines.coder.threads = all cores  # default" in printed
+    assert f"tiers[0].timeouts.connect = 2s  # {path}:14" in printed
+    assert "upstreams.space.engine = not set  # default" in printed
     assert f'upstreams.space.key_file = "space.key"  # {path}:6' in printed
     assert "hf_token" not in "\n".join(printed)
-    assert 'tiers[0].name = "embedded"  # default' in lines(taken().settings, taken().origins)
+    alone = lines(taken().settings, taken().origins, taken().snapshot.policy)
+    assert 'tiers[0].name = "embedded"  # default' in alone
+    assert {"listen.workers = auto  # default", "require_seal = none  # default"} <= set(alone)
+    assert 'models.smollm2-135m-instruct.tiers = ["embedded"]  # default' in alone
+    assert not [line for line in alone if re.search(r"= (?:\[\]|\{\}|null|0|0\.0|\"\")  #", line)]
+
+
+def test_tiers_of_the_environment_are_printed_with_their_variables() -> None:
+    given = {
+        "CUSTOM_LLM_BASE_URL": "http://10.0.0.1:80/v1", "CUSTOM_LLM_MODEL": "m", "TIER1_NAME": "gpu",
+        "TIER2_BASE_URL": "https://a.hf.space:443/v1", "TIER2_MODEL": "n", "TIER2_TIMEOUT": "3000",
+        "TIER2_THIRD_PARTY_HOST": "true", "RINGFENCE_EMBEDDED_LAST": "true",
+    }  # fmt: skip
+    loaded = taken(None, given)
+    printed = dict(line.split("  # ") for line in lines(loaded.settings, loaded.origins, loaded.snapshot.policy))
+    assert {value: name for value, name in printed.items() if name != "default"} == {
+        'upstreams.gpu.url = "http://10.0.0.1:80/v1"': "environment CUSTOM_LLM_BASE_URL",
+        'upstreams.tier-2.url = "https://a.hf.space:443/v1"': "environment TIER2_BASE_URL",
+        "upstreams.tier-2.third_party_host = true": "environment TIER2_THIRD_PARTY_HOST",
+        'upstreams.embedded.engine = "small"': "environment RINGFENCE_EMBEDDED_LAST",
+        'tiers[0].name = "gpu"': "environment TIER1_NAME",
+        'tiers[0].upstreams = ["gpu"]': "environment CUSTOM_LLM_BASE_URL",
+        'tiers[1].upstreams = ["tier-2"]': "environment TIER2_BASE_URL",
+        "tiers[1].timeouts.total = 3s": "environment TIER2_TIMEOUT",
+        'tiers[2].name = "embedded"': "environment RINGFENCE_EMBEDDED_LAST",
+        'tiers[2].upstreams = ["embedded"]': "environment RINGFENCE_EMBEDDED_LAST",
+        'models.m.tiers = ["gpu", "tier-2", "embedded"]': "environment CUSTOM_LLM_MODEL",
+        'models.m.served.tier-2 = "n"': "environment TIER2_MODEL",
+        'models.n.tiers = ["tier-2"]': "environment TIER2_MODEL",
+        'default_model = "m"': "environment CUSTOM_LLM_MODEL",
+    }
+
+
+@pytest.mark.parametrize("text", ["1ms", "1500ms", "2s", "90s", "3m", "12h", "30d", "61m"])
+def test_a_time_is_written_as_it_would_be_read(text: str) -> None:
+    assert parse_duration(write_duration(parse_duration(text))) == parse_duration(text)
 
 
 @pytest.mark.parametrize(
