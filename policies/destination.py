@@ -51,7 +51,9 @@ def parse_destination(url: str, *, weights_only: bool = False) -> Destination:
         raise DestinationError(Reason.NOT_CANONICAL, f"it is longer than {LONGEST_URL} characters")
     found = _URL.fullmatch(url)
     if found is None:
-        _check_provider(host_meant(url), weights_only=weights_only)  # first: how to write a cloud's address right is nothing to be told
+        _check_provider(
+            host_meant(url), weights_only=weights_only
+        )  # first: how to write a cloud's address right is nothing to be told
         raise DestinationError(Reason.NOT_CANONICAL, what_is_wrong(url), port_written(url))
     host, path = found["host"], found["path"]
     port = int(found["port"])

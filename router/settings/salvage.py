@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from router.settings.findings import Finding, Path, dotted
 from router.settings.model import SettingsFile
 
-_TABLES: Final = ("upstreams", "hosts", "engines", "tiers", "models", "default_model")
+_TABLES: Final = ("upstreams", "hosts", "engines", "model_sources", "tiers", "models", "default_model")
 _MOST_ROUNDS: Final = 32  # each round takes out what pydantic names; a value that was hidden may be named in the next
 
 
