@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from router.audit.verify.__main__ import ledger_directory, main
 from router.audit.verify.check import verify
 from router.audit.verify.findings import MOST_FINDINGS, CannotVerifyError, Finding, Report, Weight
 from router.audit.verify.keys import Keys, load_keys, parse_note
-from router.audit.verify.stream import STANDARD
+from router.audit.verify.stream import STANDARD, Batch, Stream
 from tests.audit.attacker import Forger, Record, steal
 from tests.audit.ledgers import (
     DECISION,
@@ -104,17 +104,37 @@ def test_an_edit_is_named_with_its_record(bad: Path, name: str, codec: Any) -> N
 
 @pytest.mark.parametrize("name", EDITS)
 def test_many_lines_at_once_are_judged_as_one_by_one(bad: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The quick way finds what the slow one finds, with an edit at any place."""
+    """The quick way finds what the slow one finds, wherever the blocks of lines begin and end."""
     edit, _, _ = EDITS[name]
     rewrite(bad, edit)
 
     def found() -> set[tuple[str, int | None, str]]:
         return {(finding.code, finding.record, finding.message) for finding in check(bad).findings}
 
-    quick = found()
+    quick = []
+    for size in (700, 1500, 4000):
+        monkeypatch.setattr("router.audit.format.segments.CHUNK", size)
+        quick.append(found())
     monkeypatch.setattr("router.audit.verify.stream.Stream._read_whole", lambda *_: None)
     monkeypatch.setattr("router.audit.verify.story.Story._is_usual", lambda *_: False)
-    assert quick == found()
+    assert quick == [found()] * 3
+
+
+def test_the_quick_way_is_taken(good: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("router.audit.format.segments.CHUNK", 4000)
+    slow, one_by_one = [], Stream._read_each
+
+    def read_each(stream: Stream, lines: list[bytes], ending: bytes) -> Iterator[Batch]:
+        slow.append(stream.index)
+        return one_by_one(stream, lines, ending)
+
+    monkeypatch.setattr(Stream, "_read_each", read_each)
+    check(good)
+    assert slow == [0]  # the block with the epoch's first record
+
+
+def _later(record: Record, by_us: int) -> None:
+    record.update(mono=record["mono"] + by_us, t=record["t"] + by_us)
 
 
 BODIES: dict[str, tuple[Callable[[list[Record]], Any], str]] = {
@@ -124,6 +144,7 @@ BODIES: dict[str, tuple[Callable[[list[Record]], Any], str]] = {
     "a missing field": (lambda r: r[3]["body"].pop("upstream"), "body"),
     "an unknown kind": (lambda r: r[2].update(kind="gossip"), "body"),
     "an hour of silence": (lambda r: [x.update(mono=x["mono"] + 9 * 3_600_000_000) for x in r[5:]], "silence"),
+    "hours of silence by both clocks": (lambda r: [_later(x, 9 * 3_600_000_000) for x in r[5:]], "silence"),
     "time running back": (lambda r: r[5].update(mono=r[4]["mono"] - 1), "time"),
 }
 
@@ -136,6 +157,8 @@ def test_a_story_that_does_not_hold_is_named(bad: Path, name: str, monkeypatch: 
     edit(forger.records)
     forger.rebuild()
     found = set(codes(check(bad)))
+    monkeypatch.setattr("router.audit.format.segments.CHUNK", 1500)
+    assert found == set(codes(check(bad)))
     monkeypatch.setattr("router.audit.verify.story.Story._is_usual", lambda *_: False)
     assert found == set(codes(check(bad)))
     assert code in found
