@@ -5,12 +5,13 @@ Its bytes are described in docs/ledger-format.md.
 """
 
 from router.audit.errors import LedgerError, LedgerFieldError, LedgerUnavailable
-from router.audit.fields import JsonValue
+from router.audit.fields import MOST_NAMES, JsonValue
 from router.audit.kinds import Durability, Kind
 from router.audit.ledger import Ledger, Ticket
 from router.audit.settings import LedgerSettings
 
 __all__ = [
+    "MOST_NAMES",
     "Durability",
     "JsonValue",
     "Kind",

@@ -19,13 +19,14 @@ from router.audit.kinds import Kind
 JsonValue: TypeAlias = str | int | float | bool | list[str]
 
 MOST_NAME: Final = 128
+MOST_NAMES: Final = 64
 MOST_MILLIS: Final = 1e12
 Name: TypeAlias = Annotated[str, Meta(max_length=MOST_NAME)]
-Names: TypeAlias = Annotated[list[Name], Meta(max_length=64)]
+Names: TypeAlias = Annotated[list[Name], Meta(max_length=MOST_NAMES)]
 Count: TypeAlias = Annotated[int, Meta(ge=0, le=2**53 - 1)]  # what every JSON reader holds exactly
 Millis: TypeAlias = float  # to the microsecond; -1.0: it never happened
 Digest: TypeAlias = Annotated[str, Meta(pattern="^[0-9a-f]{16,128}$")]  # keyed, or of ciphertext: never of content
-Digests: TypeAlias = Annotated[list[Digest], Meta(max_length=64)]
+Digests: TypeAlias = Annotated[list[Digest], Meta(max_length=MOST_NAMES)]
 Sealed: TypeAlias = Annotated[str, Meta(pattern="^[A-Za-z0-9+/]{4,8192}={0,2}$")]  # base64
 
 _SAFE: Final = bytes(code for code in range(32, 127) if chr(code) not in "\\<>&'`")  # of a whole body
@@ -67,6 +68,11 @@ class Enforcement(Body):
     kernel: Name | UnsetType = UNSET
     passed: Names | UnsetType = UNSET
     failed: Names | UnsetType = UNSET
+    machine: Name | UnsetType = UNSET
+    landlock: Count | UnsetType = UNSET  # its version
+    notes: Names | UnsetType = UNSET
+    environment: Names | UnsetType = UNSET  # names of variables, no values
+    path_files: Names | UnsetType = UNSET  # what runs at every start of Python: name, SHA-256
 
 
 class Probe(Body):

@@ -9,9 +9,9 @@ import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from router.audit.cosigner import Cosigner
 from router.audit.errors import LedgerError
 from router.audit.format import layout
-from router.audit.format.cosignature import Cosigner
 from router.audit.format.notes import Checkpoint, NoteError, Signer, parse_vkey
 from router.audit.format.seal import ReviewerPublic, ReviewerSecret, SealError, parse_public
 from router.audit.format.tree import empty_root

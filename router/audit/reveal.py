@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
+from functools import cache
 from pathlib import Path
 
 from router.audit.format import content
@@ -32,14 +34,26 @@ class Hit:
         return f"record {self.record}  {self.moment}  {told}"
 
 
+@dataclass(frozen=True, slots=True)
+class DigestKeys:
+    """Those that were not erased: the names of their files, and the keys by day; also under the next day, for requests
+    around midnight.
+    """
+
+    names: frozenset[str]
+    by_day: Mapping[str, Sequence[bytes]]
+
+
 @dataclass(slots=True)
 class Matcher:
-    """Give it every verified record; it collects where one of `texts` passed."""
+    """Give it every verified record; it collects where one of `texts` passed, and counts what nobody can ask now."""
 
-    keys: dict[str, list[bytes]]  # digest keys by day
+    keys: DigestKeys
     texts: tuple[bytes, ...]
     hits: list[Hit] = field(default_factory=list)
     seen: int = 0  # records that hold a digest at all
+    erased: Counter[str] = field(default_factory=Counter)  # of these, by day: those whose key is gone
+    _named: str | None = None  # the key file that the newest of their records names
     _wanted: dict[tuple[str, str], frozenset[str]] = field(default_factory=dict)
     _open: dict[int, Fields] = field(default_factory=dict)
 
@@ -47,37 +61,62 @@ class Matcher:
         kind, body = record.row.kind, record.row.body
         if kind == "decision":
             self._open[record.number] = body
-            self._compare(record, body, "prompt", [body["prompt_mac"]] if "prompt_mac" in body else [])
-            self._compare(record, body, "message", body.get("message_macs", []))
+            if "prompt_mac" in body:
+                self._compare(record, body, "prompt", [body["prompt_mac"]])
+            if "message_macs" in body:
+                self._compare(record, body, "message", body["message_macs"])
         elif kind == "outcome":
             asked = self._open.pop(body["decision"], {})
-            self._compare(record, asked, "answer", [body["answer_mac"]] if "answer_mac" in body else [])
+            if "answer_mac" in body:
+                self._compare(record, asked, "answer", [body["answer_mac"]])
+        elif kind == "admin" and body["action"] == "digest_key":
+            self._named = body.get("target")
 
     def _compare(self, record: Record, asked: Fields, part: str, macs: list[str]) -> None:
         if not macs:
             return
         self.seen += 1
-        moment = moment_text(record.row.t)
-        if self._macs(str(asked.get("caller")), moment[:_DAY]).isdisjoint(macs):
+        day = day_text(record.row.t)
+        if self._macs(str(asked.get("caller")), day).isdisjoint(macs):
+            if not self.keys.by_day.get(day) or (self._named is not None and self._named not in self.keys.names):
+                self.erased[day] += 1
             return
         caller, request_id, upstream = (str(asked.get(name)) for name in ("caller", "request_id", "upstream"))
-        self.hits.append(Hit(record.number, moment, caller, request_id, upstream, part))
+        self.hits.append(Hit(record.number, moment_text(record.row.t), caller, request_id, upstream, part))
 
     def _macs(self, caller: str, day: str) -> frozenset[str]:
         """What the texts would look like in this caller's records of this day."""
         found = self._wanted.get((caller, day))
         if found is None:
-            keys = [content.caller_key(key, caller) for key in self.keys.get(day, [])]
+            keys = [content.caller_key(key, caller) for key in self.keys.by_day.get(day, [])]
             found = frozenset(content.content_mac(key, text) for key in keys for text in self.texts)
             self._wanted[caller, day] = found
         return found
 
+    def verdict(self) -> str:
+        """One sentence; of what was erased it says so."""
+        told = f"{len(self.hits)} of {self.seen} records with digests match"
+        if not self.erased:
+            return told
+        days = ", ".join(sorted(self.erased))
+        return f"{told}; {self.erased.total()} cannot be asked any more: the digest keys of {days} were erased"
 
-def digest_keys(directory: Path, log: str, reviewer: ReviewerSecret) -> dict[str, list[bytes]]:
-    """Every digest key that was not erased, by day; also under the next day, for requests around midnight."""
+
+@cache
+def _day_of(days: int) -> str:
+    return date.fromordinal(date(1970, 1, 1).toordinal() + days).isoformat()
+
+
+def day_text(t_us: int) -> str:
+    return _day_of(t_us // 86_400_000_000)
+
+
+def digest_keys(directory: Path, log: str, reviewer: ReviewerSecret) -> DigestKeys:
+    """Open every key that lies there; CannotVerifyError: one was sealed to another reviewer, or altered."""
     found: dict[str, list[bytes]] = {}
     folder = directory / content.DIGESTS
-    for path in sorted(folder.glob(f"*{content.SUFFIX}")) if folder.is_dir() else []:
+    paths = sorted(folder.glob(f"*{content.SUFFIX}")) if folder.is_dir() else []
+    for path in paths:
         day = path.name[:_DAY]
         try:
             key = reviewer.open(path.read_bytes(), content.digest_key_info(log, day))
@@ -85,7 +124,7 @@ def digest_keys(directory: Path, log: str, reviewer: ReviewerSecret) -> dict[str
             raise CannotVerifyError(f"{path}: {error}") from None
         for moment in (day, (date.fromisoformat(day) + timedelta(days=1)).isoformat()):
             found.setdefault(moment, []).append(key)
-    return found
+    return DigestKeys(frozenset(path.name for path in paths), found)
 
 
 def with_variants(data: bytes) -> tuple[bytes, ...]:

@@ -7,6 +7,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from router.audit import envelope
 from router.audit.fields import encode_body
 from router.audit.format import seal
 from router.audit.format.notes import Checkpoint
@@ -62,7 +63,7 @@ class Scribe:
         self.destroy()
         place.epoch += 1
         key = os.urandom(KEY_BYTES)
-        sealed = home.reviewer.seal(key, seal.epoch_info(home.log, place.epoch))
+        sealed = envelope.seal(home.reviewer, key, seal.epoch_info(home.log, place.epoch))
         body = {
             "suite": seal.SUITE,
             "sealed": base64.b64encode(sealed).decode(),

@@ -9,7 +9,14 @@ from typing import Final
 
 _PACKAGES: Final = ("format", "verify")
 _MOMENT: Final = (1980, 1, 1, 0, 0, 0)  # so that the same code makes the same file
-_MAIN: Final = "import sys\nfrom router.audit.verify.__main__ import main\nsys.exit(main())\n"
+_MAIN: Final = """import sys
+try:
+    from router.audit.verify.__main__ import main
+except ImportError as error:
+    print(f"cannot verify: Python 3.11 and its package cryptography are needed here: {error}", file=sys.stderr)
+    sys.exit(3)
+sys.exit(main())
+"""
 
 
 def build() -> bytes:

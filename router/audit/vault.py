@@ -12,6 +12,7 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Final
 
+from router.audit import envelope
 from router.audit.format import content
 from router.audit.format.ratchet import KEY_BYTES, wipe
 from router.audit.home import Home, sync_directory, write_new
@@ -55,7 +56,7 @@ class Vault:
     def _turn(self, today: str) -> None:
         self._forget()
         key = os.urandom(KEY_BYTES)
-        sealed = self._home.reviewer.seal(key, content.digest_key_info(self._home.log, today))
+        sealed = envelope.seal(self._home.reviewer, key, content.digest_key_info(self._home.log, today))
         name = f"{today}-{secrets.token_hex(4)}{content.SUFFIX}"
         write_new(self._folder(content.DIGESTS) / name, sealed)
         self._key_made(name, content.sealed_name(sealed))
@@ -77,7 +78,7 @@ class Vault:
 
     def capture(self, request_id: str, part: str, text: bytes) -> str:
         """Seal a prompt or an answer to the reviewer, durably; the name that its record should give (`capture`)."""
-        sealed = self._home.reviewer.seal(text, content.capture_info(self._home.log, request_id, part))
+        sealed = envelope.seal(self._home.reviewer, text, content.capture_info(self._home.log, request_id, part))
         name = content.sealed_name(sealed)
         write_new(self._folder(content.CAPTURES, self._today()) / (name + content.SUFFIX), sealed)
         return name

@@ -92,8 +92,8 @@ def tail(
     follow: Annotated[bool, typer.Option("-f", "--follow", help="go on as they are written, until Ctrl-C")] = False,
 ) -> None:
     """The newest records as they lie there, not verified: for the operator's eye."""
-    newest = Tail(ledger_directory(directory), count)
     try:
+        newest = Tail(ledger_directory(directory), count)
         lines = newest.first()
         while True:
             for line in lines:
@@ -102,7 +102,7 @@ def tail(
                 return
             time.sleep(FOLLOW_S)
             lines = newest.again()
-    except (OSError, ValueError) as error:
+    except (CannotVerifyError, OSError, ValueError) as error:
         typer.echo(f"cannot read {directory}: {error}", err=True)
         raise typer.Exit(CANNOT) from None
     except KeyboardInterrupt:

@@ -27,6 +27,10 @@ from router.cli.audit_options import CANNOT, Directory, Key, Notes, Vkey
 Reason = Annotated[str, typer.Option("--reason", help="why, for the record")]
 
 
+TAMPERED = NOT_FOUND = 1
+UNTOLD = 2
+
+
 @contextmanager
 def told() -> Iterator[None]:
     """Turn what stands in the way into one sentence and exit code 3."""
@@ -53,7 +57,9 @@ def match(
     vkey: Vkey = None,
     note: Notes = None,
 ) -> None:
-    """Did this text pass, when, to whom? Exit 0 if it did, 1 if not (or if the log was tampered with)."""
+    """Did this text pass, when, to whom? Exit 0: it did; 1: it did not (or the log was tampered with); 2: the log
+    cannot tell, because digest keys were erased or records are missing.
+    """
     with told():
         root = ledger_directory(directory)
         keys = load_keys(root, key, vkey, tuple(note or ()))
@@ -62,12 +68,14 @@ def match(
         log = keys.vkey.name.rpartition("/")[2]
         matcher = Matcher(digest_keys(root, log, keys.reviewer), with_variants(file.read_bytes()))
         report = read(root, keys, matcher.see)
-    if report.exit_code() == 1:
-        raise typer.Exit(1)
+    if report.exit_code() == TAMPERED:
+        raise typer.Exit(TAMPERED)
     for hit in matcher.hits:
         typer.echo(hit.text())
-    typer.echo(f"{len(matcher.hits)} of {matcher.seen} digests match", err=True)
-    raise typer.Exit(0 if matcher.hits else 1)
+    typer.echo(matcher.verdict(), err=True)
+    if matcher.hits:
+        raise typer.Exit(0)
+    raise typer.Exit(UNTOLD if matcher.erased or report.exit_code() else NOT_FOUND)
 
 
 def open_captures(
@@ -156,7 +164,7 @@ def erase(
 ) -> None:
     """Destroy a day's digest keys and sealed content; the log still verifies. Stop the service first."""
     with told():
-        ledger = Ledger.open(LedgerSettings(directory))
+        ledger = Ledger.open(LedgerSettings(ledger_directory(directory)))
         try:
             count = ledger.erase(day, reason)
         finally:
@@ -172,7 +180,7 @@ def prune(
 ) -> None:
     """Remove old segments; their hashes stay, so later proofs still verify. Stop the service first."""
     with told():
-        ledger = Ledger.open(LedgerSettings(directory))
+        ledger = Ledger.open(LedgerSettings(ledger_directory(directory)))
         try:
             count = ledger.prune(before, reason)
         finally:

@@ -159,6 +159,7 @@ class GateProcess:
         world = self._gate.world
         digest = world.snapshot.policy.digest
         change = {"digest": digest, "previous": digest, "result": "refused", "source": world.snapshot.source}
+        change["reason"] = reason
         world.recorder.note(RecordKind.RELOAD, change)
         self._log("reload_refused", reason=reason)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from router.audit import Kind, LedgerError
+from router.audit import MOST_NAMES, Kind, LedgerError
 from router.channel.control import Control
 from router.gate.recorder import Recorder
 from router.gate.tls import authority_files
@@ -36,7 +36,9 @@ def gate_plan(directory: Path, control: Control) -> Plan:
 
 
 def record_seal(recorder: Recorder, process: str, attestation: Attestation) -> None:
-    """What was tried against this process and held, what was not stopped, and the kernel that it ran on."""
+    """What was tried against this process and held, what was not stopped, the kernel that it ran on, and what could
+    have run in it before: environment and path files. Lists are cut to what one record may hold.
+    """
     passed = [attempt.name for attempt in attestation.attempts if attempt.result is Result.BLOCKED]
     failed = [f"{attempt.result}:{attempt.name}" for attempt in attestation.attempts if attempt.name not in passed]
     recorder.note(
@@ -47,7 +49,12 @@ def record_seal(recorder: Recorder, process: str, attestation: Attestation) -> N
             "pid": attestation.pid,
             "seal": f"{attestation.machine}:{attestation.seal}",
             "kernel": attestation.kernel,
-            "passed": passed,
-            "failed": failed,
+            "machine": attestation.machine,
+            "landlock": attestation.landlock,
+            "passed": passed[:MOST_NAMES],
+            "failed": failed[:MOST_NAMES],
+            "notes": list(attestation.notes[:MOST_NAMES]),
+            "environment": list(attestation.environment[:MOST_NAMES]),
+            "path_files": [f"{file.name} {file.sha256}" for file in attestation.path_files[:MOST_NAMES]],
         },
     )

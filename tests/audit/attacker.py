@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from router.audit import envelope
 from router.audit.format import layout, ratchet, seal
 from router.audit.format.notes import Checkpoint, Signer, parse_vkey
 from router.audit.format.record import FIRST_PREV, covered, finish, head, leaf_hash
@@ -102,7 +103,7 @@ class Forger:
     def _new_epoch(self, record: Record, prev: bytes) -> bytes:
         key = os.urandom(32)
         public = seal.parse_public((self.directory / layout.REVIEWER_PUBLIC).read_text())
-        record["body"]["sealed"] = base64.b64encode(public.seal(key, seal.epoch_info(self.log, 1))).decode()
+        record["body"]["sealed"] = base64.b64encode(envelope.seal(public, key, seal.epoch_info(self.log, 1))).decode()
         self._sign_epoch(record, 0, prev)
         return key
 

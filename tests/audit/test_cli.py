@@ -233,6 +233,38 @@ def test_erase_and_prune(tmp_path: Path) -> None:
     assert not list((directory / content.DIGESTS).iterdir())
 
 
+def test_after_an_erasure_nobody_is_told_that_a_text_did_not_pass(tmp_path: Path) -> None:
+    """What was erased can't be asked: neither yes nor no. What was not is still found."""
+    directory, text = tmp_path / "ledger", tmp_path / "text"
+    text.write_bytes(PROMPT)
+    talk(directory)
+    run("erase", today(directory), directory)
+    asked = run("match", text, directory)
+    assert asked.exit_code == 2
+    assert "0 of 3 records with digests match; 3 cannot be asked any more: the digest keys of" in asked.output
+    talk(directory)
+    asked = run("match", text, directory)
+    assert asked.exit_code == 0
+    assert "prompt of alice to gpu-1" in asked.output
+    assert "3 cannot be asked any more" in asked.output
+    text.write_bytes(b"another text")
+    assert run("match", text, directory).exit_code == 2
+
+
+@pytest.mark.parametrize("words", [["verify"], ["show"], ["tail"], ["anchor"], ["prove", 1], ["erase", "2026-01-01"]])
+def test_where_no_ledger_lies_it_is_said(tmp_path: Path, words: list[object]) -> None:
+    for directory, what in ((tmp_path / "nosuch", "does not exist"), (tmp_path, "has no segments/")):
+        done = run(*words, directory)
+        assert done.exit_code == 3
+        assert f"there is no ledger at {directory} (it {what})" in done.output
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_note_or_key_that_is_none_is_named(good: Path) -> None:
+    assert "--note bla: neither SIZE:ROOT" in run("verify", good, "--note", "bla").output
+    assert "--vkey bla: neither a file nor a key" in run("verify", good, "--vkey", "bla").output
+
+
 @pytest.mark.parametrize("form", ["ocsf", "cef", "csv"])
 def test_exports(good: Path, form: str) -> None:
     done = run("export", good, "--format", form)

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from router.audit.cosigner import Cosigner
 from router.audit.format import layout
-from router.audit.format.cosignature import Cosigner, cosigned_message, parse_cosigner
+from router.audit.format.cosignature import cosigned_message, parse_cosigner
 from router.audit.format.notes import Checkpoint, NoteError, Signer, open_checkpoint
 from router.audit.verify.check import verify
 from router.audit.verify.findings import CannotVerifyError

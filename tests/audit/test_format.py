@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from router.audit import envelope
 from router.audit.format import layout, seal
 from router.audit.format.ratchet import KEY_BYTES, Ratchet, context, expected_macs, step, wipe
 from router.audit.format.record import FIRST_PREV, TAIL_BYTES, covered, finish, head, leaf_hash
@@ -95,14 +96,14 @@ def test_a_reviewers_pair_goes_through_its_text() -> None:
     secret = seal.ReviewerSecret.generate()
     again = seal.parse_secret("# a remark\n\n" + secret.text() + "\n")
     public = seal.parse_public(secret.public.text())
-    sealed = public.seal(b"key", b"info")
+    sealed = envelope.seal(public, b"key", b"info")
     assert again.open(sealed, b"info") == b"key"
     assert again.public.id == public.id
 
 
 def test_sealing_is_bound_to_its_place_and_its_reader() -> None:
     secret, other = seal.ReviewerSecret.generate(), seal.ReviewerSecret.generate()
-    sealed = secret.public.seal(b"key", seal.epoch_info(LOG, 1))
+    sealed = envelope.seal(secret.public, b"key", seal.epoch_info(LOG, 1))
     for reader, info, text in [
         (secret, seal.epoch_info(LOG, 2), sealed),
         (other, seal.epoch_info(LOG, 1), sealed),

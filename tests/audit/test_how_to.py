@@ -30,7 +30,6 @@ def write_ledger(directory: Path) -> None:
     for _ in range(20):
         exchange(ledger)
     ledger.close()
-    (directory / "log.vkey").write_text((directory / "ledger" / layout.VKEY).read_text())
     (directory / "text.txt").write_bytes(TEXT + b"\n")
 
 
@@ -39,7 +38,12 @@ def run(directory: Path, command: str) -> subprocess.CompletedProcess[str]:
     words = shlex.split(command.replace("SIZE:ROOT", noted))
     target = words[words.index(">") + 1] if ">" in words else None
     words = words[: words.index(">")] if target else words
-    programs = {"ringfence": [sys.executable, "-m", "router"], "python3": [sys.executable], "cat": ["cat"]}
+    programs = {
+        "ringfence": [sys.executable, "-m", "router"],
+        "python3": [sys.executable],
+        "cat": ["cat"],
+        "cp": ["cp"],
+    }
     done = subprocess.run([*programs[words[0]], *words[1:]], cwd=directory, capture_output=True, text=True, check=False)
     if target:
         (directory / target).write_text(done.stdout)

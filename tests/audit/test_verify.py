@@ -133,8 +133,9 @@ def test_the_quick_way_is_taken(good: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert slow == [0]  # the block with the epoch's first record
 
 
-def _later(record: Record, by_us: int) -> None:
-    record.update(mono=record["mono"] + by_us, t=record["t"] + by_us)
+def _later(record: Record, by_us: int) -> object:
+    record["mono"], record["t"] = record["mono"] + by_us, record["t"] + by_us
+    return record
 
 
 BODIES: dict[str, tuple[Callable[[list[Record]], Any], str]] = {
@@ -320,7 +321,7 @@ def test_keys_come_from_files_or_text(good: Path, tmp_path: Path) -> None:
     file.write_text(vkey(good).text() + "\n")
     assert load_keys(good, None, str(file), ()).vkey == vkey(good)
     assert load_keys(good, good / layout.REVIEWER_SECRET, None, ()).reviewer_beside is False
-    for arguments in [(tmp_path, None, None), (good, None, "nonsense"), (good, file, None)]:
+    for arguments in [(tmp_path, None, None), (good, None, "nonsense"), (good, None, "non+sense"), (good, file, None)]:
         with pytest.raises(CannotVerifyError):
             load_keys(*arguments, ())
 
@@ -350,7 +351,7 @@ def test_any_file_of_a_ledger_stands_for_it(good: Path) -> None:
 
 
 def test_the_verifier_is_one_file(good: Path, bad: Path, tmp_path: Path) -> None:
-    """On another machine: no msgspec, no router, only the standard library and cryptography."""
+    """On another machine: no msgspec, no router, only the standard library and a cryptography as old as Debian 12's."""
     file = tmp_path / "ringfence-verify.pyz"
     file.write_bytes(build_standalone())
     assert build_standalone() == file.read_bytes()
@@ -360,14 +361,23 @@ def test_the_verifier_is_one_file(good: Path, bad: Path, tmp_path: Path) -> None
         "class No:\n"
         "    def find_spec(self, name, *_):\n"
         "        if name.split('.')[0] in ('msgspec', 'typer', 'policies', 'pydantic'): raise ImportError(name)\n"
+        "        if name.startswith('cryptography') and name.endswith(('hpke', 'mldsa')): raise ImportError(name)\n"
         "sys.meta_path.insert(0, No())\n"
         "sys.argv = sys.argv[1:]\n"
         "runpy.run_path(sys.argv[0], run_name='__main__')\n"
     )
-    for directory, code in ((good, 0), (bad, 1), (tmp_path, 3)):
+    second = build(tmp_path / "second", exchanges=1, ml_dsa=True)
+    for directory, code in ((good, 0), (bad, 1), (second, 0), (tmp_path, 3)):
         command = [sys.executable, "-c", guard, str(file), str(directory), "--json"]
         done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
         assert done.returncode == code, done.stderr
+        assert ("that needs cryptography 50 or newer" in done.stdout) == (directory == second)
+    without = guard.replace("'msgspec'", "'cryptography'")
+    done = subprocess.run([sys.executable, "-c", without, file, good], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr[:65]) == (
+        3,
+        "cannot verify: Python 3.11 and its package cryptography are neede",
+    )
     report = json.loads(subprocess.run(
         [sys.executable, file, bad, "--json"], capture_output=True, text=True, check=False, cwd=tmp_path
     ).stdout)  # fmt: skip
@@ -386,6 +396,9 @@ def test_the_command_line_says_the_same(
     assert msgspec.json.decode(capsys.readouterr().out)["exit_code"] == 2
     monkeypatch.setattr(sys, "argv", ["ringfence-verify", str(bad / "nothing")])
     assert main() == 3
+    monkeypatch.setattr(sys, "argv", ["ringfence-verify", str(good)])
+    monkeypatch.setattr("router.audit.verify.__main__.verify", lambda *_: 1 / 0)
+    assert main() == 3
+    assert "cannot verify: a mistake of this program" in capsys.readouterr().err
     command = [sys.executable, "-m", "router.audit.verify", str(good), "--strict"]
     assert subprocess.run(command, capture_output=True, check=False).returncode == 2
-    assert "cannot verify" in capsys.readouterr().err

@@ -71,6 +71,8 @@ def test_a_bad_file_changes_nothing_and_says_why(change: str, says: str, tmp_pat
         rewrite(service, bad)
         until(lambda: reloads(service) == ["refused"], 5, "refused")
         assert says in service.log()
+        told = service.records("reload")[0]["body"]["reason"]
+        assert "policy.yaml" in told
         assert "the old ones stay in force" in service.log()
         assert service.health()["policy"] == before
         assert service.post(CHAT, chat()).status_code == 200

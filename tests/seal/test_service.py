@@ -60,7 +60,10 @@ def test_the_ledger_has_every_seal(service: Service) -> None:
         assert "E5_ring_setup" in body["passed"]
         assert body["failed"] == []
         assert body["pid"] == service.pids()[name]
-        assert body["kernel"] == os.uname().release
+        assert (body["kernel"], body["machine"]) == (os.uname().release, os.uname().machine)
+        assert body["landlock"] >= 0
+        assert all(len(row.split()[-1]) == 64 for row in body["path_files"])
+        assert {type(body[field]) for field in ("notes", "environment", "path_files")} == {list}
 
 
 def test_the_log_has_every_seal(service: Service) -> None:

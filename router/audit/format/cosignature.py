@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Final
 
 from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA44PrivateKey, MLDSA44PublicKey
 
 from router.audit.format.notes import Checkpoint, NoteError, decode_base64, note_signatures
 
@@ -33,7 +32,12 @@ class CosignerKey:
         return f"{self.name}+{self.key_hash.hex()}+{base64.b64encode(bytes([ML_DSA_44]) + self.public).decode()}"
 
     def check(self, checkpoint: Checkpoint, note: str) -> None:
-        """NoteError unless the note carries this key's signature over `checkpoint`, and no wrong one."""
+        """NoteError unless the note carries this key's signature over `checkpoint`, and no wrong one.
+
+        ImportError: the library has no ML-DSA; few logs need it, and older versions of it lack it.
+        """
+        from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA44PublicKey  # noqa: PLC0415 - as just said
+
         ours = [blob[4:] for name, blob in note_signatures(note) if name == self.name and blob[:4] == self.key_hash]
         if not ours:
             raise NoteError(f"no ML-DSA-44 signature by {self.name}")
@@ -62,17 +66,3 @@ def cosigned_message(name: str, timestamp: int, checkpoint: Checkpoint) -> bytes
     parts = [b"subtree/v1\n\x00", bytes([len(name.encode())]), name.encode(), timestamp.to_bytes(8, "big")]
     parts += [bytes([len(origin)]), origin, bytes(8), checkpoint.size.to_bytes(8, "big"), checkpoint.root]
     return b"".join(parts)
-
-
-class Cosigner:
-    """The private half, in the writer only."""
-
-    def __init__(self, name: str, seed: bytes) -> None:
-        self._key = MLDSA44PrivateKey.from_seed_bytes(seed)
-        self.verifier = CosignerKey(name, self._key.public_key().public_bytes_raw())
-
-    def line(self, checkpoint: Checkpoint, timestamp: int) -> str:
-        """The signature line to append to a checkpoint's note."""
-        signature = self._key.sign(cosigned_message(self.verifier.name, timestamp, checkpoint))
-        blob = self.verifier.key_hash + timestamp.to_bytes(8, "big") + signature
-        return f"\u2014 {self.verifier.name} {base64.b64encode(blob).decode()}\n"

@@ -13,7 +13,9 @@ from typing import Final
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
-from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, Suite
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+from router.audit.format.hpke import open_base, public_raw
 
 SUITE: Final = "X25519-HKDF-SHA256-CHACHA20POLY1305"
 _PUBLIC: Final = "ringfence-reviewer-public-1:"
@@ -24,15 +26,11 @@ class SealError(ValueError):
     """Not a reviewer's key, or not sealed to it."""
 
 
-def _suite() -> Suite:
-    return Suite(KEM.X25519, KDF.HKDF_SHA256, AEAD.CHACHA20_POLY1305)
-
-
 class ReviewerPublic:
     """What a ledger needs to know of its reviewer."""
 
     def __init__(self, raw: bytes) -> None:
-        self._key = X25519PublicKey.from_public_bytes(raw)
+        X25519PublicKey.from_public_bytes(raw)  # ValueError: no such key
         self.raw = raw
 
     @property
@@ -43,10 +41,6 @@ class ReviewerPublic:
     def text(self) -> str:
         return _PUBLIC + base64.b64encode(self.raw).decode()
 
-    def seal(self, secret: bytes, info: bytes) -> bytes:
-        """Encapsulated key and ciphertext, 48 bytes longer than `secret`; opens only with the same `info`."""
-        return _suite().encrypt(secret, self._key, info=info)
-
 
 class ReviewerSecret:
     """The half that belongs on another machine."""
@@ -54,11 +48,12 @@ class ReviewerSecret:
     def __init__(self, raw: bytes) -> None:
         self._key = X25519PrivateKey.from_private_bytes(raw)
         self.raw = raw
-        self.public = ReviewerPublic(self._key.public_key().public_bytes_raw())
+        self.public = ReviewerPublic(public_raw(self._key))
 
     @classmethod
     def generate(cls) -> ReviewerSecret:
-        return cls(X25519PrivateKey.generate().private_bytes_raw())
+        key = X25519PrivateKey.generate()
+        return cls(key.private_bytes(Encoding.Raw, PrivateFormat.Raw, NoEncryption()))
 
     def text(self) -> str:
         return _PRIVATE + base64.b64encode(self.raw).decode()
@@ -66,7 +61,7 @@ class ReviewerSecret:
     def open(self, sealed: bytes, info: bytes) -> bytes:
         """SealError if it was sealed to another key, for another place, or was altered."""
         try:
-            return _suite().decrypt(sealed, self._key, info=info)
+            return open_base(sealed, self._key, info)
         except (InvalidTag, ValueError):
             raise SealError("this reviewer's key does not open it") from None
 

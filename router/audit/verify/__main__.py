@@ -7,6 +7,7 @@ import json
 import sys
 from pathlib import Path
 
+from router.audit.format import layout
 from router.audit.verify.check import verify
 from router.audit.verify.findings import CannotVerifyError
 from router.audit.verify.keys import load_keys
@@ -29,20 +30,28 @@ def arguments() -> argparse.ArgumentParser:
 
 
 def ledger_directory(path: Path) -> Path:
-    """The ledger's directory, for it or for a segment or the checkpoint in it."""
-    if path.is_dir() or not path.exists():
-        return path
-    return path.parent.parent if path.parent.name == "segments" else path.parent
+    """The ledger's directory, for it or for a segment or the checkpoint in it; CannotVerifyError if none lies there."""
+    directory = path
+    if path.is_file():
+        directory = path.parent.parent if path.parent.name == layout.SEGMENTS else path.parent
+    if not (directory / layout.SEGMENTS).is_dir():
+        what = f"has no {layout.SEGMENTS}/" if directory.exists() else "does not exist"
+        raise CannotVerifyError(f"there is no ledger at {path} (it {what}): name the directory that holds log.vkey")
+    return directory
 
 
 def run(options: argparse.Namespace, codec: Codec = STANDARD) -> int:
     """Verify, print, and return the exit code."""
-    directory = ledger_directory(options.directory)
     try:
+        directory = ledger_directory(options.directory)
         keys = load_keys(directory, options.key, options.vkey, tuple(options.note))
         report = verify(directory, keys, codec)
     except CannotVerifyError as error:
         print(f"cannot verify: {error}", file=sys.stderr)  # noqa: T201 - a command-line tool
+        return 3
+    except Exception as error:  # noqa: BLE001 - a reviewer gets a verdict or a sentence, and no third thing
+        told = f"{type(error).__name__}: {error}"
+        print(f"cannot verify: a mistake of this program, or not enough memory: {told}", file=sys.stderr)  # noqa: T201
         return 3
     strict = options.strict
     text = json.dumps(report.as_json(strict=strict), indent=1) if options.json else report.text(strict=strict)

@@ -38,6 +38,10 @@ class Keys:
 
 def parse_note(text: str, vkey: VerifierKey) -> Note:
     """`SIZE:ROOT` as `ringfence audit anchor` prints it (base64), or the path of a saved checkpoint."""
+    if ":" not in text and not Path(text).is_file():
+        raise CannotVerifyError(
+            f"--note {text}: neither SIZE:ROOT, as `audit anchor` prints it, nor a saved checkpoint"
+        )
     size, colon, root = text.partition(":")
     if colon and size.isascii() and size.isdigit():
         try:
@@ -50,7 +54,7 @@ def parse_note(text: str, vkey: VerifierKey) -> Note:
     try:
         checkpoint = open_checkpoint(Path(text).read_text(), vkey)
     except (OSError, ValueError) as error:
-        raise CannotVerifyError(f"{text}: {error}") from None
+        raise CannotVerifyError(f"--note {text}: {error}") from None
     return Note(checkpoint.size, checkpoint.root, text)
 
 
@@ -71,12 +75,15 @@ def _cosigner(directory: Path) -> CosignerKey | None:
 
 
 def _vkey(directory: Path, pinned: str | None) -> VerifierKey:
+    if pinned is not None and not Path(pinned).is_file() and "+" not in pinned:
+        raise CannotVerifyError(f"--vkey {pinned}: neither a file nor a key such as name+hash+base64")
+    path = directory / layout.VKEY if pinned is None else Path(pinned)
     try:
-        if pinned is None:
-            return parse_vkey(read_small(directory / layout.VKEY).decode())
-        return parse_vkey(Path(pinned).read_text() if Path(pinned).is_file() else pinned)
-    except (OSError, ValueError) as error:
-        raise CannotVerifyError(f"no public key to verify with: {error}") from None
+        return parse_vkey(read_small(path).decode() if pinned is None or path.is_file() else pinned)
+    except OSError as error:
+        raise CannotVerifyError(f"{path}: {error.strerror}: give the log's public key with --vkey") from None
+    except ValueError as error:
+        raise CannotVerifyError(f"{path}: {error}") from None
 
 
 def _reviewer(directory: Path, secret: Path | None) -> tuple[ReviewerSecret | None, bool]:
