@@ -1,6 +1,7 @@
 """Decides; never acts. Values in, a Decision with a Reason out."""
 
 from policies.address import AddressKind, kind_of, reach_of
+from policies.choosing import ANY_PROVIDER, Choice, Weighed, choose_model, may_ask_for, plain_name
 from policies.cloud import Provider, cloud_provider_of
 from policies.content import is_cloud_model, judge_body
 from policies.decision import Decision, Reason
@@ -17,16 +18,34 @@ from policies.identity import (
     questions_after,
     questions_for,
 )
+from policies.language import LANGUAGES
 from policies.listing import decide_listing
-from policies.policy import Address, Destination, ModelRule, Policy, TierRule, UpstreamRule
+from policies.policy import (
+    Address,
+    AutoModel,
+    AutoRule,
+    Condition,
+    Destination,
+    ModelRule,
+    Policy,
+    TierRule,
+    UpstreamRule,
+)
+from policies.prompt import PromptFacts, prompt_facts
 from policies.request import decide_request
 
 __all__ = [
     "ANONYMOUS",
+    "ANY_PROVIDER",
+    "LANGUAGES",
     "Address",
     "AddressKind",
+    "AutoModel",
+    "AutoRule",
     "Backend",
     "Caller",
+    "Choice",
+    "Condition",
     "Decision",
     "Destination",
     "DestinationError",
@@ -35,13 +54,16 @@ __all__ = [
     "Identity",
     "ModelRule",
     "Policy",
+    "PromptFacts",
     "Provider",
     "Reach",
     "Reason",
     "RequestFacts",
     "TierRule",
     "UpstreamRule",
+    "Weighed",
     "asked_by_upstream",
+    "choose_model",
     "classify_reach",
     "cloud_provider_of",
     "decide_egress",
@@ -53,7 +75,10 @@ __all__ = [
     "judge_head",
     "judge_identity",
     "kind_of",
+    "may_ask_for",
     "parse_destination",
+    "plain_name",
+    "prompt_facts",
     "questions_after",
     "questions_for",
     "reach_of",

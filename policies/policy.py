@@ -74,6 +74,35 @@ class ModelRule:
 
 
 @dataclass(frozen=True, slots=True)
+class Condition:
+    """What a rule of an `auto` model asks of a prompt: all that is written must hold."""
+
+    images: bool | None = None  # whether it holds any
+    tools: bool | None = None  # whether it offers any
+    prompt_over: int | None = None  # characters of text
+    messages_over: int | None = None
+    answer_over: int | None = None  # tokens asked for; a request that does not say asks for none
+    code_over: float | None = None  # share of lines, from 0 to 1
+    languages: tuple[str, ...] = ()  # one of these
+
+
+@dataclass(frozen=True, slots=True)
+class AutoRule:
+    """`use` this model when the condition holds."""
+
+    use: str
+    when: Condition = field(default_factory=Condition)
+
+
+@dataclass(frozen=True, slots=True)
+class AutoModel:
+    """A name that stands for one of several models, chosen request by request: the first rule that matches."""
+
+    name: str
+    rules: tuple[AutoRule, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Policy:
     """Everything that may be decided by, and the digest that the ledger names it by."""
 
@@ -84,3 +113,5 @@ class Policy:
     default_model: str
     callers: Mapping[str, Caller]
     any_caller: bool = False  # loopback without keys: callers are anonymous
+    aliases: Mapping[str, str] = field(default_factory=dict)  # what clients may also say -> a model's name
+    autos: Mapping[str, AutoModel] = field(default_factory=dict)

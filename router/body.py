@@ -6,12 +6,12 @@ What is sent on is our own serialisation of what was read here, so no other pars
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
 
-from policies import Endpoint, Reach, RequestFacts
+from policies import Endpoint, PromptFacts, Reach, RequestFacts, prompt_facts
 from router.errors import BodyTooLarge, InvalidJSON, InvalidRequest
 from router.settings.snapshot import Limits
 
@@ -27,6 +27,17 @@ class Inbound:
     request_id: str
     facts: RequestFacts
     document: dict[str, Any]
+    chosen: bool = False  # `facts.model` is not what the client wrote: the default, an alias, an auto model's choice
+
+    def prompt(self) -> PromptFacts:
+        """What the rules of `auto` models may ask. Reads the whole prompt, so only they pay for it."""
+        return prompt_facts(self.document)
+
+    def as_model(self, name: str) -> Inbound:
+        """The same request for a model by the policy's own name."""
+        if name == self.facts.model:
+            return self
+        return replace(self, facts=replace(self.facts, model=name), chosen=True)
 
     def body(self, served_model: str) -> bytes:
         """The bytes for an upstream that calls the model so."""

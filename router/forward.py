@@ -159,6 +159,8 @@ class Forwarder:
             (b"x-ringfence-record", str(self.record).encode()),
             (b"server-timing", f"upstream;dur={(time.monotonic() - self._began) * 1000:.1f}".encode()),
         ]
+        if self._inbound.chosen:
+            headers.append((b"x-ringfence-model", self._model.encode()))
         if head.clamped:
             headers.append((b"x-ringfence-clamped", head.clamped.encode("latin-1")))
         if answer.streamed:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from policies import Caller, Decision, Endpoint, Reach, Reason, decide_request, judge_body
+from policies import Caller, Decision, Endpoint, Reach, Reason, choose_model, decide_request, judge_body
 from router.auth import Callers
 from router.body import Inbound, read
 from router.channel.client import ExchangeFailed, GateClient
@@ -90,10 +90,11 @@ class Pipeline:
             await refuse(reply, error, arrival.request_id, forwarder.record)
 
     def _decide(self, inbound: Inbound, caller: Caller) -> Forwarder:
-        policy = self._snapshot.policy
+        policy, asked = self._snapshot.policy, inbound.facts.model
+        inbound = inbound.as_model(choose_model(inbound.facts, inbound.prompt, caller, policy).model)
         decision = decide_request(inbound.facts, caller, policy)
         if decision.reason in (Reason.MODEL_UNKNOWN, Reason.MODEL_NOT_FOR_CALLER):
-            raise ModelNotFound(f"The model '{inbound.facts.model}' is not served here; see /v1/models.", param="model")
+            raise ModelNotFound(f"The model '{asked}' is not served here; see /v1/models.", param="model")
         if not decision.allowed:
             raise _beyond_reach(inbound, caller)
         judged = judge_body(inbound.document)

@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from policies import Caller, Endpoint
+from policies import Caller, Endpoint, may_ask_for
 from router.api.leaving import unless_left
 from router.auth import Callers
 from router.channel.client import ExchangeFailed, GateClient
@@ -140,13 +140,14 @@ class Status:
 
     async def models(self, request: Request) -> Response:
         caller = self._authenticate(request)
-        names = [name for name in self._snapshot.policy.models if caller.models is None or name in caller.models]
+        policy = self._snapshot.policy
+        names = [name for name in (*policy.autos, *policy.models) if may_ask_for(name, caller, policy)]
         return as_json({"object": "list", "data": [_model(name) for name in names]})
 
     async def model(self, request: Request) -> Response:
         caller = self._authenticate(request)
         name = request.path_params["model"]
-        if name not in self._snapshot.policy.models or (caller.models is not None and name not in caller.models):
+        if not may_ask_for(name, caller, self._snapshot.policy):
             raise ModelNotFound(f"The model '{name[:256]}' is not served here; see /v1/models.", param="model")
         return as_json(_model(name))
 

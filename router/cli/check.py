@@ -71,6 +71,8 @@ def _document(loaded: Loaded, proof: Proof) -> dict[str, object]:
         "digest": policy.digest,
         "default_model": policy.default_model,
         "models": [_model(row) for row in rows(policy)],
+        "autos": {name: [rule.use for rule in auto.rules] for name, auto in policy.autos.items()},
+        "aliases": dict(policy.aliases),
         "proof": {"judged": proof.judged, "refused": proof.refused, "crossing": list(proof.crossing)},
         "settings": lines(loaded.settings, loaded.origins, loaded.snapshot.policy),
         "notes": list(loaded.notes),
@@ -95,6 +97,11 @@ def _print_summary(loaded: Loaded, proof: Proof) -> None:
             print(
                 f"  {number}. {tier.name}: {_upstreams(tier.upstreams)}{'' if tier.within else ' - beyond the ceiling'}"
             )
+    for name, auto in policy.autos.items():
+        default = ", the default model" if name == policy.default_model else ""
+        print(f"auto model {name}: one of {', '.join(dict.fromkeys(rule.use for rule in auto.rules))}{default}")
+    for alias, name in policy.aliases.items():
+        print(f"alias {alias}: {name}")
     for crossing in proof.crossing:
         print(f"CROSSES A CEILING: {crossing}")
     if not proof.crossing:

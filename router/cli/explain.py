@@ -19,6 +19,8 @@ from policies import (
     Reach,
     RequestFacts,
     UpstreamRule,
+    Weighed,
+    choose_model,
     decide_exchange,
     decide_listing,
     decide_request,
@@ -123,26 +125,42 @@ def _endpoint(raw: bytes) -> Endpoint:
 
 
 def _explain_request(inbound: Inbound, caller: Caller, policy: Policy) -> dict[str, Any]:
-    facts = inbound.facts
+    asked = inbound.facts.model or policy.default_model
+    choice = choose_model(inbound.facts, inbound.prompt, caller, policy)
+    facts, model = inbound.as_model(choice.model).facts, choice.model
     decision = decide_request(facts, caller, policy)
     content = judge_body(inbound.document) if decision.allowed else decision
-    model = facts.model or policy.default_model
     return {
         "allowed": decision.allowed and content.allowed,
         "reason": content.reason.value,
         "why": _why(decision, content, caller, facts, policy),
         "param": content.param,
         "caller": caller.name,
+        "asked": asked,
         "model": model,
+        "rules": [_rule(number, rule) for number, rule in enumerate(choice.rules, 1)],
         "ceiling": decision.ceiling.word,
         "tiers": _tiers(facts, caller, model, policy) if model in policy.models and content.allowed else [],
+    }
+
+
+def _rule(number: int, rule: Weighed) -> dict[str, Any]:
+    """One rule of an auto model, and what it came to."""
+    refused = rule.decision is not None and not rule.decision.allowed
+    verdict = f"refused: {rule.decision.reason}" if refused and rule.decision is not None else "chosen"
+    return {
+        "number": number,
+        "use": rule.use,
+        "matched": rule.matched,
+        "verdict": verdict if rule.matched else "no match",
+        "why": rule.why,
     }
 
 
 def _why(decision: Decision, content: Decision, caller: Caller, facts: RequestFacts, policy: Policy) -> str:
     model = policy.models.get(facts.model or policy.default_model)
     if model is None:
-        return f"no model is called '{facts.model}' (known: {', '.join(policy.models)})"
+        return f"no model is called '{facts.model}' (known: {', '.join((*policy.autos, *policy.models))})"
     if not content.allowed and decision.allowed:
         return f"what '{content.param}' asks for is refused whoever asks"
     if decision.detail:
@@ -171,7 +189,11 @@ def _speak(answer: dict[str, Any]) -> list[str]:
     verdict = "allowed" if answer["allowed"] else f"refused ({answer['reason']})"
     spoken = [f"{verdict}: {answer['why']}"]
     if "model" in answer:
-        spoken.append(f"caller {answer['caller']}, model {answer['model']}, ceiling {answer['ceiling']}")
+        asked = f" (asked for as {answer['asked']})" if answer["asked"] != answer["model"] else ""
+        spoken.append(f"caller {answer['caller']}, model {answer['model']}{asked}, ceiling {answer['ceiling']}")
+    spoken += [
+        f"   rule {row['number']}, {row['use']}: {row['verdict']}: {row['why']}" for row in answer.get("rules", [])
+    ]
     for number, tier in enumerate(answer.get("tiers", []), 1):
         spoken.append(f"{number}. tier {tier['name']}")
         for one in tier["upstreams"]:

@@ -17,6 +17,7 @@ from router.settings.callers import callers_of, read_keys, rules_of
 from router.settings.credentials import read_token
 from router.settings.findings import Path, Report, SettingsError
 from router.settings.model import EngineEntry, KeyEntry, SettingsFile
+from router.settings.naming import check_callers_models, compile_aliases, compile_autos
 from router.settings.routing import (
     compile_models,
     compile_tiers,
@@ -56,7 +57,13 @@ def compile_snapshot(settings: SettingsFile, base: Base, secrets: dict[str, str]
     keys = _keys(settings, base, report)
     _check_listen(settings, report)
     callers: dict[str, Caller] = dict(callers_of(keys))
-    policy = Policy("", upstreams, tiers, models, default, callers, any_caller=settings.callers is None)
+    policy = Policy(
+        "", upstreams, tiers, models, default, callers,
+        any_caller=settings.callers is None,
+        aliases=compile_aliases(settings, report),
+        autos=compile_autos(settings, report),
+    )  # fmt: skip
+    check_callers_models(policy, report)
     if not report.findings:
         prove_ceilings(policy, report)
     snapshot = Snapshot(

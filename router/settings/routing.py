@@ -19,12 +19,12 @@ from policies import (
 )
 from router.settings.findings import Path, Report
 from router.settings.model import ModelEntry, SettingsFile, TierEntry
+from router.settings.naming import check_default, check_model_name
 from router.settings.shape import nearest
 from router.settings.snapshot import TierSettings, Timeouts
 from router.settings.upstreams import check_name
 
 EMBEDDED_MODEL: Final = "smollm2-135m-instruct"
-LONGEST_MODEL_NAME: Final = 256
 COLD_START_S: Final = 180.0
 REACHES: Final = {reach.word: reach for reach in Reach}
 
@@ -67,22 +67,24 @@ def compile_models(settings: SettingsFile, tiers: Iterable[str], report: Report)
     known = list(tiers)
     rules: dict[str, ModelRule] = {}
     for name, model in settings.models.items():
+        if model.auto:
+            continue
         _check_model(name, model, known, ("models", name), report)
         rules[name] = ModelRule(name, model.tiers, model.served, REACHES[model.reach])
-    default = settings.default_model or next(iter(rules), "") or _embedded_only(settings)
+    default = settings.default_model or next(iter(settings.models), "") or _embedded_only(settings)
     if not default:
         report.add((), "the key 'default_model' is missing", "name the model that your upstreams serve")
-    elif not rules and known:
+    elif not settings.models and known:
         _check_model(default, ModelEntry(tiers=tuple(known)), known, ("default_model",), report)
         rules[default] = ModelRule(default, tuple(known))
-    elif rules and default not in rules:
-        report.add(("default_model",), f"no model is called '{default}'", nearest(default, list(rules)))
+    check_default(settings, default, rules, report)
     return rules, default
 
 
 def _check_model(name: str, model: ModelEntry, known: list[str], path: Path, report: Report) -> None:
-    if not name.strip() or name != name.strip() or not name.isprintable() or len(name) > LONGEST_MODEL_NAME:
-        report.add(path, "is not a model's name", f"up to {LONGEST_MODEL_NAME} printable characters")
+    check_model_name(name, path, report)
+    if not model.tiers:
+        report.add(path, "has neither 'tiers' nor 'auto'", "name the tiers that serve it, in order")
     _report_twice(model.tiers, (*path, "tiers"), report)
     for position, tier in enumerate(model.tiers):
         _known_tier(tier, known, (*path, "tiers", position), report)
