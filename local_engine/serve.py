@@ -18,6 +18,7 @@ import uvicorn
 from local_engine.api.app import make_app
 from local_engine.api.front import Front, read_keys
 from local_engine.lifeline import die_with
+from local_engine.log_lines import start_logging
 from local_engine.model_file import NoSuchModel, locate, verify
 from local_engine.options import BadOptions, Options, parse
 from local_engine.service import Service
@@ -35,7 +36,7 @@ def main() -> int:
         options = parse()
         if options.parent is not None:
             die_with(options.parent)
-        _start_logging(options.log_level)
+        start_logging(f"engine-{options.spec.name}", options.log_level)
         path = locate(options.spec.model)
         verify(path, options.spec.sha256)
         keys = read_keys(options.api_key_file)
@@ -123,9 +124,3 @@ def _forget_path(options: Options) -> None:
 def _name(listener: socket.socket) -> str:
     name = listener.getsockname()
     return f"{name[0]}:{name[1]}" if isinstance(name, tuple) else str(name or "an inherited socket")
-
-
-def _start_logging(level: str) -> None:
-    logging.basicConfig(
-        level=level.upper(), stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )

@@ -46,6 +46,13 @@ def test_with_no_configuration_it_answers(service: Service) -> None:
     assert service.records("decision")[-1]["body"]["reach"] == "process"
 
 
+def test_every_process_logs_in_one_form(service: Service) -> None:
+    lines = [line for line in service.log().splitlines() if "listens on" not in line]
+    rows = [json.loads(line) for line in lines]
+    assert all({"time", "process", "event"} <= row.keys() for row in rows)
+    assert {"gate", "worker-0", "engine-small"} <= {row["process"] for row in rows}
+
+
 def test_a_stream_says_the_same_as_a_whole_answer(service: Service) -> None:
     whole = service.post(CHAT, say("Count from one to five.")).json()["choices"][0]["message"]["content"]
     data = data_of(service.post(CHAT, say("Count from one to five.", stream=True)).content)
