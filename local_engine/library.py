@@ -22,6 +22,7 @@ from local_engine.model_file import fingerprint
 
 PROBE_SECONDS = 120
 VERDICTS = "library-verdicts.json"
+MEASURED = "library-measured.json"
 
 log = logging.getLogger("local_engine")
 
@@ -51,14 +52,15 @@ def candidates(environment_root: Path = Path(sys.prefix)) -> list[Choice]:
 
 def choose(found: list[Choice], model: Path, state_dir: Path | None, probe: Probe) -> Choice:
     """The first library that works. Raises NoLibrary when none does."""
-    verdicts = _read(state_dir)
+    verdicts = _read(state_dir, VERDICTS)
+    fastest = _read(state_dir, MEASURED).get(_subject(model))
     troubles: list[str] = []
-    for candidate in found:
+    for candidate in sorted(found, key=lambda one: one.name != fastest):
         key = _key(candidate, model)
         if key not in verdicts:
             log.info("testing the %s library in a throw-away process", candidate.name)
             verdicts[key] = probe(candidate.folder, model)
-            _write(state_dir, verdicts)
+            _write(state_dir, VERDICTS, verdicts)
         if not verdicts[key]:
             return Choice(candidate.name, candidate.folder, "; ".join(troubles))
         troubles.append(f"the {candidate.name} library {verdicts[key]}")
@@ -98,6 +100,15 @@ def cpu_name() -> str:
     return "|".join(sorted({line.strip() for line in lines if line.startswith(wanted)}))
 
 
+def prefer(name: str, model: Path, state_dir: Path) -> None:
+    """Keep which library was measured to be the fastest for this model on this CPU: `choose` begins with it."""
+    _write(state_dir, MEASURED, {**_read(state_dir, MEASURED), _subject(model): name})
+
+
+def _subject(model: Path) -> str:
+    return hashlib.sha256(f"{cpu_name()}\0{fingerprint(model)}".encode()).hexdigest()
+
+
 def _key(candidate: Choice, model: Path) -> str:
     digest = hashlib.sha256(f"{cpu_name()}\0{fingerprint(model)}\0".encode())
     for library in sorted(candidate.folder.glob("libggml-cpu.so")):
@@ -105,25 +116,25 @@ def _key(candidate: Choice, model: Path) -> str:
     return f"{candidate.name}:{digest.hexdigest()}"
 
 
-def _read(state_dir: Path | None) -> dict[str, str]:
+def _read(state_dir: Path | None, name: str) -> dict[str, str]:
     """Missing or damaged verdicts are found again."""
     if state_dir is None:
         return {}
     try:
-        found = json.loads((state_dir / VERDICTS).read_text(encoding="utf-8"))
+        found = json.loads((state_dir / name).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return {str(key): str(value) for key, value in found.items()} if isinstance(found, dict) else {}
 
 
-def _write(state_dir: Path | None, verdicts: dict[str, str]) -> None:
+def _write(state_dir: Path | None, name: str, verdicts: dict[str, str]) -> None:
     """Replaced as a whole. A directory that cannot be written costs a probe at the next start, nothing else."""
     if state_dir is None:
         return
     try:
         state_dir.mkdir(parents=True, exist_ok=True)
-        fresh = state_dir / f"{VERDICTS}.{os.getpid()}"
+        fresh = state_dir / f"{name}.{os.getpid()}"
         fresh.write_text(json.dumps(verdicts, indent=1), encoding="utf-8")
-        fresh.replace(state_dir / VERDICTS)
+        fresh.replace(state_dir / name)
     except OSError as error:
         log.warning("cannot keep the CPU's verdict in %s: %s", state_dir, error.strerror)

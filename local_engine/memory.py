@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from local_engine.gguf import Header
 
@@ -51,29 +50,3 @@ def refusal(wanted: Need, available: int | None) -> str:
     room = (available - wanted.weights - OVERHEAD) // max(1, wanted.cell)
     advice = f"--context {room} would fit" if room >= 256 else "no context would fit; take a smaller model"
     return f"not enough memory: {wanted.explain()}, and {available / MIB:.0f} MiB are free; {advice}"
-
-
-def available_bytes(meminfo: Path = Path("/proc/meminfo"), group: Path = Path("/sys/fs/cgroup")) -> int | None:
-    """What this process may still take: the machine's free memory, or less under a control group's limit."""
-    known = [found for found in (_machine(meminfo), _control_group(group)) if found is not None]
-    return min(known, default=None)
-
-
-def _machine(meminfo: Path) -> int | None:
-    try:
-        lines = meminfo.read_text(encoding="ascii").splitlines()
-        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
-    except (OSError, ValueError, StopIteration):
-        return None
-
-
-def _control_group(group: Path) -> int | None:
-    """Pages of files count as used there, but the kernel gives them back under pressure."""
-    try:
-        limit = int((group / "memory.max").read_text(encoding="ascii"))
-        used = int((group / "memory.current").read_text(encoding="ascii"))
-        lines = (group / "memory.stat").read_text(encoding="ascii").splitlines()
-        cached = next((int(line.split()[1]) for line in lines if line.startswith("inactive_file ")), 0)
-    except (OSError, ValueError):
-        return None
-    return max(0, limit - used + cached)

@@ -14,12 +14,14 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from local_engine.hardware import decide
 from router.settings.environment import FIRST_TIER, TIER_PARTS, VARIABLES
 from router.settings.model import KeyEntry, SettingsFile
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 PAGE: Final = ROOT / "docs" / "reference" / "policy-file.md"
 SAMPLE: Final = ROOT / ".env.example"
+HARDWARE: Final = ROOT / "docs" / "reference" / "hardware.md"
 SAMPLES: Final = {
     "CUSTOM_LLM_BASE_URL": "http://10.1.2.3:8000/v1",
     "CUSTOM_LLM_MODEL": "deepseek-coder-6.7b",
@@ -65,12 +67,35 @@ with `third_party_host: true` only to public ones; with `addresses`, all of its 
 """
 
 
+HARDWARE_INTRODUCTION: Final = """# Which model on which machine
+
+`ringfence doctor` reads what there is (vector extensions, cores with affinity and control-group quota, memory with the
+control group's limit, NUMA nodes, GPUs by nvidia-smi, the kernel's files for AMD, sysctl on a Mac), tries in a
+throw-away process which build of the engine survives a decode of 96 tokens (only that tells whether AMX works), and
+proposes a row of this table with its reasons. `engines.*.model: auto` goes by it. `FORCE_BACKEND=embedded`, `llama_cpp`
+or `vllm` overrides the backend. This page is written by `tools/reference.py` from `local_engine/hardware/decide.py`.
+
+`embedded` is this project's engine: it runs on the CPU, in its cage. `llama_cpp` and `vllm` are servers of yours beside
+it: for these `doctor` writes the command to run and the entry of the policy file.
+"""
+HARDWARE_END: Final = """
+With less memory the model gets smaller until its weights take at most 60 %; the context is 16,384 tokens from 16 GiB
+on, 4,096 under 4 GiB. A card on which vLLM has no kernels for these formats (compute capability under 7.5, AMD without
+FP8, Apple) gets `llama_cpp` with all layers that fit.
+
+Which build is fastest depends on the model: `ringfence doctor --bench --model FILE --config policy.yaml` measures each
+with 512 tokens of prompt and 64 of answer, and the engines of that service begin with the fastest from then on. A
+measurement during which others wanted the cores is shown and not kept.
+"""
+
+
 def main() -> int:
-    """Write both files."""
+    """Write the files."""
     PAGE.parent.mkdir(parents=True, exist_ok=True)
     PAGE.write_text(page(), encoding="utf-8")
     SAMPLE.write_text(sample(), encoding="utf-8")
-    print(f"{PAGE.relative_to(ROOT)}, {SAMPLE.relative_to(ROOT)}")
+    HARDWARE.write_text(hardware(), encoding="utf-8")
+    print(f"{PAGE.relative_to(ROOT)}, {SAMPLE.relative_to(ROOT)}, {HARDWARE.relative_to(ROOT)}")
     return 0
 
 
@@ -95,6 +120,20 @@ def sample() -> str:
     for name, why in (*first, *second, *router):
         lines += ["", f"# {why}", f"#{name}={SAMPLES.get(name, '')}"]
     return "\n".join(lines) + "\n"
+
+
+def hardware() -> str:
+    """The table that `ringfence doctor` decides by."""
+    lines = [
+        HARDWARE_INTRODUCTION,
+        "| Machine | Backend | Model | Quantisation | Context | At once | Why |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for tier in (decide.CPU, *decide.TIERS):
+        cells = (tier.name, tier.backend, tier.model, tier.quantisation, tier.context, tier.parallel, tier.why)
+        lines.append(f"| {' | '.join(str(cell) for cell in cells)} |")
+    steps = "; ".join(f"{size:g} from {cores} cores on" for size, cores in decide.STEPS)
+    return "\n".join([*lines, "", decide.SEVERAL, "", f"Billions of parameters on a CPU: {steps}.", HARDWARE_END])
 
 
 def _tables(title: str, shape: type[BaseModel], path: str = "") -> Iterator[str]:

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from local_engine import library, memory
 from local_engine.gguf import read_header
+from local_engine.hardware.detect import free_bytes, usable_cores
 from local_engine.jobs import Loaded
 from local_engine.launch import EngineSpec
 from local_engine.model_file import fingerprint
-from local_engine.options import usable_cores
 from local_engine.scheduling.step import Limits
 from local_engine.text.template import ChatTemplate, TemplateRefusal
 from local_engine.worker.thread import Loop, Post
@@ -25,7 +25,7 @@ class NotEnoughMemory(Exception):
 
 def boot(spec: EngineSpec, path: Path, state_dir: Path | None, post: Post) -> tuple[Loaded, Loop]:
     """Raises BadModelFile, NotEnoughMemory, NoLibrary or ModelError with a sentence for the operator."""
-    if short := memory.refusal(memory.need(read_header(path), spec.context), memory.available_bytes()):
+    if short := memory.refusal(memory.need(read_header(path), spec.context), free_bytes()):
         raise NotEnoughMemory(short)
     choice = library.choose(library.candidates(), path, state_dir, library.run_probe)
     library.select(choice)

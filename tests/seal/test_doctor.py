@@ -25,7 +25,7 @@ def test_it_says_what_holds_here() -> None:
 
 
 def test_it_speaks_json() -> None:
-    rows = json.loads(CliRunner().invoke(app, ["--json"]).stdout)
+    rows = json.loads(CliRunner().invoke(app, ["--json"]).stdout)["seals"]
     assert [row["profile"] for row in rows] == ["gate", "worker", "engine"]
     assert all("seccomp" in row["seal"] and row["attempts"] for row in rows)
 

@@ -13,6 +13,10 @@ def test_the_reference_page_is_the_one_that_the_settings_make() -> None:
     assert reference.PAGE.read_text(encoding="utf-8") == reference.page(), "run tools/reference.py"
 
 
+def test_the_hardware_page_is_the_one_that_the_decision_makes() -> None:
+    assert reference.HARDWARE.read_text(encoding="utf-8") == reference.hardware(), "run tools/reference.py"
+
+
 def test_the_sample_environment_is_the_one_that_the_settings_make() -> None:
     assert reference.SAMPLE.read_text(encoding="utf-8") == reference.sample(), "run tools/reference.py"
 

