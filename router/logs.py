@@ -6,6 +6,7 @@ Fields are a closed list, so content cannot slip in by a new one: names come fro
 from __future__ import annotations
 
 import contextlib
+import logging
 import sys
 import time
 from typing import Final
@@ -35,3 +36,21 @@ class Log:
         with contextlib.suppress(OSError):  # a full disk or a reader that left must not stop what is being told of
             sys.stderr.write(msgspec.json.encode(line).decode() + "\n")
             sys.stderr.flush()
+
+
+class _Libraries(logging.Handler):
+    """What libraries log, without their words: these may quote what a client or an upstream sent."""
+
+    def __init__(self, log: Log) -> None:
+        super().__init__(logging.WARNING)
+        self._log = log
+
+    def emit(self, record: logging.LogRecord) -> None:
+        error = record.exc_info[0] if record.exc_info else None
+        kind = f" ({error.__name__})" if error is not None else ""
+        self._log("library_warning", reason=f"{record.name}, {record.filename}:{record.lineno}{kind}")
+
+
+def hear_libraries(log: Log) -> None:
+    """From now on whatever goes to Python's `logging` comes out as lines of this log. Once, by main()."""
+    logging.getLogger().handlers = [_Libraries(log)]

@@ -23,7 +23,7 @@ from router.gate.sealing import enter_directory, gate_plan, record_seal
 from router.gate.server import Gate
 from router.gate.upstreams import Upstreams
 from router.gate.world import World
-from router.logs import Log
+from router.logs import Log, hear_libraries
 from router.seal.attestation import Attestation
 from router.seal.enclose import begin
 from router.settings.codec import decode
@@ -182,6 +182,7 @@ def main() -> None:
     parser.add_argument("--engines", type=Path, required=True)
     arguments = parser.parse_args()
     begin()
+    hear_libraries(Log("gate"))
     uvloop.run(_main(arguments.control, arguments.engines))
 
 

@@ -57,6 +57,10 @@ class Witness:
         self._counting = subprocess.run(["nft", "-f", "-"], input=_RULES.encode(), capture_output=True, check=False)
         self._thread.start()
 
+    def tried(self) -> frozenset[Target]:
+        """Where something was sent so far, as the packet socket has read it."""
+        return frozenset(dict(self._tally.bytes))
+
     def seen(self) -> Seen:
         """End, and tell."""
         self._ending.set()

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+from router.logs import Log, hear_libraries
 from router.seal.process import gain_nothing, shut_memory
 from router.settings.findings import SettingsError
 from router.settings.snapshot import Snapshot
@@ -38,6 +39,7 @@ def serve(snapshot: Snapshot, environment: Mapping[str, str], say: Say, reload: 
     """
     shut_memory()  # it holds the credentials that it gives to the gate
     gain_nothing()
+    hear_libraries(Log("supervisor"))
     with _listener(snapshot) as listener, _run_directory(run_directory(snapshot)) as own:
         asyncio.run(_serve(snapshot, listener, own, environment, say, reload))
 

@@ -18,7 +18,7 @@ from router.api.protocol import RouterProtocol
 from router.channel.client import GateClient
 from router.channel.control import Control, Message, Word, read_memory_file
 from router.channel.sealed import seal_process
-from router.logs import Log
+from router.logs import Log, hear_libraries
 from router.seal.enclose import Plan, begin
 from router.seal.profiles import Profile
 from router.seal.rooms import room_of
@@ -110,6 +110,7 @@ class Worker:
             ws="none",
             lifespan="off",
             log_config=None,
+            log_level="error",  # what is no HTTP is answered 400; a line for each would let a client fill the log
             access_log=False,
             server_header=False,
             proxy_headers=False,
@@ -140,6 +141,7 @@ def main() -> None:
     parser.add_argument("--name", default="worker-0")
     arguments = parser.parse_args()
     begin()
+    hear_libraries(Log(arguments.name))
     uvloop.run(_main(arguments.control, arguments.listen, arguments.name))
 
 

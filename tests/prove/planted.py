@@ -115,6 +115,11 @@ def other_program() -> None:
     subprocess.run(["bash", "-c", f"echo secret > /dev/tcp/{HOME[0]}/{HOME[1]}"], check=True)
 
 
+def compiled_client() -> None:
+    """A program of another language, that the test has compiled and put here."""
+    subprocess.run([Path(sys.argv[2]) / "leak"], check=True)
+
+
 def nothing() -> None:
     return
 
@@ -123,7 +128,7 @@ LEAKS: dict[str, Callable[[], None]] = {
     leak.__name__: leak
     for leak in (
         plain_socket, closed_port, http_library, name_only, datagram, fast_open, ipv6, multipath, event_loop, c_library,
-        ring, other_program, nothing,
+        ring, other_program, compiled_client, nothing,
     )
 }  # fmt: skip
 

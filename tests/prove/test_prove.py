@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -62,6 +63,8 @@ CAUGHT = [
     ("other_program", HOME, 7),
 ]
 
+COMPILED = [("go", ["build"], "leak.go"), ("rustc", ["-O"], "leak.rs")]
+
 
 @NEEDS
 @pytest.mark.parametrize(("kind", "target", "least"), CAUGHT, ids=[row[0] for row in CAUGHT])
@@ -69,6 +72,27 @@ def test_a_planted_leak_is_caught_by_both_witnesses(kind: str, target: list[Any]
     found = planted(kind, tmp_path)
     if found["code"] == 77:
         pytest.skip(f"this machine has no way out by {kind}")
+    assert_caught(found, target, least)
+
+
+@NEEDS
+@pytest.mark.parametrize(("compiler", "more", "source"), COMPILED, ids=["go", "rust"])
+def test_a_compiled_client_of_another_language_is_caught(
+    compiler: str, more: list[str], source: str, tmp_path: Path
+) -> None:
+    """Neither Python nor, in Go, the C library is asked: only the kernel can see it."""
+    if shutil.which(compiler) is None:
+        pytest.skip(f"NO LEAK BY {source} WAS TRIED: there is no {compiler} here")
+    command = [compiler, *more, "-o", str(tmp_path / "leak"), str(Path(__file__).parent / "clients" / source)]
+    subprocess.run(
+        command, cwd=tmp_path, check=True, timeout=110, capture_output=True,
+        env=environment(GOCACHE=str(tmp_path / "cache"), GO111MODULE="off", HOME=str(Path.home())),
+    )  # fmt: skip
+    assert_caught(planted("compiled_client", tmp_path), HOME, 1000)
+
+
+def assert_caught(found: dict[str, Any], target: list[Any], least: int) -> None:
+    """By both witnesses, with its bytes."""
     assert found["code"] == 0
     count = next((row[3] for row in found["seen"] if row[:3] == target), None)
     assert count is not None, found

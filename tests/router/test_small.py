@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import json
+import logging
+import re
+import sys
 from dataclasses import replace
 
 import pytest
 
 from router.api.host import judge_origin
 from router.errors import HostNotAllowed
-from router.logs import Log
+from router.logs import Log, hear_libraries
 from router.supervisor.child import describe
 from router.supervisor.scrub import scrubbed
 from tests.router.house import snapshot_for
@@ -27,6 +32,33 @@ def test_a_field_outside_the_closed_list_cannot_be_logged(capsys: pytest.Capture
     with pytest.raises(TypeError, match="prompt"):
         Log("gate")("answered", prompt="secret")
     assert not capsys.readouterr().err
+
+
+def test_a_log_that_cannot_be_written_stops_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk that is full, a reader that left: what is told of must go on all the same."""
+
+    class Full(io.StringIO):
+        def write(self, _: str) -> int:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(sys, "stderr", Full())
+    Log("gate")("ledger_refuses", reason="No space left on device")
+
+
+def test_libraries_are_heard_without_their_words(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """These may quote what a client sent."""
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])
+    hear_libraries(Log("gate"))
+    logging.getLogger("some.library").warning("the prompt was: %s", "secret")
+    logging.getLogger("some.library").debug("not worth a line")
+    logging.getLogger("some.library").error("secret", exc_info=ZeroDivisionError("secret"))
+    first, second = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert (first["event"], first["process"]) == ("library_warning", "gate")
+    assert re.fullmatch(r"some\.library, test_small\.py:[0-9]+", first["reason"])
+    assert second["reason"].endswith("(ZeroDivisionError)")
+    assert "secret" not in str([first, second])
 
 
 @pytest.mark.parametrize(
