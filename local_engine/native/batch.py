@@ -26,6 +26,7 @@ class Batch:
         self._rows = (pointer * size)(
             *(ctypes.cast(ctypes.c_void_p(address + index * step), pointer) for index in range(size))
         )
+        self._native = self._structure()
 
     def clear(self) -> None:
         self.count = 0
@@ -46,9 +47,13 @@ class Batch:
         self._outputs[: self.count] = 1
 
     def native(self) -> Any:
+        """The one structure over the arrays, with the count of this moment."""
+        self._native.n_tokens = self.count
+        return self._native
+
+    def _structure(self) -> Any:
         batch = lib.llama_batch()
         integer, flag = ctypes.POINTER(ctypes.c_int32), ctypes.POINTER(ctypes.c_int8)
-        batch.n_tokens = self.count
         batch.token = self._tokens.ctypes.data_as(integer)
         batch.pos = self._positions.ctypes.data_as(integer)
         batch.n_seq_id = self._widths.ctypes.data_as(integer)

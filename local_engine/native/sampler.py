@@ -32,7 +32,9 @@ class Sampler:
         self._model = model
         self._grammar = _grammar(model, sampling.grammar) if sampling.grammar else None
         links = _links(model, sampling, prompt)
-        self._greedy = sampling.temperature == 0 and not links
+        self._greedy = sampling.temperature == 0 and len(links) == bool(sampling.logit_bias)
+        self._biased = np.array([token for token, _ in sampling.logit_bias], np.intp)
+        self._biases = np.array([bias for _, bias in sampling.logit_bias], np.float32)
         self._chain = lib.llama_sampler_chain_init(lib.llama_sampler_chain_default_params())
         for link in (*links, *_ending(sampling)):
             lib.llama_sampler_chain_add(self._chain, link)
@@ -46,8 +48,18 @@ class Sampler:
         if self._grammar:
             return self._pick_within(context, row)
         if self._greedy:
-            return int(context.logits(row).argmax())
+            return self._best(context.logits(row))
         return int(lib.llama_sampler_sample(self._chain, context.pointer, row))
+
+    def _best(self, scores: Any) -> int:
+        """The greatest score, biases included; the scores stay as they were, for log-probabilities."""
+        if not len(self._biased):
+            return int(scores.argmax())
+        kept = scores[self._biased]
+        scores[self._biased] = kept + self._biases
+        token = int(scores.argmax())
+        scores[self._biased] = kept
+        return token
 
     def _pick_within(self, context: Context, row: int) -> int:
         """Most free choices obey the grammar already: test the choice first, filter the vocabulary only if not."""

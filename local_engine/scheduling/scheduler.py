@@ -139,13 +139,15 @@ class Scheduler:
 
     def _spans(self) -> list[Span]:
         """One token for everyone who generates, then chunks of prompts: the oldest is sure of a share, then the
-        shortest remainder goes first, which gives the least mean time to the first token.
+        shortest remainder goes first, which gives the least mean time to the first token. A prompt that nobody is
+        held up by is read in whole batches; otherwise chunks are small, so that prompts that came together are done
+        one after the other instead of all at the end (a token of a chunk costs no more than one of a whole batch).
         """
         decoding = [s for s in self.running.values() if s.missing == 1]
         reading = sorted((s for s in self.running.values() if s.missing > 1), key=lambda s: s.key)
         spans = [self._span(sequence, 1) for sequence in decoding]
         budget = self.limits.batch - len(spans)
-        if decoding:
+        if len(self.running) > 1 or len(self.queue):
             budget = min(budget, self.limits.chunk)
         return spans + [self._span(sequence, size) for sequence, size in _shares(reading, budget) if size]
 

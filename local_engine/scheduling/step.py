@@ -69,10 +69,10 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What the context was made for. `batch` bounds one decode; `chunk` bounds prefill while others generate."""
+    """What the context was made for. `batch` bounds one decode; `chunk` bounds prefill while others are there."""
 
     slots: int
     cells: int
-    batch: int = 512
+    batch: int = 256
     chunk: int = 128
     queue: int = 64

@@ -170,17 +170,35 @@ def test_the_shortest_prompt_goes_first_and_the_oldest_is_sure_of_a_share() -> N
     assert sizes == {0: 25, 1: 45, 2: 30}
 
 
+def test_prompts_that_came_together_are_read_one_after_the_other() -> None:
+    harness = Harness(Limits(slots=4, cells=1000, batch=256, chunk=64))
+    sequences = [harness.submit(key, [key] * 60, 20) for key in range(4)]
+    generated = []
+    for _ in range(4):
+        harness.step()
+        generated.append([len(sequence.tokens) - 60 for sequence in sequences if sequence])
+    assert generated == [[1, 0, 0, 0], [2, 1, 0, 0], [3, 2, 1, 0], [4, 3, 2, 1]]
+
+
+def test_a_prompt_that_nobody_waits_behind_is_read_in_whole_batches() -> None:
+    harness = Harness(Limits(slots=2, cells=1000, batch=256, chunk=32))
+    assert harness.submit(0, list(range(600)), 1)
+    assert [len(harness.step().spans[0].tokens) for _ in range(2)] == [256, 256]
+
+
 def test_a_common_prefix_is_decoded_once() -> None:
     harness = Harness(Limits(slots=4, cells=1000, batch=512, chunk=32))
     system = list(range(200))
     for key in range(4):
         assert harness.submit(key, [*system, 900 + key], 2)
-    first = harness.step()
-    assert len(first.spans) == 1, "three wait for the one that reads the prefix"
-    second = harness.step()
-    assert [edit for edit in second.edits if isinstance(edit, Copy)]
-    assert sum(len(span.tokens) for span in second.spans) == 4
-    harness.drain()
+    read, copies = 0, 0
+    while not harness.scheduler.idle:
+        step = harness.step()
+        copies += sum(isinstance(edit, Copy) for edit in step.edits)
+        read += sum(len(span.tokens) for span in step.spans)
+        assert copies or len(step.spans) == 1, "three wait for the one that reads the prefix"
+    assert copies == 3
+    assert read <= 200 + 4 * (32 + 2), "at most a chunk of the prefix is read by each"
     assert all(harness.finished[key] == alone([*system, 900 + key], 2) for key in range(4))
 
 
