@@ -30,7 +30,8 @@ PYTHON = {
 LITELLM = "1.109.1"
 # Bounds of LiteLLM's that a package index may lag behind by days: the newest it has is taken.
 LITELLM_LOOSE = ("certifi", "litellm-proxy-extras", "litellm-enterprise")
-PORTKEY = "@portkey-ai/gateway@1.15.2"
+# With the newest @hono/node-server in its range Portkey answers every stream with status 500.
+PORTKEY = {"dependencies": {"@portkey-ai/gateway": "1.15.2"}, "overrides": {"@hono/node-server": "1.13.8"}}
 WANTED = """
 import importlib.metadata as metadata, sys
 from pip._vendor.packaging.requirements import Requirement
@@ -84,7 +85,8 @@ def portkey() -> None:
     place = PEERS / "portkey"
     shutil.rmtree(place, ignore_errors=True)
     place.mkdir()
-    run("npm", "install", "--prefix", place, "--no-audit", "--no-fund", "--ignore-scripts", PORTKEY)
+    (place / "package.json").write_text(json.dumps(PORTKEY))
+    run("npm", "install", "--prefix", place, "--no-audit", "--no-fund", "--ignore-scripts")
 
 
 def install(name: str) -> None:
