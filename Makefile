@@ -4,7 +4,7 @@ BIN := .venv/bin
 TESTS ?= tests
 WORKERS ?= 2
 
-.PHONY: tools serve test check setup dev format lint types contracts docs cover clean
+.PHONY: bench bench-quick tools serve test check setup dev format lint types contracts docs cover clean
 
 setup:
 	@$(PYTHON) tools/setup.py run
@@ -45,3 +45,17 @@ clean:
 # What tests of kernel fences and `ringfence prove` need beside Python; where it lacks they are skipped, and say so.
 tools:
 	@apt-get install -y --no-install-recommends nftables iproute2 strace util-linux
+
+# Everything docs/performance.md shows: Ringfence and its peers on the wire, in one run (about an hour and a half).
+bench: dev
+	@-$(BIN)/python -m bench.install
+	@$(BIN)/python -m bench.gateways $(ARGS)
+	@$(BIN)/python -m bench.starts
+	@$(BIN)/python -m bench.memory
+	@$(BIN)/python bench/decisions.py
+	@$(BIN)/python bench/ledger.py
+
+# Against nginx alone, under three minutes; fails when Ringfence has become dearer than bench/budgets.toml allows.
+bench-quick: dev
+	@$(BIN)/python -m bench.install nginx
+	@$(BIN)/python -m bench.quick

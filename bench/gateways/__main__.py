@@ -15,7 +15,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from bench.gateways.field import FIELD
+from bench.gateways.field import FIELD, named
 from bench.gateways.processes import cores
 from bench.gateways.rounds import Plan, Row, play
 from bench.gateways.scenarios import BY_NAME, SCENARIOS
@@ -53,8 +53,7 @@ def arguments() -> argparse.Namespace:
 
 def main() -> None:
     options = arguments()
-    wanted = options.only.split(",")
-    contestants = [contestant for contestant in FIELD if contestant.name in wanted]
+    contestants = named(options.only)
     scenarios = [scenario for scenario in SCENARIOS if scenario.name in options.scenarios.split(",")]
     out = options.out or HERE / "results" / f"gateways-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}.jsonl"
     CACHE.mkdir(parents=True, exist_ok=True)

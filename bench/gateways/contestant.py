@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.gateways.processes import start, stop, wait_for
-from bench.gateways.wire import CACHE, HERE, Answers, Load, Mock, Target, post
+from bench.gateways.wire import CACHE, HERE, Answers, Load, Mock, Target, get, post
 
 BIN = HERE.parent / ".venv" / "bin"
 READY_S = 60.0
@@ -40,6 +40,7 @@ class Program:
     headers: tuple[str, ...] = ()
     path: str = "/v1/chat/completions"
     model: str = "bench"
+    health: str = ""  # a path that is 200 when it can serve
     port_file: Path | None = None  # where it writes the port that it took, if it takes one by itself
 
 
@@ -63,6 +64,7 @@ class Running:
     process: subprocess.Popen[bytes]
     target: Target
     started_s: float  # from exec to the first whole answer
+    healthy_s: float  # from exec to the first good answer of its health path; 0 for one that has none
 
 
 def output(*command: str | Path) -> str:
@@ -104,12 +106,18 @@ def running(contestant: Contestant, place: Place, mock: Mock) -> Iterator[Runnin
             raise RuntimeError(f"{contestant.name} ended with {process.returncode}: see {log}\n{tail(log)}")
         return post(target(), Load()) == 200
 
+    healthy = 0.0
     try:
         try:
+            if program.health:
+                wait_for(
+                    lambda: get(place.port, program.health)[0] == 200, READY_S, f"{contestant.name}{program.health}"
+                )
+                healthy = time.monotonic() - began
             wait_for(answers, READY_S, f"{contestant.name} answers")
         except TimeoutError as error:
             raise TimeoutError(f"{error}; see {log}\n{tail(log)}") from None
-        yield Running(contestant, process, target(), time.monotonic() - began)
+        yield Running(contestant, process, target(), time.monotonic() - began, healthy)
     finally:
         stop(process)
 

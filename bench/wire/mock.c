@@ -7,6 +7,7 @@
  * answer, one every U microseconds, or as fast as the socket takes them when U is 0. Any other POST gets BYTES of JSON.
  */
 #define _GNU_SOURCE
+#include "canned.h"
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/tcp.h>
@@ -21,8 +22,6 @@
 #include <unistd.h>
 
 #define MOST_BODY (4 << 20)
-#define BATCH 64 /* events written together when nothing paces them */
-#define MOST_EVENT 4096
 
 typedef struct conn {
     int fd, listening, streaming, closing;
@@ -35,10 +34,7 @@ typedef struct conn {
     struct conn *next, *before; /* streams in order of their due time: the pace is the same for all */
 } conn;
 
-static long reply_bytes = 1024, events = 64, interval_us = 0, event_bytes = 200;
 static unsigned long exchanges, streams;
-static char *reply, *event, *batch;
-static size_t reply_length, event_length;
 static conn *first, *last;
 static int poller;
 
@@ -51,48 +47,6 @@ static uint64_t now_ns(void) {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
     return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-}
-
-static void *must(void *p) {
-    if (!p) abort();
-    return p;
-}
-
-static char *filler(long length) {
-    char *text = must(malloc((size_t)length + 1));
-    for (long i = 0; i < length; i++) text[i] = "the quick brown fox "[i % 20];
-    text[length] = 0;
-    return text;
-}
-
-static void prepare(void) {
-    char shape[] =
-        "{\"id\":\"chatcmpl-bench\",\"object\":\"chat.completion\",\"created\":1760000000,\"model\":\"bench\",\"choices\":[{"
-        "\"index\":0,\"message\":{\"role\":\"assistant\",\"content\":\"%s\"},\"finish_reason\":\"stop\"}],"
-        "\"usage\":{\"prompt_tokens\":9,\"completion_tokens\":9,\"total_tokens\":18}}";
-    long rest = reply_bytes - (long)sizeof shape + 3;
-    char *text = filler(rest > 0 ? rest : 0), *body = must(malloc((size_t)reply_bytes + sizeof shape));
-    int length = sprintf(body, shape, text);
-    free(text);
-    free(reply);
-    reply = must(malloc((size_t)length + 256));
-    reply_length = (size_t)sprintf(
-        reply, "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", length, body);
-    free(body);
-    const char chunk[] =
-        "data: {\"id\":\"chatcmpl-bench\",\"object\":\"chat.completion.chunk\",\"created\":1760000000,\"model\":\"bench\","
-        "\"choices\":[{\"index\":0,\"delta\":{\"content\":\"%s\"},\"finish_reason\":null}]}\n\n";
-    char data[MOST_EVENT + sizeof chunk];
-    rest = event_bytes - (long)sizeof chunk + 3;
-    text = filler(rest < 1 ? 1 : rest > MOST_EVENT ? MOST_EVENT : rest);
-    length = sprintf(data, chunk, text);
-    free(text);
-    free(event);
-    event = must(malloc((size_t)length + 64));
-    event_length = (size_t)sprintf(event, "%x\r\n%s\r\n", length, data);
-    free(batch);
-    batch = must(malloc(BATCH * event_length));
-    for (int i = 0; i < BATCH; i++) memcpy(batch + (size_t)i * event_length, event, event_length);
 }
 
 static void unlist(conn *c) {

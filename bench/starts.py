@@ -1,0 +1,67 @@
+"""How long gateways take to start, and what they hold: `python -m bench.starts [--times N] [--only a,b]`.
+
+From the exec to the first whole answer of a chat request, asked every few milliseconds; for Ringfence also to the first
+good `/health`. Each gateway is started N times, in turns. One line of JSON per gateway.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import shutil
+import statistics
+import tempfile
+from pathlib import Path
+
+from bench.gateways.contestant import Contestant, Place, running
+from bench.gateways.field import FIELD, named
+from bench.gateways.processes import usage
+from bench.gateways.rounds import split_cores
+from bench.gateways.scenarios import PLAIN
+from bench.gateways.wire import CACHE, Mock, free_ports, mock
+
+
+def one_start(contestant: Contestant, directory: Path, upstream: Mock, cores: tuple[int, ...]) -> dict[str, float]:
+    place = Place(directory, free_ports(), (upstream.port,), cores)
+    with running(contestant, place, upstream) as gateway:
+        used = usage(gateway.process.pid)
+        return {
+            "answer_s": gateway.started_s,
+            "health_s": gateway.healthy_s,
+            "cpu_s": used.cpu_s,
+            "rss_mb": used.rss_bytes / 2**20,
+        }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m bench.starts", description=__doc__)
+    parser.add_argument("--times", type=int, default=5)
+    parser.add_argument("--only", default=",".join(contestant.name for contestant in FIELD))
+    options = parser.parse_args()
+    present = [contestant for contestant in named(options.only) if not contestant.missing()]
+    rest, own = split_cores(PLAIN)
+    CACHE.mkdir(parents=True, exist_ok=True)
+    scratch = Path(tempfile.mkdtemp(prefix="starts-", dir=CACHE))
+    had: dict[str, list[dict[str, float]]] = {contestant.name: [] for contestant in present}
+    with mock(scratch, rest) as upstream:
+        for number in range(options.times):
+            for contestant in random.sample(present, len(present)):
+                directory = scratch / f"{contestant.name}-{number}"
+                had[contestant.name].append(one_start(contestant, directory, upstream, own))
+    for name, starts in had.items():
+        shown = {
+            figure: {
+                "median": round(statistics.median(start[figure] for start in starts), 3),
+                "lowest": round(min(start[figure] for start in starts), 3),
+                "highest": round(max(start[figure] for start in starts), 3),
+            }
+            for figure in starts[0]
+            if any(start[figure] for start in starts)
+        }
+        print(json.dumps({"gateway": name, "starts": len(starts), **shown}))
+    shutil.rmtree(scratch)
+
+
+if __name__ == "__main__":
+    main()
