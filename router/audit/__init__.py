@@ -4,6 +4,7 @@ Stands alone: the standard library, msgspec and cryptography, no other part of t
 Its bytes are described in docs/ledger-format.md.
 """
 
+from router.audit.capture import Capture
 from router.audit.errors import LedgerError, LedgerFieldError, LedgerUnavailable
 from router.audit.fields import MOST_NAMES, JsonValue
 from router.audit.kinds import Durability, Kind
@@ -12,6 +13,7 @@ from router.audit.settings import LedgerSettings
 
 __all__ = [
     "MOST_NAMES",
+    "Capture",
     "Durability",
     "JsonValue",
     "Kind",

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hmac
 import os
 import threading
 from collections.abc import Callable, Mapping
 
 from router.audit import recovery
+from router.audit.capture import Capture
 from router.audit.errors import LedgerError, LedgerUnavailable
 from router.audit.fields import encode_body
 from router.audit.format import layout
@@ -131,9 +133,13 @@ class Ledger:
         """The keyed digest of a text for a record's `prompt_mac`, `message_macs` or `answer_mac`."""
         return self._vault.digest(caller, text)
 
-    def capture(self, request_id: str, part: str, text: bytes) -> str:
-        """Seal a `prompt` or `answer` to the reviewer, durably; the name for the record's `capture`. It syncs."""
-        return self._vault.capture(request_id, part, text)
+    def digester(self, caller: str) -> hmac.HMAC:
+        """The same for a text that comes in parts."""
+        return self._vault.digester(caller)
+
+    def begin_capture(self, request_id: str, part: str) -> Capture:
+        """A file to seal a `prompt` or an `answer` into, for the record's `capture`. It touches the disk; OSError."""
+        return self._vault.begin_capture(request_id, part)
 
     def erase(self, day: str, reason: str, actor: str = "operator") -> int:
         """Destroy a day's digest keys and sealed content (`day` as 2026-11-21), and record that; how many files."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 import os
 import secrets
 import shutil
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from router.audit import envelope
+from router.audit.capture import Capture
 from router.audit.format import content
 from router.audit.format.ratchet import KEY_BYTES, wipe
 from router.audit.home import Home, sync_directory, write_new
@@ -22,7 +24,7 @@ KeyMade = Callable[[str, str], None]  # the sealed file's name, its SHA-256
 
 
 class Vault:
-    """Thread-safe. Its calls write and sync small files: from an event loop, call capture() in a thread."""
+    """Thread-safe. Its calls write and sync small files: from an event loop, call begin_capture() in a thread."""
 
     def __init__(self, home: Home, key_made: KeyMade, clock: Callable[[], float] = time.time) -> None:
         self._home = home
@@ -36,13 +38,14 @@ class Vault:
     def digest(self, caller: str, text: bytes) -> str:
         """The keyed digest of what a caller sent or got; once a day and process this draws and seals a key."""
         with self._lock:
-            today = self._today()
-            if today != self._day:
-                self._turn(today)
-            key = self._callers.get(caller)
-            if key is None:
-                key = self._remember(caller)
-            return content.content_mac(key, text)
+            return content.content_mac(self._key_of(caller), text)
+
+    def _key_of(self, caller: str) -> bytes:
+        today = self._today()
+        if today != self._day:
+            self._turn(today)
+        key = self._callers.get(caller)
+        return key if key is not None else self._remember(caller)
 
     def _today(self) -> str:
         return datetime.fromtimestamp(self._clock(), UTC).date().isoformat()
@@ -76,12 +79,15 @@ class Vault:
             path.mkdir(mode=0o700, exist_ok=True)
         return path
 
-    def capture(self, request_id: str, part: str, text: bytes) -> str:
-        """Seal a prompt or an answer to the reviewer, durably; the name that its record should give (`capture`)."""
-        sealed = envelope.seal(self._home.reviewer, text, content.capture_info(self._home.log, request_id, part))
-        name = content.sealed_name(sealed)
-        write_new(self._folder(content.CAPTURES, self._today()) / (name + content.SUFFIX), sealed)
-        return name
+    def digester(self, caller: str) -> hmac.HMAC:
+        """The keyed digest of a text that comes in parts: update(…), hexdigest()."""
+        with self._lock:
+            return hmac.new(self._key_of(caller), digestmod="sha256")
+
+    def begin_capture(self, request_id: str, part: str) -> Capture:
+        """A sealed file to write a prompt or an answer into."""
+        info = content.capture_info(self._home.log, request_id, part)
+        return Capture(self._folder(content.CAPTURES, self._today()), self._home.reviewer, info)
 
     def erase(self, day: str) -> int:
         """Destroy the day's digest keys and sealed content; how many files went. The records stay, and stay valid.

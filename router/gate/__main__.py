@@ -17,6 +17,7 @@ from router.audit import Kind as RecordKind
 from router.channel.control import Control, Message, Word, read_memory_file
 from router.channel.sealed import seal_process
 from router.gate.admission import Admission
+from router.gate.capturing import KEY_IS_HERE
 from router.gate.dial import Dialler
 from router.gate.recorder import Recorder
 from router.gate.sealing import enter_directory, gate_plan, record_seal
@@ -130,7 +131,7 @@ class GateProcess:
             seal = seal_process(gate_plan(directory, self._control), snapshot.require_seal, self._control, self._log)
             if seal is None:
                 return None
-            recorder = Recorder(Ledger.open(_ledger_settings(snapshot)), self._note_ledger)
+            recorder = Recorder(_open_ledger(snapshot), self._note_ledger)
         except LedgerError as error:
             self._log("ledger_refused", reason=str(error))
             self._control.send(Message(Word.FATAL, text=str(error)))
@@ -168,8 +169,24 @@ class GateProcess:
             self._gate.tell_states()
 
 
+def _open_ledger(snapshot: Snapshot) -> Ledger:
+    """LedgerError also when sealed capture is wanted while the reviewer's secret key is at hand: we could read it."""
+    ledger = Ledger.open(_ledger_settings(snapshot))
+    if (snapshot.capture.callers or snapshot.capture.models) and ledger.reviewer_is_local:
+        ledger.close()
+        raise LedgerError(KEY_IS_HERE)
+    return ledger
+
+
 def _ledger_settings(snapshot: Snapshot) -> LedgerSettings:
-    return LedgerSettings(Path(snapshot.audit.directory), Durability(snapshot.audit.durability))
+    audit = snapshot.audit
+    return LedgerSettings(
+        Path(audit.directory),
+        Durability(audit.durability),
+        heartbeat_s=audit.heartbeat_s,
+        segment_bytes=audit.segment_bytes,
+        ml_dsa=audit.ml_dsa,
+    )
 
 
 async def _main(control: int, engine_directory: Path) -> None:

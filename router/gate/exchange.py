@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +15,7 @@ from router.audit import LedgerUnavailable
 from router.channel.frames import COUNT, Kind
 from router.channel.link import Link
 from router.channel.messages import Cause, Failure, Open, encode
+from router.gate.capturing import AnswerTap
 from router.gate.connection import UpstreamFault
 from router.gate.deadline import Deadline
 from router.gate.digests import texts_of
@@ -39,6 +41,8 @@ class GateExchange:
         self._deadline = Deadline(message.deadline_s)
         self._body = bytearray()
         self._message_macs: list[str] = []
+        self._captured: dict[str, object] = {}  # the sealed prompt's name, if this exchange is captured
+        self._tap: AnswerTap | None = None
         self._late = asyncio.get_running_loop().call_later(BODY_S, self.cancel, "protocol")
         self._missing = message.body_bytes
         self._task: asyncio.Task[None] | None = None
@@ -119,9 +123,17 @@ class GateExchange:
         admission = self._world.admissions[self._open.tier]
         await admission.enter(self._deadline.left_s)
         try:
+            await self._capture()
             await self._exchange(self._world.recorder.append(RecordKind.DECISION, self._decision()))
         finally:
             admission.leave()
+
+    async def _capture(self) -> None:
+        """Sealed before the decision that names it, and so before anything is sent."""
+        message, recorder = self._open, self._world.recorder
+        if self._world.snapshot.capture.wants(message.caller, message.model):
+            self._captured = {"capture": await recorder.seal_prompt(message.request_id, bytes(self._body))}
+            self._tap = await recorder.open_tap(message.request_id, message.caller)
 
     async def _exchange(self, index: int) -> None:
         """From here on there is a decision, so there will be exactly one outcome. It is durable, then we dial."""
@@ -144,11 +156,20 @@ class GateExchange:
             self._ending = self._cancelled
             raise
         finally:
-            self._world.recorder.note(RecordKind.OUTCOME, self._outcome(index))
+            try:
+                await self._seal_rest()
+            finally:
+                self._world.recorder.note(RecordKind.OUTCOME, self._outcome(index))
         if status >= 500:
             self._world.upstreams.failed(upstream, UpstreamFault(Cause.BROKE, f"status {status}"))
         else:
             self._world.upstreams.succeeded(upstream)
+
+    async def _seal_rest(self) -> None:
+        """Of an answer that was cut, what has passed; how it ended is told already."""
+        if self._tap is not None:
+            with contextlib.suppress(LedgerUnavailable):
+                await self._tap.finish()
 
     async def _ask_and_relay(self) -> int:
         upstreams, upstream = self._world.upstreams, self._open.upstream
@@ -159,6 +180,7 @@ class GateExchange:
                 await upstreams.ready(upstream)
         await upstreams.identified(upstream, min(timeouts.cold_start_s, self._deadline.left_s))
         self._relay = Relay(self._number, self._link, self._open, timeouts, self._deadline)
+        self._relay.tap = self._tap
         body = bytes(self._body)
         self._body.clear()
         waits_for_all = not self._open.stream and self._open.endpoint is not Endpoint.EMBEDDINGS
@@ -205,6 +227,7 @@ class GateExchange:
             "reason": "allowed",
             "body_bytes": message.body_bytes,
             "message_macs": self._message_macs,
+            **self._captured,
         }
 
     def _outcome(self, index: int) -> dict[str, object]:
@@ -218,4 +241,5 @@ class GateExchange:
             "received_bytes": relay.received if relay is not None else 0,
             "first_byte_ms": round((total_s - first) * 1000, 3) if first is not None else -1.0,
             "total_ms": round((total_s - self._deadline.left_s) * 1000, 3),
+            **(self._tap.told() if self._tap is not None else {}),
         }

@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 
 from router.audit import Kind, Ledger, LedgerUnavailable
+from router.gate.capturing import AnswerTap, seal_prompt
 
 LOOK_AGAIN_S = 2.0
 
@@ -50,6 +51,14 @@ class Recorder:
         if self._refusal and not self._ledger.failure:
             with contextlib.suppress(LedgerUnavailable):
                 self.digests("", (b"",))
+
+    async def seal_prompt(self, request_id: str, body: bytes) -> str:
+        """The sealed prompt's name, for its decision. LedgerUnavailable: then nothing may be sent."""
+        return await seal_prompt(self._ledger, request_id, body)
+
+    async def open_tap(self, request_id: str, caller: str) -> AnswerTap:
+        """For the answer to come. LedgerUnavailable, as above."""
+        return await AnswerTap.open(self._ledger, request_id, caller)
 
     async def record(self, kind: Kind, body: Mapping[str, object]) -> int:
         """Append and wait until durable; the index. LedgerUnavailable: it may never be."""

@@ -8,6 +8,7 @@ from policies import Decision, UpstreamRule, judge_head
 from router.channel.frames import PIECE, WINDOW, Kind
 from router.channel.link import Link
 from router.channel.messages import Cause, Head, Open, encode
+from router.gate.capturing import AnswerTap
 from router.gate.connection import UpstreamConnection, UpstreamFault
 from router.gate.deadline import Deadline
 from router.gate.events import EventSplitter, EventTooLarge
@@ -34,6 +35,7 @@ class Relay:
         self.sent = 0
         self.asked_s = 0.0  # of deadline.left_s' clock, as first_byte_s: seconds left when the request was sent
         self.received = 0
+        self.tap: AnswerTap | None = None  # sealed capture, if this exchange has it
         self.caught: Decision | None = None  # the head of the answer gave away what this upstream is
         self.first_byte_s: float | None = None  # of deadline.left_s' clock: seconds left when it came
 
@@ -92,6 +94,8 @@ class Relay:
         else:
             while (data := await self._next(connection, patience_s)) is not None:
                 await self._pass_on(data)
+        if self.tap is not None:
+            await self.tap.finish()
         self._link.send(self._number, Kind.END)
 
     async def _pass_events(self, connection: UpstreamConnection, patience_s: float) -> None:
@@ -101,7 +105,7 @@ class Relay:
                 events = splitter.feed(data)
             except EventTooLarge:
                 raise UpstreamFault(Cause.TOO_LARGE, "an event that never ends") from None
-            await self._pass_on(events)
+            await self._pass_on(events, last=splitter.done)
         if splitter.unfinished or not splitter.done:
             raise UpstreamFault(Cause.BROKE, "the stream ended before [DONE]")
 
@@ -118,8 +122,12 @@ class Relay:
             self.first_byte_s = self._deadline.left_s
         return data
 
-    async def _pass_on(self, data: bytes) -> None:
-        """A slow client slows the upstream, and fills no memory here."""
+    async def _pass_on(self, data: bytes, *, last: bool = False) -> None:
+        """A slow client slows the upstream, and fills no memory here. `last`: an answer ends with it."""
+        if self.tap is not None:
+            await self.tap.take(data)
+            if last:
+                await self.tap.finish()
         for at in range(0, len(data), PIECE):
             piece = data[at : at + PIECE]
             while self._credit < len(piece):

@@ -26,7 +26,7 @@ from router.settings.routing import (
     tier_settings,
     tiers_of,
 )
-from router.settings.snapshot import AuditSettings, EngineSettings, Limits, Listen, Snapshot
+from router.settings.snapshot import AuditSettings, CaptureRule, EngineSettings, Limits, Listen, Snapshot
 from router.settings.upstreams import check_name, compile_upstreams
 from router.settings.weights import compile_sources, compile_weights, engine_shape, model_directory
 
@@ -72,6 +72,7 @@ def compile_snapshot(settings: SettingsFile, base: Base, secrets: dict[str, str]
         tiers={tier.name: tier_settings(tier) for tier in tiers_of(settings)},
         engines={name: _engine(name, settings, base, report) for name in engines_used(upstreams)},
         audit=_audit(settings, base, report),
+        capture=_capture(settings, policy, report),
         limits=_limits(settings),
         keys=rules_of(keys),
         credentials=_credentials(settings, base, secrets, report),
@@ -94,6 +95,7 @@ def digest(snapshot: Snapshot) -> str:
         "may_sleep": sorted(snapshot.may_sleep),
         "tls": {name: (material.authorities, material.certificate) for name, material in snapshot.tls.items()},
         "durability": snapshot.audit.durability,
+        "capture": {"callers": sorted(snapshot.capture.callers), "models": sorted(snapshot.capture.models)},
     }
     return hashlib.sha256(msgspec.json.encode(deciding, order="deterministic")).hexdigest()
 
@@ -143,7 +145,20 @@ def _engine(name: str, settings: SettingsFile, base: Base, report: Report) -> En
 
 def _audit(settings: SettingsFile, base: Base, report: Report) -> AuditSettings:
     directory = base.resolve(settings.audit.directory, ("audit", "directory"), report)
-    return AuditSettings(str(directory), settings.audit.durability)
+    audit = settings.audit
+    return AuditSettings(str(directory), audit.durability, audit.heartbeat, audit.segment_bytes, audit.ml_dsa)
+
+
+def _capture(settings: SettingsFile, policy: Policy, report: Report) -> CaptureRule:
+    """A name that is nobody's would capture nothing, silently."""
+    capture = settings.capture
+    known = {"callers": policy.callers, "models": policy.models}
+    for kind, names in known.items():
+        for number, name in enumerate(getattr(capture, kind)):
+            if name not in names:
+                hint = f"known: {', '.join(sorted(names)) or 'none'}"
+                report.add(("capture", kind, number), f"there is no {kind[:-1]} '{name}'", hint)
+    return CaptureRule(frozenset(capture.callers), frozenset(capture.models))
 
 
 def _limits(settings: SettingsFile) -> Limits:

@@ -235,6 +235,24 @@ class AuditEntry(Strict):
         default="strict",
         description="When a record counts as written: `strict` waits for the disk before anything is sent.",
     )
+    heartbeat: Duration = Field(
+        default=300.0, ge=1, le=86400, description="An idle ledger says that it lives this often: silence is a finding."
+    )
+    segment_bytes: int = Field(
+        default=64 * 1024 * 1024,
+        ge=65536,
+        le=1 << 40,
+        description="A segment of this size ends, and each ends with its day: retention goes by whole segments.",
+    )
+    ml_dsa: bool = Field(
+        default=False,
+        description="Set to true for a second, post-quantum signature (ML-DSA-44) under each checkpoint.",
+    )
+
+
+class CaptureEntry(Strict):
+    callers: tuple[str, ...] = Field(default=(), description="All exchanges of these callers.")
+    models: tuple[str, ...] = Field(default=(), description="All exchanges with these models.")
 
 
 class LimitSettings(Strict):
@@ -277,6 +295,10 @@ class SettingsFile(Strict):
     )
     callers: CallersSettings | None = Field(default=None, description="Who may ask. Left away: anyone on this machine.")
     audit: AuditEntry = Field(default=AuditEntry(), description="The ledger.")
+    capture: CaptureEntry = Field(
+        default=CaptureEntry(),
+        description="Whose prompts and answers are kept, sealed to the reviewer's key. Left away: nobody's.",
+    )
     limits: LimitSettings = Field(
         default=LimitSettings(), description="What one client may send, and what we hold for it."
     )

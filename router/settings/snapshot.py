@@ -75,6 +75,20 @@ class Listen:
 class AuditSettings:
     directory: str = "./ledger"  # absolute once compiled
     durability: str = "strict"
+    heartbeat_s: float = 300.0
+    segment_bytes: int = 64 * 1024 * 1024
+    ml_dsa: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CaptureRule:
+    """Whose prompts and answers are sealed to the reviewer as they pass; the gate alone asks."""
+
+    callers: frozenset[str] = frozenset()
+    models: frozenset[str] = frozenset()
+
+    def wants(self, caller: str, model: str) -> bool:
+        return caller in self.callers or model in self.models
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +128,7 @@ class Snapshot:
     tiers: Mapping[str, TierSettings] = field(default_factory=dict)
     engines: Mapping[str, EngineSettings] = field(default_factory=dict)
     audit: AuditSettings = field(default_factory=AuditSettings)
+    capture: CaptureRule = field(default_factory=CaptureRule)
     limits: Limits = field(default_factory=Limits)
     keys: tuple[KeyRule, ...] = ()
     credentials: Mapping[str, str] = field(default_factory=dict, repr=False)  # upstream name -> bearer token; gate only

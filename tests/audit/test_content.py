@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from router.audit import Kind, Ledger
 from router.audit.format import content, layout
+from router.audit.format.seal import SealError
 from router.audit.home import open_home
-from router.audit.reveal import Matcher, Opener, digest_keys, with_variants
+from router.audit.reveal import Matcher, Opener, _unseal, digest_keys, with_variants
 from router.audit.show import CODEC
 from router.audit.vault import Vault
 from router.audit.verify.check import verify
@@ -18,6 +20,12 @@ from tests.audit.ledgers import DECISION, WAIT_S, all_keys, check, codes, fields
 
 PROMPT = b"the prompt: CANARY-7f3a91"
 ANSWER = b"the answer: CANARY-e02b55"
+
+
+def sealed(ledger: Ledger, request_id: str, part: str, text: bytes) -> str:
+    with closing(ledger.begin_capture(request_id, part)) as capture:
+        capture.add(text)
+        return capture.finish()
 
 
 def talk(directory: Path, prompt: bytes = PROMPT, caller: str = "alice", request_id: str = "req-1") -> int:
@@ -29,10 +37,10 @@ def talk(directory: Path, prompt: bytes = PROMPT, caller: str = "alice", request
         "request_id": request_id,
         "prompt_mac": ledger.digest(caller, prompt),
         "message_macs": [ledger.digest(caller, b"system"), ledger.digest(caller, prompt)],
-        "capture": ledger.capture(request_id, "prompt", prompt),
+        "capture": sealed(ledger, request_id, "prompt", prompt),
     }
     index = ledger.append(Kind.DECISION, body).index
-    answer = {"answer_mac": ledger.digest(caller, ANSWER), "capture": ledger.capture(request_id, "answer", ANSWER)}
+    answer = {"answer_mac": ledger.digest(caller, ANSWER), "capture": sealed(ledger, request_id, "answer", ANSWER)}
     ledger.append(Kind.OUTCOME, {"decision": index, "ending": "completed", **answer}).wait(WAIT_S)
     ledger.close()
     return index
@@ -152,6 +160,55 @@ def test_another_reviewer_opens_nothing(tmp_path: Path) -> None:
     verify(tmp_path / "one", all_keys(tmp_path / "one"), CODEC, opener.see)
     with pytest.raises(CannotVerifyError, match="does not open it"):
         list(opener.contents(tmp_path / "one", log, stranger))
+
+
+def test_a_long_text_is_sealed_in_pieces_that_hold_together(tmp_path: Path) -> None:
+    """None can be cut off, moved or doubled, even by someone who names the file and its record anew."""
+    text = bytes(range(256)) * 1000
+    ledger = Ledger.open(settings(tmp_path))
+    capture = ledger.begin_capture("req-1", "answer")
+    due = [capture.add(text[at : at + 50_000]) for at in range(0, len(text), 50_000)]
+    capture.seal()
+    name = capture.finish()
+    capture.close()
+    ledger.close()
+    assert due == [False, True, True, True, True, True]
+    data = next((tmp_path / content.CAPTURES).rglob("*.sealed")).read_bytes()
+    log = layout.log_of(all_keys(tmp_path).vkey.name)
+    info, secret = content.capture_info(log, "req-1", "answer"), reviewer(tmp_path)
+    pieces = content.pieces_of(data)
+    assert (content.sealed_name(data), len(pieces)) == (name, 4)
+    assert _unseal(data, info, secret) == text
+
+    def file(*chosen: bytes) -> bytes:
+        return b"".join(len(piece).to_bytes(4, "big") + piece for piece in chosen)
+
+    one, two, three, four = pieces
+    for forged in (
+        file(one, two, three),
+        file(two, one, three, four),
+        file(one, two, two, four),
+        file(four),
+        data[:-1],
+    ):
+        with pytest.raises(ValueError):
+            _unseal(forged, info, secret)
+    with pytest.raises(SealError):
+        _unseal(data, content.capture_info(log, "req-2", "answer"), secret)
+
+
+def test_an_unfinished_capture_stays_sealed(tmp_path: Path) -> None:
+    ledger = Ledger.open(settings(tmp_path))
+    capture = ledger.begin_capture("req-1", "answer")
+    capture.add(PROMPT * 4000)
+    capture.seal()
+    capture.close()
+    capture.close()
+    [left] = (tmp_path / content.CAPTURES).rglob("*.part")
+    assert b"CANARY" not in left.read_bytes()
+    assert ledger.erase(left.parent.name, "asked_for") == 1
+    assert ledger.digester("alice").hexdigest() == ledger.digest("alice", b"")
+    ledger.close()
 
 
 def test_a_ledger_without_digests_has_no_keys(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from router.audit import Kind, Ledger
 from router.audit.format import layout
 from router.audit.prove import anchor_text
 from tests.audit.ledgers import DECISION, DENIAL, exchange, settings
+from tests.audit.test_content import sealed
 
 PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "review-the-ledger.md"
 COMMANDS = re.findall(r"^\$ (.+)$", PAGE.read_text(), re.MULTILINE)
@@ -23,7 +24,7 @@ TEXT = b"the text in question"
 def write_ledger(directory: Path) -> None:
     """What the operator's service wrote in between: to the reviewer's public key, with digests."""
     ledger = Ledger.open(settings(directory / "ledger"))
-    body = {**DECISION, "prompt_mac": ledger.digest("alice", TEXT)}
+    body = {**DECISION, "prompt_mac": ledger.digest("alice", TEXT), "capture": sealed(ledger, "req-1", "prompt", TEXT)}
     index = ledger.append(Kind.DECISION, body).index
     ledger.append(Kind.OUTCOME, {"decision": index, "ending": "completed"})
     ledger.append(Kind.DENIAL, DENIAL)
@@ -67,6 +68,7 @@ def test_the_pages_commands_do_what_it_says(tmp_path: Path, monkeypatch: pytest.
     assert "intact" in told
     assert "UNCHECKED" not in next(text for command, text in outputs.items() if "--strict" in command)
     assert "prompt of alice to gpu-1" in told
+    assert TEXT.decode() in outputs["ringfence audit open req-1 ledger --key review/reviewer.key"]
     assert "model_unknown" in told
     assert "class_uid" in told
     assert "0 files of 2026-01-01 destroyed" in told

@@ -35,6 +35,8 @@ MISTAKES = [
     ("tiers:\n- {name: a, upstreams: [b], warm: {evry: 1s}}\n", 2, 36, "tiers[0].warm.evry", "unknown key", "'every'"),
     ("listen: &x {port: 1}\n", 1, 9, "listen", "anchors", "write the value out"),
     ("listen: {port: 1}\naudit: *x\n", 2, 8, "audit", "aliases", "write the value out"),
+    ("capture: {models: [nobody]}\n", 1, 20, "capture.models[0]", "there is no model 'nobody'", "known:"),
+    ("capture: {callers: [nobody]}\n", 1, 21, "capture.callers[0]", "there is no caller 'nobody'", "known: none"),
     ("*x : 1\n", 1, 1, "", "aliases", ""),
     ("listen: !!python/object:os.system {}\n", 1, 9, "listen", "tags", "plain value"),
     ("version: !!int 1\n", 1, 10, "version", "tags", "plain value"),

@@ -55,6 +55,7 @@ def test_what_is_no_snapshot_is_refused(raw: bytes) -> None:
         BASE + "limits: {json_depth: 10}\n",
         BASE + "require_seal: seccomp\n",
         BASE + "audit: {durability: async}\n",
+        BASE + "capture: {models: [m]}\n",
         BASE.replace("'http://10.0.0.1:80'", "'http://10.0.0.1:80', third_party_host: true"),
     ],
 )

@@ -32,6 +32,23 @@ def capture_info(log: str, request_id: str, part: str) -> bytes:
     return _LABEL + b"capture" + bytes.fromhex(log) + b"\x00" + request_id.encode() + b"\x00" + part.encode()
 
 
+def piece_info(info: bytes, number: int, *, last: bool) -> bytes:
+    """What one piece of a sealed text is bound to; `info` is capture_info(…)."""
+    return info + b"\x00" + number.to_bytes(8, "big") + bytes([last])
+
+
+def pieces_of(data: bytes) -> list[bytes]:
+    """The sealed pieces of a file; ValueError if it is cut."""
+    found, at = [], 0
+    while at < len(data):
+        end = at + 4 + int.from_bytes(data[at : at + 4], "big")
+        if end > len(data):
+            raise ValueError("a sealed file ends within a piece")
+        found.append(data[at + 4 : end])
+        at = end
+    return found
+
+
 def sealed_name(sealed: bytes) -> str:
     """The name that a record knows a sealed file by: of ciphertext, so it says nothing about the text."""
     return hashlib.sha256(sealed).hexdigest()

@@ -1,0 +1,81 @@
+"""Sealed capture: what passes through one exchange goes to the reviewer's eyes too, or nothing passes.
+
+Off unless the policy file names the caller or the model. The gate holds the reviewer's public key only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hmac
+from collections.abc import Callable
+from typing import TypeVar
+
+from router.audit import Capture, Ledger, LedgerUnavailable
+from router.channel.messages import Cause
+from router.gate.answer_text import AnswerText
+from router.gate.connection import UpstreamFault
+
+T = TypeVar("T")
+KEY_IS_HERE = (
+    "sealed capture is on, but the reviewer's secret key lies in the ledger's directory: "
+    "move reviewer.key to the reviewer's machine"
+)
+
+
+async def in_thread(work: Callable[[], T]) -> T:
+    """File work, off the event loop; LedgerUnavailable when the disk refuses it."""
+    try:
+        return await asyncio.to_thread(work)
+    except OSError as error:
+        raise LedgerUnavailable(f"sealed capture cannot be written: {error.strerror}") from None
+
+
+async def seal_prompt(ledger: Ledger, request_id: str, body: bytes) -> str:
+    """The whole request as it will be sent, durably sealed; the name for its record."""
+
+    def work() -> str:
+        if ledger.reviewer_is_local:
+            raise LedgerUnavailable(KEY_IS_HERE)
+        with contextlib.closing(ledger.begin_capture(request_id, "prompt")) as capture:
+            capture.add(body)
+            return capture.finish()
+
+    return await in_thread(work)
+
+
+class AnswerTap:
+    """Sees every byte of one answer before the worker does. The last of them pass only when all are durably sealed."""
+
+    def __init__(self, capture: Capture, digester: hmac.HMAC) -> None:
+        self._capture = capture
+        self._text = AnswerText(digester)
+        self._over = False
+
+    @classmethod
+    async def open(cls, ledger: Ledger, request_id: str, caller: str) -> AnswerTap:
+        capture = await in_thread(lambda: ledger.begin_capture(request_id, "answer"))
+        return cls(capture, ledger.digester(caller))
+
+    async def take(self, data: bytes) -> None:
+        """Before `data` goes on. UpstreamFault: there was to be no more."""
+        if self._over and data:
+            raise UpstreamFault(Cause.BAD_ANSWER, "bytes after the end")
+        self._text.feed(data)
+        if self._capture.add(data):
+            await in_thread(self._capture.seal)
+
+    async def finish(self) -> None:
+        """What was taken is sealed, whole or not; once."""
+        if not self._over:
+            self._over = True
+            try:
+                await in_thread(self._capture.finish)
+            finally:
+                self._capture.close()
+
+    def told(self) -> dict[str, object]:
+        """For the outcome: the sealed file's name, and the digest of the answer's text if it has one."""
+        mac = self._text.mac()
+        sealed = {"capture": self._capture.name} if self._capture.name else {}
+        return {**sealed, **({"answer_mac": mac} if mac else {})}
