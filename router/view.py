@@ -13,4 +13,5 @@ class View:
     """Replaced row set by row set; nothing is decided by it."""
 
     processes: tuple[ProcessState, ...] = ()
+    reload: dict[str, object] | None = None  # how the last one ended
     version: str = field(default_factory=lambda: version("ringfence"))

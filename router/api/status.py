@@ -86,6 +86,7 @@ class Status:
             "policy": policy.digest,
             "keys_required": not policy.any_caller,
             "tiers": {name: self._tier(tier.upstreams) for name, tier in policy.tiers.items()},
+            "reload": self._view.reload,
             "processes": [msgspec.to_builtins(row) for row in self._view.processes],
         }
         return as_json(rows, 200 if ready else 503, {} if ready else {"retry-after": str(COME_BACK_S)})

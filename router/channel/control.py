@@ -22,8 +22,9 @@ MOST_DESCRIPTORS = 4
 class Word(StrEnum):
     """What is said. The first block goes to a child, the second to the supervisor."""
 
-    SETTINGS = "settings"  # + memory file: the first ones, or new ones to swap in
-    REFUSED = "refused"  # `text`: new settings were not taken, and why: for the ledger
+    SETTINGS = "settings"  # + memory file: the first ones, or new ones to swap in; `name`: who asked for these
+    REFUSED = "refused"  # `text`: new settings were not taken, and why; `name`: who asked for them
+    NOTICE = "notice"  # `text`: how the last reload ended, as JSON: for /health
     CHANNEL = "channel"  # + socket; `name`: the worker at the other end
     PROCESSES = "processes"  # `rows`: the state of every process
     DRAIN = "drain"  # finish what runs, then exit

@@ -17,6 +17,7 @@ from router.cli.export import export
 from router.cli.keys import keys_app
 from router.cli.model_rows import absent
 from router.cli.models import models_app
+from router.cli.orders import narrow, reload
 from router.cli.prove import prove
 from router.cli.warm import warm
 from router.settings.environment import current
@@ -69,6 +70,8 @@ def serve(
 app.command()(check)
 app.command()(explain)
 app.command()(warm)
+app.command()(reload)
+app.command()(narrow)
 app.command()(prove)
 app.command()(doctor)
 app.command()(export)

@@ -55,9 +55,9 @@ class GateProcess:
     def _on_message(self, message: Message, descriptors: list[int]) -> None:
         match message.word:
             case Word.SETTINGS:
-                self._take(decode(read_memory_file(descriptors[0])))
+                self._take(decode(read_memory_file(descriptors[0])), message.name)
             case Word.REFUSED:
-                self._note_refusal(message.text)
+                self._note_refusal(message)
             case Word.SEALED:
                 self._note_seal(message)
             case Word.CHANNEL:
@@ -79,7 +79,7 @@ class GateProcess:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    def _take(self, snapshot: Snapshot) -> None:
+    def _take(self, snapshot: Snapshot, actor: str) -> None:
         """The first settings open the ledger; later ones are recorded, then swapped in."""
         if self._gate is None:
             recorder = self._open_ledger(snapshot)
@@ -92,7 +92,7 @@ class GateProcess:
         else:
             before = self._gate.world
             change = {"digest": snapshot.policy.digest, "previous": before.snapshot.policy.digest, "result": "taken"}
-            before.recorder.note(RecordKind.RELOAD, {**change, "source": snapshot.source})
+            before.recorder.note(RecordKind.RELOAD, {**change, "source": snapshot.source, "actor": actor})
             world = self._world(snapshot, before.recorder, before.upstreams)
             self._gate.swap(world)
         self._drain_s = snapshot.limits.drain_s
@@ -154,15 +154,14 @@ class GateProcess:
         told = {field: str(body[field]) for field in ("upstream", "state", "reason")}
         self._log("upstream_identity", **told)
 
-    def _note_refusal(self, reason: str) -> None:
+    def _note_refusal(self, message: Message) -> None:
         if self._gate is None:
             return
         world = self._gate.world
         digest = world.snapshot.policy.digest
         change = {"digest": digest, "previous": digest, "result": "refused", "source": world.snapshot.source}
-        change["reason"] = reason
-        world.recorder.note(RecordKind.RELOAD, change)
-        self._log("reload_refused", reason=reason)
+        world.recorder.note(RecordKind.RELOAD, {**change, "reason": message.text, "actor": message.name})
+        self._log("reload_refused", reason=message.text)
 
     def _tell_states(self) -> None:
         if self._gate is not None:

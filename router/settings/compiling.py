@@ -80,6 +80,8 @@ def compile_snapshot(settings: SettingsFile, base: Base, secrets: dict[str, str]
         may_sleep=frozenset(name for name, upstream in settings.upstreams.items() if upstream.may_sleep),
         weights=compile_sources(settings, base.resolve, report),
         require_seal=settings.require_seal,
+        files=_files(settings, base, report),
+        watch_s=settings.watch,
     )
     return replace(snapshot, policy=replace(policy, digest=digest(snapshot)))
 
@@ -159,6 +161,18 @@ def _capture(settings: SettingsFile, policy: Policy, report: Report) -> CaptureR
                 hint = f"known: {', '.join(sorted(names)) or 'none'}"
                 report.add(("capture", kind, number), f"there is no {kind[:-1]} '{name}'", hint)
     return CaptureRule(frozenset(capture.callers), frozenset(capture.models))
+
+
+def _files(settings: SettingsFile, base: Base, report: Report) -> tuple[str, ...]:
+    """Absolute paths of the files that the settings name and that are read with them."""
+    named: list[tuple[Path, str | None]] = [
+        (("upstreams", name, key), getattr(upstream, key))
+        for name, upstream in settings.upstreams.items()
+        for key in ("key_file", "ca_file", "client_cert", "client_key")
+    ]
+    if settings.callers is not None:
+        named.append((("callers", "file"), settings.callers.file))
+    return tuple(str(base.resolve(text, path, report)) for path, text in named if text is not None)
 
 
 def _limits(settings: SettingsFile) -> Limits:

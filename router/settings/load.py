@@ -77,7 +77,8 @@ def load_whole(config: FilePath | None, variables: Mapping[str, str], flags: Fla
         raise SettingsError(report.in_order())
     source = str(config) if config is not None else "environment" if tiers is found.tiers else "defaults"
     notes += asked_beside_v1(snapshot.policy.upstreams)
-    return Loaded(replace(snapshot, source=source), settings, whole.origins, notes)
+    files = (*((str(working / config),) if config is not None else ()), *snapshot.files)
+    return Loaded(replace(snapshot, source=source, files=files), settings, whole.origins, notes)
 
 
 def _read_file(config: FilePath | None, findings: list[Finding]) -> Layer:

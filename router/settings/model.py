@@ -302,6 +302,11 @@ class SettingsFile(Strict):
     limits: LimitSettings = Field(
         default=LimitSettings(), description="What one client may send, and what we hold for it."
     )
+    watch: Duration = Field(
+        default=0.0,
+        description="Look this often whether this file, or one that it names, has changed, and reload then; left away: "
+        "only when told (`ringfence reload`, SIGHUP).",
+    )
     require_seal: Annotated[tuple[Literal["seccomp", "landlock", "netns"], ...], BeforeValidator(_seals)] = Field(
         default=(),
         description="What the kernel must enforce, or the service does not start: `none`, a word, or a list.",

@@ -136,15 +136,16 @@ class Snapshot:
     may_sleep: frozenset[str] = frozenset()  # upstreams whose refusal of a connection is waited for
     weights: Weights = field(default_factory=Weights)
     require_seal: tuple[str, ...] = ()  # what the kernel must enforce, or nothing starts; empty: none
+    files: tuple[str, ...] = ()  # all that the settings were read from; supervisor only
+    watch_s: float = 0.0  # how often the supervisor looks whether one of them has changed; 0: never
     source: str = "defaults"  # the file's path, "environment" or "defaults"
 
     def for_workers(self) -> Snapshot:
         """The same without any destination or credential: a worker cannot leak what it never held."""
         upstreams = {name: replace(rule, destination=None) for name, rule in self.policy.upstreams.items()}
-        return replace(
-            self, policy=replace(self.policy, upstreams=upstreams), credentials={}, tls={}, weights=Weights()
-        )
+        policy = replace(self.policy, upstreams=upstreams)
+        return replace(self, policy=policy, credentials={}, tls={}, weights=Weights(), files=())
 
     def for_gate(self) -> Snapshot:
         """The same without callers' key hashes, and without places that no prompt may go to."""
-        return replace(self, keys=(), weights=Weights())
+        return replace(self, keys=(), weights=Weights(), files=())

@@ -8,24 +8,24 @@ import os
 import shutil
 import signal
 import socket
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
 from router.logs import Log, hear_libraries
 from router.seal.process import gain_nothing, shut_memory
-from router.settings.findings import SettingsError
 from router.settings.snapshot import Snapshot
-from router.supervisor.tree import ENGINE_STATE, CannotReload, Tree
+from router.supervisor.obey import Commander
+from router.supervisor.orders import Orders
+from router.supervisor.reload import Load, Reloader, Say
+from router.supervisor.tree import ENGINE_STATE, Tree
 
 BACKLOG = 2048
 _SOURCES: Final = {
     "environment": "upstreams from the environment: CUSTOM_LLM_*, TIERn_*",
     "defaults": "no upstream is named anywhere: the embedded engine alone",
 }
-Say = Callable[[str], None]
-Load = Callable[[], Snapshot]
 
 
 class CannotServe(Exception):
@@ -62,10 +62,16 @@ async def _serve(
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, tree.stop)
-    loop.add_signal_handler(signal.SIGHUP, _reload, tree, reload, say)
-    greeting = asyncio.create_task(_greet(tree, _greeting(snapshot, listener), say))
+    reloader = Reloader(snapshot, tree, reload, say)
+    orders = Orders(directory, Commander(reloader).obey)
+    await orders.start()
+    tasks: set[asyncio.Task[object]] = {asyncio.create_task(_greet(tree, _greeting(snapshot, listener), say))}
+    tasks.add(asyncio.create_task(reloader.watch()))
+    loop.add_signal_handler(signal.SIGHUP, lambda: tasks.add(asyncio.create_task(reloader.reload("SIGHUP"))))
     await tree.run()
-    greeting.cancel()
+    orders.close()
+    for task in tasks:
+        task.cancel()
     if tree.failure is not None:
         raise CannotServe(tree.failure)
 
@@ -76,23 +82,13 @@ async def _greet(tree: Tree, greeting: str, say: Say) -> None:
     say(greeting)
 
 
-def _reload(tree: Tree, load: Load, say: Say) -> None:
-    try:
-        snapshot = load()
-        tree.reload(snapshot)
-    except (SettingsError, CannotReload) as error:
-        say(f"{error}\nThe new settings were not taken: the old ones stay in force.")
-        tree.refused(str(error))
-    else:
-        say(f"Settings taken: policy {snapshot.policy.digest[:16]} from {snapshot.source}")
-
-
 def _greeting(snapshot: Snapshot, listener: socket.socket) -> str:
     host, port = listener.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
     keys = "no keys needed on loopback" if snapshot.policy.any_caller else f"{len(snapshot.keys)} keys"
     settings = _SOURCES.get(snapshot.source, f"settings from {snapshot.source}")
-    return f"Ringfence listens on http://{shown}:{port}/v1 ({settings}; {keys}); ledger in {snapshot.audit.directory}"
+    where = f"ledger in {snapshot.audit.directory}; pid {os.getpid()}"
+    return f"Ringfence listens on http://{shown}:{port}/v1 ({settings}; {keys}); {where}"
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import socket
 import sys
@@ -44,6 +45,10 @@ class Tree:
         self._log = Log("supervisor")
         self._ended = asyncio.Event()
         self.serving = asyncio.Event()  # the gate and every worker have been up together
+        self._awaited: set[str] = set()  # processes that have not said yet that they serve by the newest settings
+        self._swapped = asyncio.Event()
+        self._notice = ""
+        self._actor = "start"
         self._channelless: set[str] = set()  # workers whose channel closed and was not replaced yet
         self.failure: str | None = None
         self._engine_sockets = {name: _engine_socket(run_directory, name) for name in snapshot.engines}
@@ -69,17 +74,32 @@ class Tree:
                 child.kill()
         self._ended.set()
 
-    def reload(self, snapshot: Snapshot) -> None:
+    def reload(self, snapshot: Snapshot, actor: str) -> None:
         """Swap settings: the gate first, which records the change; then the workers. CannotReload keeps the old."""
         for name in FIXED:
             if getattr(snapshot, name) != getattr(self._snapshot, name):
                 raise CannotReload(f"'{name}' cannot change while the service runs: restart it")
-        self._snapshot = snapshot
+        self._snapshot, self._actor = snapshot, actor
+        self._awaited = {child.program.name for child in (self._gate, *self._workers)}
+        self._swapped.clear()
         self._give_settings(self._gate)
 
-    def refused(self, reason: str) -> None:
+    async def in_force(self, wait_s: float) -> bool:
+        """Whether gate and workers serve by the newest settings, once they do or the time is over."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(wait_s):
+                await self._swapped.wait()
+        return self._swapped.is_set()
+
+    def refused(self, reason: str, actor: str) -> None:
         """New settings were not taken: the old stay in force, and the log and the ledger say so."""
-        self._gate.send(Message(Word.REFUSED, text=reason[:LONGEST_REASON]))
+        self._gate.send(Message(Word.REFUSED, name=actor, text=reason[:LONGEST_REASON]))
+
+    def notice(self, text: str) -> None:
+        """How the last reload ended, for the workers that are and those that will be."""
+        self._notice = text
+        for worker in self._workers:
+            worker.send(Message(Word.NOTICE, text=text))
 
     async def _drain(self) -> None:
         """Clients' answers first, then the ledger, then the engines: each needs the next."""
@@ -139,6 +159,8 @@ class Tree:
         if child in self._engines:
             return
         self._give_settings(child)
+        if self._notice and child is not self._gate:
+            child.send(Message(Word.NOTICE, text=self._notice))
         for worker in self._workers if child is self._gate else [child]:
             self._connect(worker)
         if child is self._gate:
@@ -161,7 +183,7 @@ class Tree:
     def _give_settings(self, child: Child) -> None:
         snapshot = self._snapshot.for_gate() if child is self._gate else self._snapshot.for_workers()
         descriptor = memory_file(encode(snapshot))
-        child.send(Message(Word.SETTINGS), [descriptor])
+        child.send(Message(Word.SETTINGS, name=self._actor), [descriptor])
         os.close(descriptor)
 
     def _on_ready(self, child: Child, digest: str) -> None:
@@ -173,6 +195,10 @@ class Tree:
             for worker in self._workers:
                 if worker.digest:
                     self._give_settings(worker)
+        if digest == current:
+            self._awaited.discard(child.program.name)
+        if not self._awaited:
+            self._swapped.set()
         if all(one.state == "ready" for one in (self._gate, *self._workers)):
             self.serving.set()
 

@@ -9,6 +9,7 @@ from collections.abc import Coroutine
 from functools import partial
 from typing import cast
 
+import msgspec
 import uvicorn
 import uvloop
 from starlette.types import Receive, Scope, Send
@@ -56,6 +57,8 @@ class Worker:
                 self._spawn(self._gate.attach(socket.socket(fileno=descriptors[0])))
             case Word.PROCESSES:
                 self._view.processes = message.rows
+            case Word.NOTICE:
+                self._view.reload = msgspec.json.decode(message.text)
             case Word.PING:
                 self._control.send(Message(Word.PONG))
             case Word.DRAIN:
@@ -83,6 +86,7 @@ class Worker:
         if self._server is None:
             self._spawn(self._serve(snapshot))
         else:
+            self._server.config.timeout_graceful_shutdown = drain_s(snapshot)  # read when it is asked to stop
             self._control.send(Message(Word.READY, text=snapshot.policy.digest))
 
     def _protocol(self) -> type[asyncio.Protocol]:
@@ -115,7 +119,7 @@ class Worker:
             server_header=False,
             proxy_headers=False,
             timeout_keep_alive=KEEP_ALIVE_S,
-            timeout_graceful_shutdown=max(1, round(snapshot.limits.drain_s)),
+            timeout_graceful_shutdown=drain_s(snapshot),
             backlog=BACKLOG,
         )
         self._server = uvicorn.Server(config)
@@ -128,6 +132,11 @@ class Worker:
             self._stopped.set()
         else:
             self._server.should_exit = True
+
+
+def drain_s(snapshot: Snapshot) -> int:
+    """How long requests may go on after a signal to stop, in uvicorn's whole seconds."""
+    return max(1, round(snapshot.limits.drain_s))
 
 
 async def _main(control: int, listener: int, name: str) -> None:

@@ -1,0 +1,57 @@
+"""`ringfence reload`, `narrow`: orders to the service that runs on this machine; what came of it comes back here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from policies import Reach
+from router.settings.environment import current
+from router.settings.locate import ledger_directory
+from router.supervisor.orders import NoService, Order, ask
+
+BAD, UNREACHABLE = 1, 2
+RELOADED_WITHIN_S = 60.0
+REACHES = [reach.word for reach in Reach]
+
+Config = Annotated[Path | None, typer.Option("--config", help="the service's policy file: it says where its ledger is")]
+LedgerOption = Annotated[Path | None, typer.Option("--ledger", help="its ledger, instead of --config")]
+
+
+def reload(
+    config: Config = None,
+    ledger: LedgerOption = None,
+    lift: Annotated[bool, typer.Option(help="give back what 'ringfence narrow' took away")] = False,
+) -> None:
+    """Let the running service read its settings again. Exit 0: taken; 1: refused, the old stay; 2: no service."""
+    order(Order("lift" if lift else "reload"), config, ledger, RELOADED_WITHIN_S)
+
+
+def narrow(
+    without: Annotated[
+        list[str] | None, typer.Option(help="an upstream that is not to be used; may be repeated")
+    ] = None,
+    reach: Annotated[str, typer.Option(help="no prompt goes further: process, host, network")] = "",
+    config: Config = None,
+    ledger: LedgerOption = None,
+) -> None:
+    """Take upstreams or reach away from the running service, until 'ringfence reload --lift' or its end."""
+    if not without and not reach:
+        typer.echo("say what to take away: --without NAME, --reach WORD", err=True)
+        raise typer.Exit(UNREACHABLE)
+    order(Order("narrow", without=tuple(without or ()), reach=reach), config, ledger, RELOADED_WITHIN_S)
+
+
+def order(given: Order, config: Path | None, ledger: Path | None, wait_s: float) -> None:
+    """Give it, print the answer, and end with its exit code."""
+    directory = ledger.absolute() if ledger is not None else ledger_directory(config, current())
+    try:
+        told = ask(directory, given, wait_s)
+    except (NoService, ValueError) as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(UNREACHABLE) from None
+    typer.echo(told.text, err=not told.good)
+    if not told.good:
+        raise typer.Exit(BAD)

@@ -1,0 +1,126 @@
+"""Orders of the operator at this machine: one line of JSON in, one out, over a UNIX socket that only the owner opens.
+
+The socket lies in the service's private directory (mode 0700) beside the ledger. Nothing of a client passes here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+import struct
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+SOCKET: Final = "orders.sock"
+LONGEST: Final = 64 * 1024
+ASKED_WITHIN_S: Final = 10.0
+_CREDENTIALS: Final = struct.Struct("3i")  # pid, uid, gid: SO_PEERCRED of unix(7)
+
+
+class Order(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What is to be done; which fields count depends on `do`."""
+
+    do: str
+    name: str = ""
+    without: tuple[str, ...] = ()
+    reach: str = ""
+
+
+class Told(msgspec.Struct, frozen=True):
+    """How it ended, in words for a terminal."""
+
+    good: bool
+    text: str
+
+
+class NoService(Exception):
+    """No running service takes orders here; the message says where was looked."""
+
+
+Obey = Callable[[Order], Awaitable[Told]]
+
+
+class Orders:
+    """The listening side, in the supervisor."""
+
+    def __init__(self, directory: Path, obey: Obey) -> None:
+        self._directory = directory
+        self._obey = obey
+        self._server: asyncio.Server | None = None
+
+    async def start(self) -> None:
+        sock = _bound(self._directory)
+        self._server = await asyncio.start_unix_server(self._serve, sock=sock, limit=LONGEST)
+
+    def close(self) -> None:
+        if self._server is not None:
+            self._server.close()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError):
+            writer.write(msgspec.json.encode(await self._answer(reader, writer)) + b"\n")
+            await writer.drain()
+        writer.close()
+
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> Told:
+        if not is_ours(writer.get_extra_info("socket")):
+            return Told(good=False, text="only the owner of the service, or root, gives it orders")
+        try:
+            async with asyncio.timeout(ASKED_WITHIN_S):
+                order = msgspec.json.decode(await reader.readline(), type=Order)
+        except (TimeoutError, ValueError, msgspec.MsgspecError):
+            return Told(good=False, text="that is no order")
+        return await self._obey(order)
+
+
+def _bound(directory: Path) -> socket.socket:
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    with _near(directory) as near:
+        sock.bind(f"{near}/{SOCKET}")
+        Path(near, SOCKET).chmod(0o600)
+    return sock
+
+
+def is_ours(sock: socket.socket) -> bool:
+    """Is the other end's process of our own user, or root's? The kernel says so (SO_PEERCRED)."""
+    raw = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    _, uid, _ = _CREDENTIALS.unpack(raw)
+    return uid in (0, os.getuid())
+
+
+def ask(ledger: Path, order: Order, wait_s: float) -> Told:
+    """Give an order to the service that writes this ledger. NoService, or the answer in words."""
+    parent = ledger.with_name(f"{ledger.name}-run")
+    for own in _alive(parent):
+        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+            sock.settimeout(wait_s)
+            with _near(own) as near:
+                sock.connect(f"{near}/{SOCKET}")
+            sock.sendall(msgspec.json.encode(order) + b"\n")
+            with sock.makefile("rb") as answer:
+                return msgspec.json.decode(answer.readline(), type=Told)
+    raise NoService(f"no running service takes orders in {parent}: is this its ledger, and are you its owner?")
+
+
+def _alive(parent: Path) -> list[Path]:
+    """The directories of services, the newest first."""
+    try:
+        found = [path for path in parent.iterdir() if path.name.isdigit()]
+    except OSError:
+        return []
+    return sorted(found, key=lambda path: path.stat().st_mtime, reverse=True)
+
+
+@contextlib.contextmanager
+def _near(directory: Path) -> Iterator[str]:
+    """A short path of a directory, however long its own is (sockaddr_un holds 108 bytes)."""
+    descriptor = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield f"/proc/self/fd/{descriptor}"
+    finally:
+        os.close(descriptor)

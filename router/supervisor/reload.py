@@ -1,0 +1,133 @@
+"""New settings for a running service: load, narrow as it was told, swap in whole; or keep the old ones and say why."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from policies.narrowing import Narrowing, narrow
+from router.settings.compiling import digest
+from router.settings.findings import SettingsError
+from router.settings.snapshot import Snapshot
+from router.supervisor.tree import CannotReload, Tree
+
+IN_FORCE_S: Final = 20.0
+NOT_WATCHED_S: Final = 1.0
+Say = Callable[[str], None]
+Load = Callable[[], Snapshot]
+Signature = tuple[tuple[int, int, int] | None, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Reloaded:
+    """How one reload ended; `text` is for the operator's terminal."""
+
+    taken: bool
+    text: str
+
+
+class Reloader:
+    """One reload at a time, whoever asks: SIGHUP, `ringfence reload`, a changed file, `ringfence narrow`."""
+
+    def __init__(self, snapshot: Snapshot, tree: Tree, load: Load, say: Say) -> None:
+        self._loaded = snapshot  # as the file has it, before anything is taken away
+        self._tree = tree
+        self._load = load
+        self._say = say
+        self._narrowing = Narrowing()
+        self._seen = signature(snapshot.files)
+        self._turn = asyncio.Lock()
+
+    async def reload(self, actor: str, *, lift: bool = False) -> Reloaded:
+        """Read the settings again. What the service was narrowed by stays, unless it is lifted."""
+        async with self._turn:
+            self._seen = signature(self._loaded.files)
+            try:
+                loaded = self._load()
+            except SettingsError as error:
+                return self._refused(str(error), in_public(error), actor)
+            return await self._swap(loaded, Narrowing() if lift else self._narrowing, actor)
+
+    async def narrow(self, narrowing: Narrowing, actor: str) -> Reloaded:
+        """Take something away from the settings in force."""
+        async with self._turn:
+            return await self._swap(self._loaded, self._narrowing.and_also(narrowing), actor)
+
+    def lists(self, upstream: str) -> bool:
+        """Is there such an upstream in the file?"""
+        return upstream in self._loaded.policy.upstreams
+
+    async def watch(self) -> None:
+        """Reload when one of the files has changed, and then not again for one look: it is written whole."""
+        before = self._seen
+        while True:
+            await asyncio.sleep(self._loaded.watch_s or NOT_WATCHED_S)
+            now = signature(self._loaded.files)
+            if self._loaded.watch_s and now != self._seen and now == before:
+                await self.reload("watch")
+            before = now
+
+    async def _swap(self, loaded: Snapshot, narrowing: Narrowing, actor: str) -> Reloaded:
+        snapshot = narrowed(loaded, narrowing)
+        try:
+            self._tree.reload(snapshot, actor)
+        except CannotReload as error:
+            return self._refused(str(error), str(error), actor)
+        self._loaded, self._narrowing = loaded, narrowing
+        text = f"Settings taken: policy {snapshot.policy.digest[:16]} from {snapshot.source}"
+        if not await self._tree.in_force(IN_FORCE_S):
+            text += "; not every process serves by them yet: see /health"
+        self._tree.notice(_notice("taken", actor, narrowing.words))
+        self._say(text)
+        return Reloaded(taken=True, text=text)
+
+    def _refused(self, reason: str, public: str, actor: str) -> Reloaded:
+        text = f"{reason}\nThe new settings were not taken: the old ones stay in force."
+        self._say(text)
+        self._tree.refused(reason, actor)
+        self._tree.notice(_notice("refused", actor, self._narrowing.words, public))
+        return Reloaded(taken=False, text=text)
+
+
+def narrowed(snapshot: Snapshot, narrowing: Narrowing) -> Snapshot:
+    """The settings with less, under the digest of what is left."""
+    if not narrowing.words:
+        return snapshot
+    left = replace(snapshot, policy=narrow(snapshot.policy, narrowing))
+    source = f"{snapshot.source} ({narrowing.words})"
+    return replace(left, policy=replace(left.policy, digest=digest(left)), source=source)
+
+
+def in_public(error: SettingsError) -> str:
+    """Where the first mistake stands and of what kind it is, without what is written there: for /health."""
+    first = error.findings[0]
+    message = re.sub(r"'[^']*'", "'…'", first.message)
+    place = f"{Path(first.file).name}:{first.line}" if first.line else Path(first.file).name
+    more = f" (and {len(error.findings) - 1} more)" if len(error.findings) > 1 else ""
+    return f"{place}: {first.key}: {message}{more}"
+
+
+def signature(files: tuple[str, ...]) -> Signature:
+    """What changes when a file does; None for one that is not there."""
+    return tuple(_one(file) for file in files)
+
+
+def _one(file: str) -> tuple[int, int, int] | None:
+    try:
+        status = Path(file).stat()
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_size, status.st_ino
+
+
+def _notice(result: str, actor: str, narrowing: str, reason: str = "") -> str:
+    """As /health shows it."""
+    told = {"result": result, "at": round(time.time(), 3), "by": actor, "reason": reason, "narrowed": narrowing}
+    return msgspec.json.encode(told).decode()
