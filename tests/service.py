@@ -180,15 +180,20 @@ def assert_one_outcome_each(records: list[dict[str, Any]]) -> None:
 
 
 @contextmanager
-def running(directory: Path, policy: str | None = None, *arguments: str, **given: str) -> Iterator[Service]:
-    """A service that answers /livez, stopped with the block. Its log is printed: pytest shows it when a test fails."""
+def running(
+    directory: Path, policy: str | None = None, *arguments: str, under: tuple[str, ...] = (), **given: str
+) -> Iterator[Service]:
+    """A service that answers /livez, stopped with the block. Its log is printed: pytest shows it when a test fails.
+
+    `under`: the command that becomes the service, with what it changes about itself first.
+    """
     config: tuple[str, ...] = ()
     if policy is not None:
         (directory / "policy.yaml").write_text(policy)
         config = ("--config", "policy.yaml")
     with (directory / "service.log").open("ab") as log:
         process = subprocess.Popen(
-            [RINGFENCE, "serve", *config, "--port", "0", *arguments], cwd=directory, env=environment(**given),
+            [*under, RINGFENCE, "serve", *config, "--port", "0", *arguments], cwd=directory, env=environment(**given),
             stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
         )  # fmt: skip
     service = Service(process, directory)

@@ -30,7 +30,7 @@ def by_user_namespace(user: int, group: int) -> str:
     try:
         call("unshare", CLONE_NEWUSER | CLONE_NEWNET)
     except OSError as error:
-        return f"neither root nor user namespaces: {error.strerror}"
+        return f"CAP_SYS_ADMIN is missing, and user namespaces are refused: {error.strerror}"
     Path("/proc/self/setgroups").write_text("deny")
     Path("/proc/self/gid_map").write_text(f"{group} {group} 1")
     Path("/proc/self/uid_map").write_text(f"{user} {user} 1")

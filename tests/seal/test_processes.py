@@ -49,7 +49,7 @@ def test_an_event_loop_from_after_stage_0_lives_on() -> None:
     ("hidden", "lacks", "note"),
     [
         (["landlock_create_ruleset"], "landlock", "no landlock: this kernel has none, or it is switched off or hidden"),
-        (["unshare"], "netns", "no netns: neither root nor user namespaces: Operation not permitted"),
+        (["unshare"], "netns", "no netns: CAP_SYS_ADMIN is missing, and user namespaces are refused: Operation"),
         (["seccomp"], "seccomp", "no seccomp: Operation not permitted"),
     ],
 )
@@ -83,8 +83,8 @@ def test_the_launcher_refuses_below_what_is_required() -> None:
     ended = launch("--profile", "engine", "--require", "netns", "--", sys.executable, "-c", "print(1)", hide="unshare")
     assert (ended.returncode, ended.stdout) == (3, "")
     assert ended.stderr == (
-        "router.seal: the engine's seal lacks netns, which require_seal asks for (no netns: neither root nor user "
-        "namespaces: Operation not permitted). Run 'ringfence doctor' here, or ask for less.\n"
+        "router.seal: the engine's seal lacks netns, which require_seal asks for (no netns: CAP_SYS_ADMIN is missing, "
+        "and user namespaces are refused: Operation not permitted). Run 'ringfence doctor' here, or ask for less.\n"
     )
 
 
