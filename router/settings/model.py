@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BeforeValidator, Field
 
-from router.settings.durations import parse_duration
+from router.settings.ledger_entries import AuditEntry, CaptureEntry
+from router.settings.strict import Duration, Strict
 
-Duration = Annotated[float, BeforeValidator(parse_duration)]
 ReachWord = Literal["process", "host", "network", "rented"]
 Language = Literal[
     "ar", "de", "el", "en", "es", "fr", "he", "hi", "it", "ja", "ko", "nl", "pt", "ru", "th", "zh", "other"
@@ -30,12 +30,6 @@ def _model(value: Any) -> Any:
 def _seals(value: Any) -> Any:
     words = (value,) if isinstance(value, str) else value
     return () if words == ("none",) else words
-
-
-class Strict(BaseModel):
-    """No unknown key, no conversion between types, no change afterwards."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
 class ListenSettings(Strict):
@@ -227,32 +221,6 @@ class ModelEntry(Strict):
 
 class CallersSettings(Strict):
     file: str = Field(description="The file of hashed keys that `ringfence keys create` writes.")
-
-
-class AuditEntry(Strict):
-    directory: str = Field(default="./ledger", description="Where the ledger lies; relative to this file.")
-    durability: Literal["strict", "group", "async"] = Field(
-        default="strict",
-        description="When a record counts as written: `strict` waits for the disk before anything is sent.",
-    )
-    heartbeat: Duration = Field(
-        default=300.0, ge=1, le=86400, description="An idle ledger says that it lives this often: silence is a finding."
-    )
-    segment_bytes: int = Field(
-        default=64 * 1024 * 1024,
-        ge=65536,
-        le=1 << 40,
-        description="A segment of this size ends, and each ends with its day: retention goes by whole segments.",
-    )
-    ml_dsa: bool = Field(
-        default=False,
-        description="Set to true for a second, post-quantum signature (ML-DSA-44) under each checkpoint.",
-    )
-
-
-class CaptureEntry(Strict):
-    callers: tuple[str, ...] = Field(default=(), description="All exchanges of these callers.")
-    models: tuple[str, ...] = Field(default=(), description="All exchanges with these models.")
 
 
 class LimitSettings(Strict):
