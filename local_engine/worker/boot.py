@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from local_engine import library, memory
+from local_engine.confine import limit_memory
 from local_engine.gguf import read_header
 from local_engine.hardware.detect import free_bytes, usable_cores
 from local_engine.jobs import Loaded
@@ -14,6 +15,7 @@ from local_engine.launch import EngineSpec
 from local_engine.model_file import fingerprint
 from local_engine.scheduling.step import Limits
 from local_engine.text.template import ChatTemplate, TemplateRefusal
+from local_engine.text.trial import try_template
 from local_engine.worker.thread import Loop, Post
 
 log = logging.getLogger("local_engine")
@@ -23,12 +25,14 @@ class NotEnoughMemory(Exception):
     """The model does not fit; the sentence holds the arithmetic."""
 
 
-def boot(spec: EngineSpec, path: Path, state_dir: Path | None, post: Post) -> tuple[Loaded, Loop]:
+def boot(spec: EngineSpec, path: Path, state_dir: Path | None, post: Post, most_memory: int = 0) -> tuple[Loaded, Loop]:
     """Raises BadModelFile, NotEnoughMemory, NoLibrary or ModelError with a sentence for the operator."""
-    if short := memory.refusal(memory.need(read_header(path), spec.context), free_bytes()):
+    need = memory.need(read_header(path), spec.context)
+    if short := memory.refusal(need, free_bytes()):
         raise NotEnoughMemory(short)
     choice = library.choose(library.candidates(), path, state_dir, library.run_probe)
     library.select(choice)
+    limit_memory(need, most_memory)  # after the probe, which has a process of its own
     # Imported only now: the import itself loads the library that was chosen.
     from local_engine.native.grammar import grammar_for  # noqa: PLC0415
     from local_engine.worker.loop import StepLoop  # noqa: PLC0415
@@ -64,6 +68,7 @@ def _template(source: str | None, special: list[str], end: str) -> ChatTemplate 
         log.warning("the model has no chat template: only /v1/completions will answer")
         return None
     try:
+        try_template(source)
         return ChatTemplate(source, special, eos=end)
     except TemplateRefusal as error:
         log.warning("%s: only /v1/completions will answer", error)

@@ -1,0 +1,37 @@
+"""What the engine denies itself, whoever started it: memory without end, a core dump, a look into its memory."""
+
+from __future__ import annotations
+
+import ctypes
+import resource
+import sys
+
+from local_engine.memory import Need
+
+PR_SET_DUMPABLE = 4
+"""prctl(2)"""
+SLACK = 1 << 30
+"""Stacks of threads, Python, the embedding context, fragments: address space more than memory."""
+
+
+def shut_memory() -> None:
+    """No core dump, and no other program of this user reads prompts out of this process (ptrace, /proc/PID/mem).
+
+    execve(2) opens the memory again, so a launcher's own seal does not last: the engine shuts it itself.
+    """
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
+
+
+def limit_memory(need: Need, asked: int = 0) -> int:
+    """Bytes of memory of its own (RLIMIT_DATA: not the mapped model file) that this process may have from now on.
+
+    Without `asked`, twice what was computed and some slack: what grows beyond that is a fault, and shall end this
+    process instead of the machine. A limit that is in force already is never raised.
+    """
+    wanted = asked or 2 * need.total + SLACK
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    limit = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+    return limit
