@@ -8,7 +8,7 @@ from pathlib import Path as FilePath
 from router.settings import document, environment
 from router.settings.files import read_text
 from router.settings.findings import SettingsError
-from router.settings.model import AuditEntry
+from router.settings.ledger_entries import AuditEntry
 
 
 def ledger_directory(config: FilePath | None, variables: Mapping[str, str]) -> FilePath:

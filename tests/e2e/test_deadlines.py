@@ -34,7 +34,7 @@ def test_a_tiers_own_milliseconds_let_the_next_tier_answer(tmp_path: Path, *, st
             "TIER1_BASE_URL": one.url, "TIER1_MODEL": MODEL, "TIER1_TIMEOUT": "700",
             "TIER2_BASE_URL": two.url, "TIER2_MODEL": MODEL, "TIER2_TIMEOUT": "60000",
         }  # fmt: skip
-        with running(tmp_path, None, "--workers", "1", **settings) as service:
+        with running(tmp_path, None, "--workers", "1", under=(), **settings) as service:
             wait_until_ready(service)
             one.become(fault="stall_before_head")
             two.become(first_delay_s=1.0)  # longer than the first tier's whole time

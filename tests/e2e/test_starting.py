@@ -28,7 +28,7 @@ def test_it_says_that_it_listens_once_the_first_request_can_be_served(fake: Fake
 
 def test_it_says_when_the_upstreams_are_the_environments(fake: Fake, tmp_path: Path) -> None:
     given = {"CUSTOM_LLM_BASE_URL": fake.url, "CUSTOM_LLM_MODEL": "coder", "RINGFENCE_WORKERS": "1"}
-    with running(tmp_path, **given) as service:
+    with running(tmp_path, under=(), **given) as service:
         assert "upstreams from the environment: CUSTOM_LLM_*, TIERn_*" in greeting(service)
         wait_until_ready(service)
         assert service.post(CHAT, chat()).status_code == 200

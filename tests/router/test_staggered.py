@@ -86,7 +86,7 @@ async def test_of_two_that_answer_in_one_moment_one_is_closed() -> None:
     asyncio.get_running_loop().call_later(0.1, now.set)
     won = await first_connection([partial(with_all, one), partial(with_all, two)], 0.01)
     await asyncio.sleep(0.01)
-    assert [each.closed for each in (one, two)] == [each is not won for each in (one, two)]
+    assert [each.closed for each in (one, two)] == [cast("object", won) is not each for each in (one, two)]
 
 
 async def test_a_failed_address_is_not_waited_for_and_the_last_fault_is_told() -> None:
