@@ -55,7 +55,8 @@ line. `ringfence check FILE` tells every mistake at once, `ringfence check --pri
 from. Ready-made files are in `policies/examples/`. This page is written by `tools/reference.py`.
 
 **The `upstreams` table is the allow-list: nothing else is ever dialled.** A destination is refused, whatever the file
-says, when it is a catalogued cloud provider, a metadata address or not in canonical form. Times are written with a unit
+says, when it is a catalogued cloud provider, a metadata address or not in canonical form
+([destinations](destinations.md)). Times are written with a unit
 (`500ms`, `2s`, `3m`, `12h`, `1d`). Plain `no`, `012` and `1:30` are text, as are all quoted values.
 
 From weak to strong: defaults, environment, file, flags. Upstreams and tiers come whole from one place: a file that

@@ -1,4 +1,4 @@
-"""The one owner of upstream states. Others ask for outcomes (`ensure_ready`) and read copies of states."""
+"""The one owner of upstream states. Others wait for an outcome (`ready`, `identified`, `warm`) and read copies."""
 
 from __future__ import annotations
 

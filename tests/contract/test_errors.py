@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from policies import Reason
 from router.errors import RouterError, as_openai, every_error
 
 ROOT = Path(__file__).parents[2]
@@ -47,3 +48,13 @@ def test_every_error_is_one_that_can_happen() -> None:
             used |= {node.id for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Name)}
     engines_own = {"ContextLengthExceeded"}  # passed through as the engine says it
     assert {kind.__name__ for kind in KINDS} - used <= engines_own
+
+
+def test_every_reason_of_a_decision_is_told_and_no_other() -> None:
+    """They stand in ledgers and messages: a reader must be able to look each of them up."""
+    pages = [ROOT / "docs" / "reference" / f"{name}.md" for name in ("errors", "destinations")]
+    rows = [line for page in pages for line in page.read_text().splitlines() if line.startswith("| `")]
+    told = {word for row in rows for word in re.findall(r"`([a-z_]+)`", row.split("|")[1])}
+    reasons = {reason.value for reason in Reason} - {"allowed"}
+    assert reasons <= told
+    assert told - {kind.code for kind in KINDS} == reasons
