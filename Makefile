@@ -4,7 +4,7 @@ BIN := .venv/bin
 TESTS ?= tests
 WORKERS ?= 2
 
-.PHONY: bench bench-quick tools serve test check setup dev format lint types contracts docs cover clean
+.PHONY: bench bench-quick profile tools serve test check setup dev format lint types contracts docs cover clean
 
 setup:
 	@$(PYTHON) tools/setup.py run
@@ -59,3 +59,8 @@ bench: dev
 bench-quick: dev
 	@$(BIN)/python -m bench.install nginx
 	@$(BIN)/python -m bench.quick
+
+# Where the time goes in gate and worker (as root; ARGS="--scenario streams-500" for another load).
+profile: dev
+	@$(BIN)/python -m bench.install py-spy
+	@$(BIN)/python -m bench.hotspots $(ARGS)

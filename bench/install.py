@@ -26,6 +26,7 @@ PYTHON = {
     "rolter": "0.1.0",
     "tensorzero": "2026.6.0",
     "ferrogw": "1.5.10",
+    "py-spy": "0.4.2",
 }
 LITELLM = "1.109.1"
 # Bounds of LiteLLM's that a package index may lag behind by days: the newest it has is taken.

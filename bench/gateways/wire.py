@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
+import os
 import random
 import socket
 import subprocess
@@ -29,7 +30,7 @@ def program(name: str) -> Path:
     newest = max(file.stat().st_mtime for file in SOURCES.iterdir())
     if not made.exists() or made.stat().st_mtime < newest:
         made.parent.mkdir(parents=True, exist_ok=True)
-        fresh = made.with_suffix(".new")
+        fresh = made.with_name(f"{name}.{os.getpid()}")  # others may compile at the same time
         subprocess.run(["cc", "-O2", "-Wall", "-Wextra", "-o", fresh, SOURCES / f"{name}.c"], check=True)
         fresh.replace(made)
     return made
