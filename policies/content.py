@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
 from policies.decision import Decision, Reason
-from policies.nested_text import Allowance, TextRefusedError, parsed
+from policies.nested_text import NAME, PLACE, Allowance, TextRefusedError, may_be_json, parsed
 from policies.parameters import INLINE, LOCATORS, REFERENCES, is_hosted, is_reaiming
 from policies.spelling import first_alike, is_misspelling
 
@@ -55,9 +55,11 @@ _ORDINARY: Final = frozenset(
         "frequency_penalty",
         "function",
         "index",
+        "logprobs",
         "max_completion_tokens",
         "max_tokens",
         "messages",
+        "n",
         "name",
         "presence_penalty",
         "role",
@@ -70,9 +72,14 @@ _ORDINARY: Final = frozenset(
         "tool_call_id",
         "tool_calls",
         "tools",
+        "top_k",
+        "top_logprobs",
         "top_p",
+        "user",
     }
 )
+_PLAIN: Final = _ORDINARY | {"model"}  # of which only a value can be wrong
+_CONTAINERS: Final = frozenset({dict, list})  # as JSON is decoded: no subclasses
 ALLOWED: Final = Decision(allowed=True, reason=Reason.ALLOWED)
 
 
@@ -113,11 +120,11 @@ def _judge(whole: _Place) -> None:
     while waiting:
         place = waiting.pop()
         value = place.value
-        if not place.text_depth and not allowance.takes(len(value)):  # what a text holds was counted with the text
+        if not place.text_depth and not allowance.takes(len(value) + PLACE):  # what a text holds was counted with it
             raise _RefusedError(Reason.TOO_COMPLEX, place)
         is_table = isinstance(value, dict)
-        if is_table and not (place.names or _ORDINARY.issuperset(value)):
-            _judge_table(value, place)
+        if is_table and not place.names:
+            _judge_names(value, place, allowance)
         inside = _inside_object if is_table else _inside_list
         found = list(inside(value, place, allowance))
         found.reverse()
@@ -128,6 +135,23 @@ def is_cloud_model(name: str) -> bool:
     """Would Ollama send this model's requests to its cloud? (Its own rule: `NAME:cloud` and `NAME:SIZE-cloud`.)"""
     plain = name.strip().lower()
     return plain.rpartition(":")[2] == "cloud" or plain.endswith("-cloud")
+
+
+def _judge_names(table: dict[str, Any], place: _Place, allowance: Allowance) -> None:
+    """Most objects have plain names only, which are told apart by any parser: they are passed at a glance."""
+    if not _PLAIN.issuperset(table):
+        if not allowance.takes(NAME * len(table)):
+            raise _RefusedError(Reason.TOO_COMPLEX, place)
+        _judge_table(table, place)
+    elif not place.depth and "model" in table and _judge_key("model", table["model"], place) is not None:
+        raise _RefusedError(Reason.CLOUD_MODEL, place, "model")
+
+
+def _is_plain(item: dict[str, Any]) -> bool:
+    """Nothing in it needs a look where texts are content: plain names, and neither objects nor lists."""
+    if not _ORDINARY.issuperset(item):
+        return False
+    return _CONTAINERS.isdisjoint(map(type, item.values()))
 
 
 def _judge_table(table: dict[str, Any], place: _Place) -> None:
@@ -188,27 +212,33 @@ def _inside_object(table: dict[str, Any], place: _Place, allowance: Allowance) -
         if not isinstance(inner, (dict, list, str)) or _is_data(key, place):
             continue
         content = place.content or (not place.depth and key in _CONTENT)
-        value, text_depth = _opened(inner, key, place, allowance, content=content)
+        if isinstance(inner, str) and (content or not may_be_json(inner)):
+            continue
+        value, text_depth = _opened(inner, key, place, allowance)
         if isinstance(value, (dict, list)):
             yield _child(place, key, value, text_depth, content=content)
 
 
 def _inside_list(items: list[Any], place: _Place, allowance: Allowance) -> Iterator[_Place]:
     """As `_inside_object`; a list's items are read as the list is."""
+    content, depth = place.content, place.depth + 1
+    glance = content and not place.text_depth
     for position, inner in enumerate(items):
         if not isinstance(inner, (dict, list, str)):
             continue
-        value, text_depth = _opened(inner, position, place, allowance, content=place.content)
+        if isinstance(inner, str) and (content or not may_be_json(inner)):
+            continue
+        if glance and isinstance(inner, dict) and _is_plain(inner) and allowance.takes(len(inner) + 1):
+            continue
+        value, text_depth = _opened(inner, position, place, allowance)
         if isinstance(value, (dict, list)):
-            yield place._replace(value=value, parent=place, key=position, depth=place.depth + 1, text_depth=text_depth)
+            yield _Place(value, place, position, depth, place.trail, text_depth, content, place.names, place.schema)
 
 
-def _opened(inner: Any, key: str | int, place: _Place, allowance: Allowance, *, content: bool) -> tuple[Any, int]:
-    """The value itself, or what a text outside of content is the JSON of; and how deep in texts it stands."""
+def _opened(inner: Any, key: str | int, place: _Place, allowance: Allowance) -> tuple[Any, int]:
+    """The value itself, or what a text is the JSON of; and how deep in texts it stands."""
     text_depth = place.text_depth + 1 if place.text_depth else 0
     if isinstance(inner, str):
-        if content:
-            return None, text_depth
         text_depth = text_depth or 1
         try:
             inner = parsed(inner, allowance)

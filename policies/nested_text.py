@@ -8,7 +8,11 @@ from typing import Any, Final
 from policies.decision import Reason
 
 _MOST_VALUES: Final = 200_000
+PLACE: Final = 4  # values: what it costs to step into an object or a list
+NAME: Final = 3  # values: what a name costs that is not among the ordinary ones
+_TEXT: Final = 8  # values: what it costs to parse a text, also when it is no JSON
 _CHARACTERS_PER_VALUE: Final = 64  # a long text parsed again at each level costs too, however few its values
+_OPENERS: Final = frozenset("{[")
 
 
 class Allowance:
@@ -33,15 +37,19 @@ class TextRefusedError(Exception):
         self.reason = reason
 
 
+def may_be_json(text: str) -> bool:
+    """Does it begin as an object or a list does?"""
+    return text.lstrip()[:1] in _OPENERS
+
+
 def parsed(text: str, allowance: Allowance) -> Any:
-    """The object or list that a text is the JSON of, None when it is of none; TextRefusedError.
+    """The object or list that a text (that may be JSON) is the JSON of, None when it is of none; TextRefusedError.
 
     Its values are counted before it is parsed: by its brackets and commas, which are never fewer.
     """
-    if text.lstrip()[:1] not in ("{", "["):
-        return None
-    values = sum(map(text.count, "{[,")) + len(text) // _CHARACTERS_PER_VALUE
-    if not allowance.takes(values):
+    places = text.count("{") + text.count("[")
+    values = text.count(",") + places + len(text) // _CHARACTERS_PER_VALUE
+    if not allowance.takes(_TEXT + PLACE * places + values):
         raise TextRefusedError(Reason.TOO_COMPLEX)
     try:  # numbers are not looked at, and Python limits the digits of an integer only
         return json.loads(text, object_pairs_hook=_table, parse_int=float)

@@ -6,6 +6,7 @@ What is sent on is our own serialisation of what was read here, so no other pars
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,7 +16,8 @@ from policies import Endpoint, PromptFacts, Reach, RequestFacts, prompt_facts
 from router.errors import BodyTooLarge, InvalidJSON, InvalidRequest
 from router.settings.snapshot import Limits
 
-_SPACED_COLONS = (b" :", b"\t:", b"\n:", b"\r:")
+_SPACED_COLON = re.compile(rb'"[ \t\n\r]+:')
+_CONTAINERS = frozenset({dict, list})  # as msgspec decodes JSON: no subclasses
 _CONTENT = {Endpoint.CHAT: "messages", Endpoint.COMPLETIONS: "prompt", Endpoint.EMBEDDINGS: "input"}
 LONGEST_MODEL = 256
 
@@ -97,7 +99,7 @@ def parse(raw: bytes, most_depth: int) -> dict[str, Any]:
     names = _count_names(document, most_depth)
     # Every name ends in `":` unless white space stands before a colon, so when none does and there are no more `":`
     # than names, no name was there twice. Text that merely looks like it costs the slow, exact look.
-    if names != raw.count(b'":') or any(colon in raw for colon in _SPACED_COLONS):
+    if names != raw.count(b'":') or _has_spaced_colon(raw):
         json.loads(raw, object_pairs_hook=_each_once)
     return document
 
@@ -112,11 +114,18 @@ def _count_names(document: dict[str, Any], most_depth: int) -> int:
             if isinstance(value, dict):
                 count += len(value)
                 value = value.values()  # noqa: PLW2901 - a list is looked through as it is
-            inner += [item for item in value if isinstance(item, (dict, list))]
+            for item in value:
+                if type(item) in _CONTAINERS:
+                    inner.append(item)  # noqa: PERF401 - most objects are small: a comprehension costs more than it saves
         if not inner:
             return count
         level = inner
     raise InvalidJSON(f"The JSON is nested deeper than {most_depth} levels.")
+
+
+def _has_spaced_colon(raw: bytes) -> bool:
+    """Is there white space between the end of a name and its colon? Texts that end so, too: they cost only time."""
+    return _SPACED_COLON.search(raw) is not None
 
 
 def _each_once(pairs: list[tuple[str, Any]]) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from policies import Caller, Decision, Endpoint, Reach, Reason, choose_model, decide_request, judge_body
+from policies import Caller, Decision, Endpoint, Reach, Reason, choose_model, judge_body
 from router.auth import Callers
 from router.body import Inbound, read
 from router.channel.client import ExchangeFailed, GateClient
@@ -26,6 +26,7 @@ from router.forward import Forwarder
 from router.reply import Headers, Reply
 from router.settings.snapshot import Snapshot
 from router.tiers import Load, plan
+from router.verdicts import Verdicts
 
 CHANNEL_WAIT_S = 3.0
 PARAMETERS = frozenset({"model", "stream", "messages", "prompt", "input", "X-Ringfence-Reach"})
@@ -51,6 +52,7 @@ class Arrival:
     reach: str  # X-Ringfence-Reach, "" when absent
     body: bytes
     refusal: RouterError | None = None  # of a body that was not read to its end
+    caller: Caller | None = None  # whom this pipeline has authenticated already, by the head alone
 
 
 class Pipeline:
@@ -60,6 +62,7 @@ class Pipeline:
         self._snapshot = snapshot
         self._gate = gate
         self._callers = Callers(snapshot)
+        self._verdicts = Verdicts(snapshot.policy)
         self._least_busy = frozenset(t.name for t in snapshot.tiers.values() if t.balance == "least_busy")
         self._turn = 0
 
@@ -71,7 +74,7 @@ class Pipeline:
         """Answer one request, whatever it is."""
         caller: Caller | None = None
         try:
-            caller = self._callers.authenticate(arrival.authorization)
+            caller = arrival.caller or self._callers.authenticate(arrival.authorization)
             if arrival.refusal is not None:
                 raise arrival.refusal
             inbound = read(
@@ -92,7 +95,7 @@ class Pipeline:
     def _decide(self, inbound: Inbound, caller: Caller) -> Forwarder:
         policy, asked = self._snapshot.policy, inbound.facts.model
         inbound = inbound.as_model(choose_model(inbound.facts, inbound.prompt, caller, policy).model)
-        decision = decide_request(inbound.facts, caller, policy)
+        decision = self._verdicts.request(inbound.facts, caller)
         if decision.reason in (Reason.MODEL_UNKNOWN, Reason.MODEL_NOT_FOR_CALLER):
             raise ModelNotFound(f"The model '{asked}' is not served here; see /v1/models.", param="model")
         if not decision.allowed:

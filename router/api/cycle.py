@@ -9,7 +9,7 @@ import secrets
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
-from policies import Endpoint
+from policies import Caller, Endpoint
 from router.errors import RouterError
 from router.reply import Headers
 
@@ -24,6 +24,7 @@ class HotCycle:
     def __init__(self, endpoint: Endpoint, headers: list[tuple[bytes, bytes]], *, keep_alive: bool) -> None:
         self.endpoint = endpoint
         self.headers = headers
+        self._first = dict(reversed(headers))  # of several of one name the first counts
         self.keep_alive = keep_alive
         self.body = bytearray()
         self.more_body = True
@@ -33,10 +34,18 @@ class HotCycle:
         self.begun = False
         self.waits_for_100 = False
         self.refusal: RouterError | None = None  # known before the body was read
+        self.judge: object = None  # the pipeline that knows `caller` by the head
+        self.caller: Caller | None = None
         self.message_event = _Unheard()
 
     def header(self, name: bytes) -> bytes:
-        return next((value for key, value in self.headers if key == name), b"")
+        return self._first.get(name, b"")
+
+    def all(self, name: bytes) -> bytes:
+        """All values of one name (RFC 9110, 5.2: joined by commas)."""
+        if name not in self._first:
+            return b""
+        return b",".join(value for key, value in self.headers if key == name)
 
     def request_id(self) -> str:
         """The caller's own id if it is well formed, else one of ours."""
@@ -65,9 +74,11 @@ class TransportReply:
 
     async def start(self, status: int, headers: Headers) -> None:
         lines = [STATUS_LINE[status]]
+        self._chunked = True
         for name, value in (*self._fixed, *headers):
-            lines += (name, b": ", _UNSAFE.sub(b"", value), b"\r\n")
-        self._chunked = not any(name == b"content-length" for name, _ in headers)
+            lines += (name, b": ", value if value.isalnum() else _UNSAFE.sub(b"", value), b"\r\n")
+            if name == b"content-length":
+                self._chunked = False
         if self._chunked:
             lines.append(b"transfer-encoding: chunked\r\n")
         if not self._cycle.keep_alive:

@@ -19,7 +19,7 @@ from router.api.cycle import READ_S, HotCycle, TransportReply
 from router.api.host import judge_origin
 from router.errors import BodyTooLarge, InvalidKey, InvalidRequest, RequestTimeout, RouterError, as_openai
 from router.logs import Log
-from router.pipeline import Arrival, refuse
+from router.pipeline import Arrival, Pipeline, refuse
 
 ENDPOINTS = {f"/v1/{endpoint}".encode(): endpoint for endpoint in Endpoint}
 LINGER_S = 1.0  # so that a client that still sends its body gets to read the answer
@@ -36,6 +36,7 @@ class RouterProtocol(HttpToolsProtocol):
         self._reply: TransportReply | None = None  # of the work under way
         self._running: RequestResponseCycle | None = None  # the ASGI cycle whose turn it was last
         self._ended = False  # refused: what still comes is not looked at
+        self._unwhole = True  # a request, or the first one, is on its way
         self._deadline: asyncio.TimerHandle | None = None
 
     # --- reading, with a deadline ---
@@ -46,8 +47,7 @@ class RouterProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._disarm()
-        if self._work is not None:
-            self._work.cancel()  # the client left: the upstream stops
+        self._stop_work()  # the client left: the upstream stops
         for cycle in (self._running, *(queued for queued, _ in self.pipeline)):
             if cycle is not None and not cycle.response_complete:
                 cycle.disconnected = True
@@ -55,20 +55,23 @@ class RouterProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        if not self._ended:
-            super().data_received(data)
+        if self._ended:
+            return
+        super().data_received(data)
+        if self._unwhole and self._deadline is None and not self._ended:
+            self._arm()  # most requests are whole in one piece, and need no timer
 
     def _unsupported_upgrade_warning(self) -> None:
         """Uvicorn would go on; we have refused the request in on_headers_complete."""
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        if self._deadline is None:
-            self._arm()
+        self._unwhole = True
 
     def on_message_complete(self) -> None:
         if self._ended:
             return
+        self._unwhole = False
         self._disarm()
         super().on_message_complete()
         cycle: object = self.cycle
@@ -90,6 +93,11 @@ class RouterProtocol(HttpToolsProtocol):
         elif not self.transport.is_closing():
             self._send_error(RequestTimeout(f"The request was not whole within {READ_S:g} s."))
 
+    def _stop_work(self) -> None:
+        if self._work is not None:
+            self._work.cancel()
+            self.tasks.discard(self._work)
+
     def _reply_begun(self) -> bool:
         return self._reply is not None and self._reply.started
 
@@ -105,7 +113,7 @@ class RouterProtocol(HttpToolsProtocol):
         """Answer and close; in the middle of another answer only close: our bytes would stand in its body."""
         self._ended = True
         if self._work is not None and not self._reply_begun():
-            self._work.cancel()  # nothing of that answer is out yet: this one takes its place
+            self._stop_work()  # nothing of that answer is out yet: this one takes its place
         elif self._answering():
             self.transport.close()
             return
@@ -140,11 +148,13 @@ class RouterProtocol(HttpToolsProtocol):
     def _judge_head(self, cycle: HotCycle) -> None:
         """What is known without the body: who asks, and how large it will be. Nothing is held for a stranger."""
         announced = cycle.header(b"content-length")
+        application = self.serving()
+        cycle.judge = application.pipeline
         try:
-            self.serving().pipeline.authenticate(cycle.header(b"authorization").decode("latin-1"))
+            cycle.caller = application.pipeline.authenticate(cycle.header(b"authorization").decode("latin-1"))
         except InvalidKey as error:
             self._refuse_unread(cycle, error)
-        if announced and int(announced) > self.serving().largest_body:
+        if announced and int(announced) > application.largest_body:
             self._too_large(cycle)
         cycle.waits_for_100 = self.expect_100_continue and cycle.refusal is None
         self._go_on(cycle)
@@ -191,33 +201,35 @@ class RouterProtocol(HttpToolsProtocol):
             cycle.begun = True
             self._reply = None
             self._work = self.loop.create_task(self._serve(cycle))
-            self.tasks.add(self._work)
-            self._work.add_done_callback(self.tasks.discard)
+            self.tasks.add(self._work)  # uvicorn waits for those in it when it stops
 
     async def _serve(self, cycle: HotCycle) -> None:
         reply = self._reply = TransportReply(cycle, self.transport, self.flow, self.server_state.default_headers)
         application, identity = self.serving(), cycle.request_id()
         try:
             judge_origin(cycle.headers, application.snapshot)
-            await application.pipeline.serve(_arrival(cycle, identity), reply)
+            await application.pipeline.serve(_arrival(cycle, identity, application.pipeline), reply)
         except RouterError as error:
             await refuse(reply, error, identity)
         except Exception as error:  # noqa: BLE001 - a mistake of ours: its kind to the log, nothing to the client
             self.log("internal_error", request_id=identity, reason=type(error).__name__)
             cycle.keep_alive = False
             await refuse(reply, RouterError("Something went wrong here; the operator's log says what."), identity)
-        self._work = None
+        if self._work is not None:
+            self.tasks.discard(self._work)
+            self._work = None
         if not cycle.keep_alive:
             self.loop.call_later(LINGER_S if cycle.refusal is not None else 0, self.transport.close)
         self.on_response_complete()
 
 
-def _arrival(cycle: HotCycle, identity: str) -> Arrival:
+def _arrival(cycle: HotCycle, identity: str, judge: Pipeline) -> Arrival:
     return Arrival(
         endpoint=cycle.endpoint,
         request_id=identity,
         authorization=cycle.header(b"authorization").decode("latin-1"),
-        reach=b",".join(value for name, value in cycle.headers if name == b"x-ringfence-reach").decode("latin-1"),
+        reach=cycle.all(b"x-ringfence-reach").decode("latin-1"),
         body=bytes(cycle.body),
         refusal=cycle.refusal,
+        caller=cycle.caller if cycle.judge is judge else None,
     )

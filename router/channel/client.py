@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from router.channel.frames import COUNT, PIECE, WINDOW, ChannelError, Kind, counted
+from router.channel.frames import COUNT, CREDIT_EACH, PIECE, WINDOW, ChannelError, Kind, counted
 from router.channel.link import Link, attach
 from router.channel.messages import Ask, Cause, Denial, Failure, Head, Open, Warm, decode, encode
 from router.channel.states import UpstreamState
@@ -31,8 +31,10 @@ class Exchange:
     def __init__(self, client: GateClient, number: int, body: bytes = b"") -> None:
         self._client = client
         self._number = number
-        self._body = memoryview(body)
+        self._body = body
+        self._sent = 0  # bytes of it
         self._credit = WINDOW
+        self._read = 0  # answer bytes that are not credited yet
         self._chunks: deque[bytes] = deque()
         self._waiter: asyncio.Future[None] | None = None
         self._ended = False
@@ -56,9 +58,12 @@ class Exchange:
                 return None
             self._raise_failure()
             await self._wait()
-        data = b"".join(self._chunks)
+        data = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
         self._chunks.clear()
-        self._client.send(self._number, Kind.CREDIT, COUNT.pack(len(data)))
+        self._read += len(data)
+        if self._read >= CREDIT_EACH and not self._ended:
+            self._client.send(self._number, Kind.CREDIT, COUNT.pack(self._read))
+            self._read = 0
         return data
 
     async def recorded(self) -> int:
@@ -105,10 +110,10 @@ class Exchange:
     def upload(self, granted: int = 0) -> None:
         """Send as much of the body as the gate has granted."""
         self._credit += granted
-        while self._body and self._credit > 0:
-            piece = self._body[: min(PIECE, self._credit)]
-            self._client.send(self._number, Kind.BODY, bytes(piece))
-            self._body = self._body[len(piece) :]
+        while self._sent < len(self._body) and self._credit > 0:
+            piece = self._body[self._sent : self._sent + min(PIECE, self._credit)]
+            self._client.send(self._number, Kind.BODY, piece)
+            self._sent += len(piece)
             self._credit -= len(piece)
 
     def fail(self, failure: Failure) -> None:
@@ -170,6 +175,8 @@ class GateClient:
 
     async def ready(self, timeout_s: float) -> None:
         """Wait for a channel; ExchangeFailed if there is none in time."""
+        if self._link is not None:
+            return
         try:
             async with asyncio.timeout(timeout_s):
                 await self._attached.wait()

@@ -15,6 +15,7 @@ HEADER = struct.Struct("<IIB")
 LARGEST = 1 << 24  # bytes of one payload: the states of 100,000 upstreams; bodies and answers are cut at PIECE
 PIECE = 64 * 1024
 WINDOW = 256 * 1024  # bytes of one exchange that may be on the way in one direction
+CREDIT_EACH = WINDOW // 4  # bytes read before they are credited: a credit for every small event would double the frames
 COUNT = struct.Struct("<Q")
 
 
@@ -39,6 +40,9 @@ class Kind(IntEnum):
     LEDGER = 23  # exchange 0: why the ledger refuses new records, as text; empty: it takes them
 
     CREDIT = 32  # COUNT: this many more bytes of the exchange may come
+
+
+_KINDS = {int(kind): kind for kind in Kind}
 
 
 class ChannelError(Exception):
@@ -78,12 +82,7 @@ class Splitter:
                 break
             payload = buffer[at + HEADER.size : stop]
             at = stop
-            yield exchange, _kind(kind), payload
+            if kind not in _KINDS:
+                raise ChannelError(f"a frame of unknown kind {kind}")
+            yield exchange, _KINDS[kind], payload
         self._rest = buffer[at:] if at else buffer
-
-
-def _kind(value: int) -> Kind:
-    try:
-        return Kind(value)
-    except ValueError:
-        raise ChannelError(f"a frame of unknown kind {value}") from None

@@ -29,6 +29,7 @@ from router.seal.attestation import Attestation
 from router.seal.enclose import begin
 from router.settings.codec import decode
 from router.settings.snapshot import Snapshot
+from router.verdicts import Verdicts
 
 
 class GateProcess:
@@ -122,7 +123,7 @@ class GateProcess:
             else Admission(tier.concurrency, tier.queue)
             for name, tier in snapshot.tiers.items()
         }
-        return World(snapshot, recorder, upstreams, admissions)
+        return World(snapshot, recorder, upstreams, admissions, Verdicts(snapshot.policy))
 
     def _open_ledger(self, snapshot: Snapshot) -> Recorder | None:
         """None when there is no ledger to be had: then there is no service either."""

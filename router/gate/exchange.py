@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from policies import Decision, Endpoint, Reach, Reason, RequestFacts, decide_exchange, judge_body
+from policies import Decision, Endpoint, Reach, Reason, RequestFacts, judge_body
 from router.audit import Kind as RecordKind
 from router.audit import LedgerUnavailable
 from router.channel.frames import COUNT, Kind
@@ -23,10 +23,13 @@ from router.gate.relay import Relay
 from router.gate.world import World
 
 COMPLETED = "completed"
+MISTAKE = "internal_error"  # of ours: the ending of an exchange for which no other was found
 CLIENT_LEFT = "client_left"
 AUDIT_BACK_S = 5.0
 BODY_S = 60.0  # a worker has the body when it asks: no more is needed for the way here
 NOT_THE_UPSTREAMS = frozenset({Cause.POLICY, Cause.TOTAL_TIMEOUT, Cause.TOO_LARGE})
+_decode = msgspec.json.Decoder(dict[str, Any]).decode
+_encode = msgspec.json.Encoder().encode
 
 
 class GateExchange:
@@ -39,27 +42,25 @@ class GateExchange:
         self._world = world
         self._over = over
         self._deadline = Deadline(message.deadline_s)
-        self._body = bytearray()
+        self._body: list[bytes] = []
         self._message_macs: list[str] = []
         self._captured: dict[str, object] = {}  # the sealed prompt's name, if this exchange is captured
         self._tap: AnswerTap | None = None
-        self._late = asyncio.get_running_loop().call_later(BODY_S, self.cancel, "protocol")
         self._missing = message.body_bytes
         self._task: asyncio.Task[None] | None = None
         self._relay: Relay | None = None
-        self._ending = COMPLETED
+        self._ending = MISTAKE
         self._cancelled = CLIENT_LEFT
+        self._begun = False  # the task has run
 
     def take_body(self, data: bytes) -> None:
         """Request bytes. The body is whole before anything is decided: what was checked is what is sent."""
         self._missing -= len(data)
-        self._body += data
+        self._body.append(data)
         if self._missing > 0:
             self._link.send(self._number, Kind.CREDIT, COUNT.pack(len(data)))
         elif self._missing == 0 and self._task is None:
-            self._late.cancel()
             self._task = asyncio.create_task(self._run())
-            self._task.add_done_callback(lambda _: self._over())  # also if it is cancelled before it ever ran
         else:
             self.cancel("protocol")
 
@@ -69,16 +70,20 @@ class GateExchange:
 
     def cancel(self, ending: str = CLIENT_LEFT) -> None:
         self._cancelled = ending
-        self._late.cancel()
         if self._task is not None:
             self._task.cancel()
-        else:
+        if not self._begun:
             self._over()
 
+    @property
+    def late(self) -> bool:
+        """The worker owes us its body for too long."""
+        return self._missing > 0 and self._deadline.past_s > BODY_S
+
     async def _run(self) -> None:
+        self._begun = True
         try:
-            await self._decide()
-            await self._admitted()
+            await self._admitted(await self._decide())
         except UpstreamFault as fault:
             self._tell(Failure(fault.cause, fault.detail, fault.retry_after_s))
         except LedgerUnavailable as error:
@@ -88,60 +93,67 @@ class GateExchange:
             raise
         except asyncio.CancelledError:
             pass  # the worker asked for it, or is gone; the outcome says so
+        finally:
+            self._over()
 
     def _tell(self, failure: Failure) -> None:
         self._link.send(self._number, Kind.FAIL, encode(failure))
 
-    async def _decide(self) -> None:
-        """Decide again, from names and from the body itself: a worker is not trusted to have decided."""
+    async def _decide(self) -> bytes:
+        """Decide again, from names and from the body itself: a worker is not trusted to have decided. What to send."""
         message = self._open
         policy = self._world.snapshot.policy
         if message.policy != policy.digest:
             raise UpstreamFault(Cause.STALE_POLICY, "the policy has changed")
         reach = Reach(message.reach) if message.reach is not None else None
         facts = RequestFacts(message.endpoint, message.model, message.stream, message.body_bytes, reach)
-        decision = decide_exchange(facts, message.caller, message.tier, message.upstream, policy)
+        decision = self._world.verdicts.exchange(facts, message.caller, message.tier, message.upstream)
+        body = b""
         if decision.allowed:
-            decision = self._judge_body(policy.models[message.model].served.get(message.tier, message.model))
+            served_model = policy.models[message.model].served.get(message.tier, message.model)
+            decision, body = self._judge_body(served_model)
         if not decision.allowed:
             await self._world.recorder.record(RecordKind.DENIAL, self._denial(str(decision.reason)))
             raise UpstreamFault(Cause.POLICY, f"{decision.reason}: {decision.detail}")
+        return body
 
-    def _judge_body(self, served_model: str) -> Decision:
+    def _judge_body(self, served_model: str) -> tuple[Decision, bytes]:
         """The bytes that will be sent, judged here once more: for this model, and without anything that re-aims."""
+        given = self._body[0] if len(self._body) == 1 else b"".join(self._body)
+        self._body.clear()
         try:
-            document = msgspec.json.decode(self._body, type=dict[str, Any])
+            document = _decode(given)
         except (msgspec.MsgspecError, ValueError, RecursionError):
-            return Decision(allowed=False, reason=Reason.BODY_UNREADABLE)
+            return Decision(allowed=False, reason=Reason.BODY_UNREADABLE), b""
         if document.get("model") != served_model:
-            return Decision(allowed=False, reason=Reason.MODEL_UNKNOWN)
+            return Decision(allowed=False, reason=Reason.MODEL_UNKNOWN), b""
         self._message_macs = self._world.recorder.digests(self._open.caller, texts_of(document))
-        self._body[:] = msgspec.json.encode(document)  # what was judged is what is sent, to every parser
-        return judge_body(document)
+        return judge_body(document), _encode(document)  # what was judged is what is sent, to every parser
 
-    async def _admitted(self) -> None:
+    async def _admitted(self, body: bytes) -> None:
         admission = self._world.admissions[self._open.tier]
         await admission.enter(self._deadline.left_s)
         try:
-            await self._capture()
-            await self._exchange(self._world.recorder.append(RecordKind.DECISION, self._decision()))
+            await self._capture(body)
+            await self._exchange(self._world.recorder.append(RecordKind.DECISION, self._decision()), body)
         finally:
             admission.leave()
 
-    async def _capture(self) -> None:
+    async def _capture(self, body: bytes) -> None:
         """Sealed before the decision that names it, and so before anything is sent."""
         message, recorder = self._open, self._world.recorder
         if self._world.snapshot.capture.wants(message.caller, message.model):
-            self._captured = {"capture": await recorder.seal_prompt(message.request_id, bytes(self._body))}
+            self._captured = {"capture": await recorder.seal_prompt(message.request_id, body)}
             self._tap = await recorder.open_tap(message.request_id, message.caller)
 
-    async def _exchange(self, index: int) -> None:
+    async def _exchange(self, index: int, body: bytes) -> None:
         """From here on there is a decision, so there will be exactly one outcome. It is durable, then we dial."""
         upstream = self._open.upstream
         try:
             await self._world.recorder.durable(index)
             self._link.send(self._number, Kind.RECORD, COUNT.pack(index))
-            status = await self._ask_and_relay()
+            status = await self._ask_and_relay(body)
+            self._ending = COMPLETED
         except UpstreamFault as fault:
             self._ending = str(fault.cause)
             if self._relay is not None and self._relay.caught is not None:
@@ -171,7 +183,7 @@ class GateExchange:
             with contextlib.suppress(LedgerUnavailable):
                 await self._tap.finish()
 
-    async def _ask_and_relay(self) -> int:
+    async def _ask_and_relay(self, body: bytes) -> int:
         upstreams, upstream = self._world.upstreams, self._open.upstream
         timeouts = self._world.snapshot.tiers[self._open.tier].timeouts
         ready = upstreams.is_ready(upstream)
@@ -181,8 +193,6 @@ class GateExchange:
         await upstreams.identified(upstream, min(timeouts.cold_start_s, self._deadline.left_s))
         self._relay = Relay(self._number, self._link, self._open, timeouts, self._deadline)
         self._relay.tap = self._tap
-        body = bytes(self._body)
-        self._body.clear()
         waits_for_all = not self._open.stream and self._open.endpoint is not Endpoint.EMBEDDINGS
         patience_s = timeouts.answer_s if waits_for_all else timeouts.first_token_s
         if not ready:

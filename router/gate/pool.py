@@ -6,7 +6,7 @@ import asyncio
 import ssl
 from collections import deque
 
-from policies import UpstreamRule
+from policies import Decision, UpstreamRule, judge_head
 from router.channel.messages import Cause
 from router.gate.connection import UpstreamConnection, UpstreamFault
 from router.gate.dial import Dialler
@@ -14,6 +14,7 @@ from router.gate.tls import tls_context
 from router.settings.snapshot import TlsMaterial
 
 MOST_IDLE = 64
+MOST_JUDGED = 64
 IDLE_S = 4.0  # uvicorn, under most model servers, closes after 5 s
 
 
@@ -25,6 +26,7 @@ class Pool:
         self._dialler = dialler
         self.material = material
         self._tls: ssl.SSLContext | None = None  # made of it at the first dial
+        self._judged: dict[tuple[bytes, ...], Decision] = {}  # by the names of an answer's headers
         self._idle: deque[tuple[float, UpstreamConnection]] = deque()
 
     def idle(self) -> UpstreamConnection | None:
@@ -44,6 +46,16 @@ class Pool:
             except OSError as error:  # ssl.SSLError is one
                 raise UpstreamFault(Cause.TLS, f"its certificates cannot be used: {error.strerror}") from None
         return await self._dialler.dial(self.rule, timeout_s, self._tls)
+
+    def judge(self, connection: UpstreamConnection) -> Decision:
+        """What the head of an answer gives away, by its names alone; an upstream sends the same ones again."""
+        names = connection.names()
+        decision = self._judged.get(names)
+        if decision is None:
+            decision = judge_head(self.rule, connection.texts())
+            if len(self._judged) < MOST_JUDGED:
+                self._judged[names] = decision
+        return decision
 
     def give_back(self, connection: UpstreamConnection) -> None:
         """Keep the connection if it can serve again, else close it."""

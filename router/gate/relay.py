@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 
-from policies import Decision, UpstreamRule, judge_head
+from policies import Decision
 from router.channel.frames import PIECE, WINDOW, Kind
 from router.channel.link import Link
 from router.channel.messages import Cause, Head, Open, encode
 from router.gate.capturing import AnswerTap
 from router.gate.connection import UpstreamConnection, UpstreamFault
-from router.gate.deadline import Deadline
+from router.gate.deadline import Deadline, Patience
 from router.gate.events import EventSplitter, EventTooLarge
 from router.gate.pool import Pool
 from router.gate.probe import is_cold
@@ -31,13 +31,19 @@ class Relay:
         self._deadline = deadline
         self._credit = WINDOW
         self._granted: asyncio.Future[None] | None = None
+        self._asked: UpstreamConnection | None = None
+        self._patience = Patience(deadline, self._give_up)
         self.status = 0
-        self.sent = 0
+        self.sent = 0  # a request that went out twice, because a kept connection was closed unread, counts twice
         self.asked_s = 0.0  # of deadline.left_s' clock, as first_byte_s: seconds left when the request was sent
         self.received = 0
         self.tap: AnswerTap | None = None  # sealed capture, if this exchange has it
         self.caught: Decision | None = None  # the head of the answer gave away what this upstream is
         self.first_byte_s: float | None = None  # of deadline.left_s' clock: seconds left when it came
+
+    def _give_up(self, fault: UpstreamFault) -> None:
+        if self._asked is not None:
+            self._asked.give_up(fault)
 
     def grant(self, amount: int) -> None:
         self._credit += amount
@@ -49,8 +55,9 @@ class Relay:
         request = post(pool.rule, credential, self._open, body)
         connection = await self._ask(pool, request, patience_s)
         try:
-            await self._pass_answer(connection, pool.rule, patience_s)
+            await self._pass_answer(connection, pool, patience_s)
         finally:
+            self._patience.close()
             self.received = connection.received
             pool.give_back(connection)
 
@@ -68,21 +75,24 @@ class Relay:
 
     async def _send(self, connection: UpstreamConnection, request: bytes, patience_s: float) -> UpstreamConnection:
         try:
+            self._asked = connection
             connection.send(request)
-            self.sent = len(request)
+            self.sent += len(request)
             self.asked_s = self._deadline.left_s
-            async with self._deadline.within(patience_s, Cause.FIRST_TOKEN_TIMEOUT):
-                await connection.head()
+            self._patience.begin(patience_s, Cause.FIRST_TOKEN_TIMEOUT)
+            await connection.head()
+            self._patience.rest()
         except BaseException:
+            self._patience.close()
             self.received = connection.received
             connection.abort()
             raise
         return connection
 
-    async def _pass_answer(self, connection: UpstreamConnection, rule: UpstreamRule, patience_s: float) -> None:
+    async def _pass_answer(self, connection: UpstreamConnection, pool: Pool, patience_s: float) -> None:
         head = head_of(connection)
         self.status = head.status
-        given_away = judge_head(rule, connection.texts())
+        given_away = pool.judge(connection)
         if not given_away.allowed:
             self.caught = given_away
             raise UpstreamFault(Cause.IDENTITY, f"{given_away.reason}: {given_away.detail}")
@@ -114,8 +124,9 @@ class Relay:
             first = self.first_byte_s is None
             patience = patience_s if first else self._timeouts.between_tokens_s
             cause = Cause.FIRST_TOKEN_TIMEOUT if first else Cause.BETWEEN_TOKENS_TIMEOUT
-            async with self._deadline.within(patience, cause):
-                data = await connection.chunk()
+            self._patience.begin(patience, cause)
+            data = await connection.chunk()
+            self._patience.rest()
         else:
             data = await connection.chunk()
         if self.first_byte_s is None:
@@ -129,7 +140,7 @@ class Relay:
             if last:
                 await self.tap.finish()
         for at in range(0, len(data), PIECE):
-            piece = data[at : at + PIECE]
+            piece = data[at : at + PIECE]  # the whole, if it is no longer
             while self._credit < len(piece):
                 self._granted = asyncio.get_running_loop().create_future()
                 async with self._deadline.within(self._deadline.left_s, Cause.TOTAL_TIMEOUT):

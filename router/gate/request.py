@@ -10,12 +10,10 @@ from router.channel.messages import Open
 AGENT = "ringfence"
 
 
-def _lines(method: str, path: str, rule: UpstreamRule, credential: str) -> list[str]:
+def _lines(method: str, path: str, rule: UpstreamRule, credential: str) -> str:
     host = rule.destination.authority if rule.destination is not None else "engine"
-    lines = [f"{method} {path} HTTP/1.1", f"Host: {host}", f"User-Agent: {AGENT}", "Accept-Encoding: identity"]
-    if credential:
-        lines.append(f"Authorization: Bearer {credential}")
-    return lines
+    bearer = f"Authorization: Bearer {credential}\r\n" if credential else ""
+    return f"{method} {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: {AGENT}\r\nAccept-Encoding: identity\r\n{bearer}"
 
 
 def base_path(rule: UpstreamRule) -> str:
@@ -25,26 +23,27 @@ def base_path(rule: UpstreamRule) -> str:
 
 def post(rule: UpstreamRule, credential: str, message: Open, body: bytes) -> bytes:
     """One JSON request to one of the known paths."""
-    lines = _lines("POST", f"{base_path(rule)}/{message.endpoint}", rule, credential)
-    lines += [
-        f"Accept: {'text/event-stream' if message.stream else 'application/json'}",
-        "Content-Type: application/json",
-        f"Content-Length: {len(body)}",
-        f"X-Request-ID: {message.request_id}",
-    ]
+    accept = "text/event-stream" if message.stream else "application/json"
+    scope = ""
     if rule.engine is not None:  # our own engine: one caller's cached prompts are not another's to find by their speed
-        lines.append(f"X-Ringfence-Scope: {hashlib.sha256(message.caller.encode()).hexdigest()}")
-    return "\r\n".join(lines).encode("latin-1") + b"\r\n\r\n" + body
+        scope = f"X-Ringfence-Scope: {hashlib.sha256(message.caller.encode()).hexdigest()}\r\n"
+    head = (
+        f"{_lines('POST', f'{base_path(rule)}/{message.endpoint}', rule, credential)}Accept: {accept}\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n"
+        f"X-Request-ID: {message.request_id}\r\n{scope}\r\n"
+    )
+    return head.encode("latin-1") + body
 
 
 def post_question(rule: UpstreamRule, path: str, credential: str, body: bytes) -> bytes:
     """A probe that is asked with a small JSON document of ours."""
-    lines = [*_lines("POST", path, rule, credential), "Accept: application/json"]
-    lines += ["Content-Type: application/json", f"Content-Length: {len(body)}"]
-    return "\r\n".join(lines).encode("latin-1") + b"\r\n\r\n" + body
+    head = (
+        f"{_lines('POST', path, rule, credential)}Accept: application/json\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    return head.encode("latin-1") + body
 
 
 def get(rule: UpstreamRule, path: str, credential: str) -> bytes:
     """A probe."""
-    lines = [*_lines("GET", path, rule, credential), "Accept: application/json"]
-    return "\r\n".join(lines).encode("latin-1") + b"\r\n\r\n"
+    return f"{_lines('GET', path, rule, credential)}Accept: application/json\r\n\r\n".encode("latin-1")

@@ -24,6 +24,7 @@ from router.gate.world import World
 WORKER_LOST = "worker_lost"
 CANCELLED_S = 0.05
 OLD_POLICY_S = 5.0
+SWEEP_S = 10.0
 MOST_EXCHANGES = 20_000  # of one worker
 MOST_WARMS = 64  # of one worker: each waits as long as its caller wishes
 
@@ -37,6 +38,7 @@ class Gate:
         self._links: dict[Link, dict[int, GateExchange]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._warms: dict[tuple[Link, int], asyncio.Task[None]] = {}
+        self._sweeper: asyncio.TimerHandle | None = None
         self._idle = asyncio.Event()
         self._idle.set()
 
@@ -136,6 +138,18 @@ class Gate:
             return
         exchanges[number] = GateExchange(number, link, message, world, lambda: self._over(exchanges, number))
         self._idle.clear()
+        if self._sweeper is None:
+            self._sweeper = asyncio.get_running_loop().call_later(SWEEP_S, self._sweep)
+
+    def _sweep(self) -> None:
+        """One timer for all the bodies that workers owe us."""
+        self._sweeper = None
+        exchanges = [exchange for of in self._links.values() for exchange in of.values()]
+        for exchange in exchanges:
+            if exchange.late:
+                exchange.cancel("protocol")
+        if exchanges:
+            self._sweeper = asyncio.get_running_loop().call_later(SWEEP_S, self._sweep)
 
     def _over(self, exchanges: dict[int, GateExchange], number: int) -> None:
         exchanges.pop(number, None)

@@ -9,6 +9,7 @@ from router.gate.admission import Admission
 from router.gate.recorder import Recorder
 from router.gate.upstreams import Upstreams
 from router.settings.snapshot import Snapshot
+from router.verdicts import Verdicts
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,3 +18,4 @@ class World:
     recorder: Recorder
     upstreams: Upstreams
     admissions: Mapping[str, Admission]  # by tier
+    verdicts: Verdicts

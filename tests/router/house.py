@@ -23,6 +23,7 @@ from router.gate.server import Gate
 from router.gate.upstreams import Upstreams
 from router.gate.world import World
 from router.settings.snapshot import Snapshot, TierSettings, Timeouts
+from router.verdicts import Verdicts
 
 Script = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 FAST = Timeouts(connect_s=1.0, cold_start_s=1.0, first_token_s=0.4, answer_s=0.4, between_tokens_s=0.4, total_s=5.0)
@@ -160,7 +161,7 @@ async def house(
 
     upstreams = Upstreams(snapshot, Dialler(directory), tell, partial(recorder.note, Kind.PROBE))
     admissions = {name: Admission(tier.concurrency, tier.queue) for name, tier in snapshot.tiers.items()}
-    gate = Gate(World(snapshot, recorder, upstreams, admissions))
+    gate = Gate(World(snapshot, recorder, upstreams, admissions, Verdicts(snapshot.policy)))
     gates.append(gate)
     client = GateClient()
     ours, theirs = socket.socketpair()

@@ -248,7 +248,7 @@ async def test_a_mistake_of_ours_is_a_500_without_a_word_of_it(tmp_path: Path, m
         raise ZeroDivisionError("secret detail")
 
     async with front(answering(plain(b"{}")), tmp_path) as (_, port):
-        monkeypatch.setattr("router.pipeline.decide_request", broken)
+        monkeypatch.setattr("router.verdicts.decide_request", broken)
         received = await talk(port, post())
     assert statuses(received) == [500]
     assert b"secret" not in received
