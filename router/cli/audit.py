@@ -13,13 +13,12 @@ from router.audit.format.notes import NoteError, parse_vkey
 from router.audit.format.proofs import ProofError, parse_receipt
 from router.audit.format.seal import ReviewerSecret
 from router.audit.home import write_new
-from router.audit.prove import anchor_text, read_vkey, witness_request
 from router.audit.prove import prove as make_proof
 from router.audit.show import CODEC, Filter, Tail, parse_time, show_records
 from router.audit.verify.__main__ import ledger_directory, run
 from router.audit.verify.findings import CannotVerifyError
 from router.audit.verify.keys import load_keys
-from router.cli import audit_review
+from router.cli import audit_anchor, audit_review
 from router.cli.audit_options import CANNOT, Directory, Key, Notes, Vkey
 from router.cli.audit_review import told
 
@@ -27,6 +26,7 @@ FOLLOW_S = 0.5
 
 audit_app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 audit_app.command()(audit_review.match)
+audit_app.command()(audit_anchor.anchor)
 audit_app.command("open")(audit_review.open_captures)
 audit_app.command()(audit_review.export)
 audit_app.command()(audit_review.report)
@@ -156,17 +156,3 @@ def receipt(
         typer.echo(f"not proven: {error}", err=True)
         raise typer.Exit(1) from None
     typer.echo(found.line.decode(errors="replace"))
-
-
-@audit_app.command()
-def anchor(
-    directory: Directory = Path("ledger"),
-    *,
-    witness: Annotated[int | None, typer.Option(help="body for a C2SP witness that knows so many records")] = None,
-    syslog: Annotated[bool, typer.Option("--syslog", help="a line for a log collector")] = False,
-) -> None:
-    """What to keep outside this machine: SIZE:ROOT for a notebook (verify takes it with --note)."""
-    with told():
-        root = ledger_directory(directory)
-        text = witness_request(root, witness) if witness is not None else anchor_text(root)
-        typer.echo(f"ringfence-anchor {read_vkey(root).name} {text}" if syslog else text, nl=witness is None)

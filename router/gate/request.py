@@ -44,6 +44,12 @@ def post_question(rule: UpstreamRule, path: str, credential: str, body: bytes) -
     return head.encode("latin-1") + body
 
 
+def post_text(rule: UpstreamRule, path: str, body: bytes) -> bytes:
+    """Plain text to a place under the destination's own path."""
+    lines = [*_lines("POST", f"{base_path(rule)}{path}", rule, ""), "Accept: text/plain", "Content-Type: text/plain"]
+    return "\r\n".join([*lines, f"Content-Length: {len(body)}"]).encode("latin-1") + b"\r\n\r\n" + body
+
+
 def get(rule: UpstreamRule, path: str, credential: str) -> bytes:
     """A probe."""
     return f"{_lines('GET', path, rule, credential)}Accept: application/json\r\n\r\n".encode("latin-1")

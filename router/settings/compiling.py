@@ -29,6 +29,7 @@ from router.settings.routing import (
 from router.settings.snapshot import AuditSettings, CaptureRule, EngineSettings, Limits, Listen, Snapshot
 from router.settings.upstreams import check_name, compile_upstreams
 from router.settings.weights import compile_sources, compile_weights, engine_shape, model_directory
+from router.settings.witnesses import compile_witnesses
 
 MOST_WORKERS: Final = 8
 
@@ -79,6 +80,7 @@ def compile_snapshot(settings: SettingsFile, base: Base, secrets: dict[str, str]
         tls=tls_materials(settings, base.resolve, report),
         may_sleep=frozenset(name for name, upstream in settings.upstreams.items() if upstream.may_sleep),
         weights=compile_sources(settings, base.resolve, report),
+        witnesses=compile_witnesses(settings, base.resolve, report),
         require_seal=settings.require_seal,
         files=_files(settings, base, report),
         watch_s=settings.watch,

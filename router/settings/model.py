@@ -9,7 +9,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BeforeValidator, Field
 
-from router.settings.ledger_entries import AuditEntry, CaptureEntry
+from router.settings.ledger_entries import AuditEntry, CaptureEntry, WitnessEntry
 from router.settings.strict import Duration, Strict
 
 ReachWord = Literal["process", "host", "network", "rented"]
@@ -263,6 +263,11 @@ class SettingsFile(Strict):
     )
     callers: CallersSettings | None = Field(default=None, description="Who may ask. Left away: anyone on this machine.")
     audit: AuditEntry = Field(default=AuditEntry(), description="The ledger.")
+    witnesses: dict[str, WitnessEntry] = Field(
+        default={},
+        description="Witnesses (C2SP tlog-witness) that `ringfence audit anchor --to NAME` may show the log's newest "
+        "checkpoint. No prompt ever goes there, and the service itself never dials them.",
+    )
     capture: CaptureEntry = Field(
         default=CaptureEntry(),
         description="Whose prompts and answers are kept, sealed to the reviewer's key. Left away: nobody's.",

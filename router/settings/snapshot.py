@@ -65,6 +65,16 @@ class Weights:
 
 
 @dataclass(frozen=True, slots=True)
+class Witness:
+    """Who may be shown checkpoints, by a command of the operator's alone; `authorities` as PEM."""
+
+    name: str
+    destination: Destination
+    vkey: str
+    authorities: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Listen:
     host: str = "127.0.0.1"
     port: int = 7860
@@ -135,6 +145,7 @@ class Snapshot:
     tls: Mapping[str, TlsMaterial] = field(default_factory=dict, repr=False)  # upstream name -> its own; gate only
     may_sleep: frozenset[str] = frozenset()  # upstreams whose refusal of a connection is waited for
     weights: Weights = field(default_factory=Weights)
+    witnesses: tuple[Witness, ...] = ()
     require_seal: tuple[str, ...] = ()  # what the kernel must enforce, or nothing starts; empty: none
     files: tuple[str, ...] = ()  # all that the settings were read from; supervisor only
     watch_s: float = 0.0  # how often the supervisor looks whether one of them has changed; 0: never
