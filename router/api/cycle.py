@@ -21,8 +21,11 @@ _UNSAFE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 class HotCycle:
     """One request of a generating endpoint and its answer; stands where uvicorn's RequestResponseCycle stands."""
 
-    def __init__(self, endpoint: Endpoint, headers: list[tuple[bytes, bytes]], *, keep_alive: bool) -> None:
+    def __init__(
+        self, endpoint: Endpoint, headers: list[tuple[bytes, bytes]], *, keep_alive: bool, path: bytes = b""
+    ) -> None:
         self.endpoint = endpoint
+        self.path = path
         self.headers = headers
         self._first = dict(reversed(headers))  # of several of one name the first counts
         self.keep_alive = keep_alive

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, cast
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
@@ -17,11 +18,12 @@ from policies import Endpoint
 from router.api.app import Application
 from router.api.cycle import READ_S, HotCycle, TransportReply
 from router.api.host import judge_origin
+from router.api.older import OLDER, Translation
 from router.errors import BodyTooLarge, InvalidKey, InvalidRequest, RequestTimeout, RouterError, as_openai
 from router.logs import Log
 from router.pipeline import Arrival, Pipeline, refuse
 
-ENDPOINTS = {f"/v1/{endpoint}".encode(): endpoint for endpoint in Endpoint}
+ENDPOINTS = {f"/v1/{endpoint}".encode(): endpoint for endpoint in Endpoint} | dict.fromkeys(OLDER, Endpoint.COMPLETIONS)
 LINGER_S = 1.0  # so that a client that still sends its body gets to read the answer
 
 
@@ -130,13 +132,14 @@ class RouterProtocol(HttpToolsProtocol):
                 InvalidRequest("Nothing here can be upgraded: send it without 'Upgrade' and 'Connection'.")
             )
             return
-        endpoint = ENDPOINTS.get(self.url.partition(b"?")[0])
+        path = self.url.partition(b"?")[0]
+        endpoint = ENDPOINTS.get(path)
         if endpoint is None or self.parser.get_method() != b"POST":
             super().on_headers_complete()
             return
         before = self.cycle
         keep_alive = self.parser.get_http_version() != "1.0" and self.parser.should_keep_alive()
-        cycle = HotCycle(endpoint, self.headers, keep_alive=keep_alive)
+        cycle = HotCycle(endpoint, self.headers, keep_alive=keep_alive, path=path)
         self.cycle = cast("RequestResponseCycle", cycle)  # uvicorn reads of it what HotCycle has
         cycle.turn = before is None or before.response_complete
         if not cycle.turn:
@@ -208,7 +211,8 @@ class RouterProtocol(HttpToolsProtocol):
         application, identity = self.serving(), cycle.request_id()
         try:
             judge_origin(cycle.headers, application.snapshot)
-            await application.pipeline.serve(_arrival(cycle, identity, application.pipeline), reply)
+            arrival = _arrival(cycle, identity, application.pipeline)
+            await _pass_on(application, arrival, reply, OLDER.get(cycle.path))
         except RouterError as error:
             await refuse(reply, error, identity)
         except Exception as error:  # noqa: BLE001 - a mistake of ours: its kind to the log, nothing to the client
@@ -221,6 +225,16 @@ class RouterProtocol(HttpToolsProtocol):
         if not cycle.keep_alive:
             self.loop.call_later(LINGER_S if cycle.refusal is not None else 0, self.transport.close)
         self.on_response_complete()
+
+
+async def _pass_on(application: Application, arrival: Arrival, reply: TransportReply, older: str | None) -> None:
+    """Serve it; an older client's request in OpenAI's words, and the answer in its own."""
+    if older is None or arrival.refusal is not None:
+        await application.pipeline.serve(arrival, reply)
+        return
+    translation = Translation(older, arrival.body, application.snapshot.limits)
+    asked = replace(arrival, body=translation.body, refusal=translation.error)
+    await application.pipeline.serve(asked, translation.reply(reply))
 
 
 def _arrival(cycle: HotCycle, identity: str, judge: Pipeline) -> Arrival:

@@ -11,6 +11,7 @@ from starlette.routing import Route
 
 from policies import Caller, Endpoint, may_ask_for
 from router.api.leaving import unless_left
+from router.api.older import OLDER
 from router.auth import Callers
 from router.channel.client import ExchangeFailed, GateClient
 from router.channel.messages import Ask, Cause, Warm
@@ -70,7 +71,7 @@ class Status:
     def _endpoints(self) -> list[str]:
         """Every path there is but this one."""
         others = [route.path_format for route in self.routes() if route.path != "/"]
-        return [*(f"/v1/{endpoint}" for endpoint in Endpoint), *others]
+        return [*(f"/v1/{endpoint}" for endpoint in Endpoint), *OLDER.values(), *others]
 
     async def livez(self, _request: Request) -> Response:
         return as_json({"status": "alive"})
