@@ -74,7 +74,7 @@ async def _whole(first: list[tuple[int, Event]], answers: Answers, reply: Reply)
             break
         events = await answers.next()
     body = reply.shape.whole(pieces, [ends[index] for index in range(reply.choices)])
-    return Response(msgspec.json.encode(body), headers=reply.headers, media_type="application/json")
+    return Response(msgspec.json.encode(body) + b"\n", headers=reply.headers, media_type="application/json")
 
 
 class EventStream(Response):

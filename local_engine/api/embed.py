@@ -44,7 +44,7 @@ async def embed(front: Front, request: Request) -> Response:
     count = sum(len(tokens) for tokens in inputs)
     usage = {"prompt_tokens": count, "total_tokens": count}
     body = {"object": "list", "data": data, "model": model, "usage": usage}
-    return Response(msgspec.json.encode(body), media_type="application/json")
+    return Response(msgspec.json.encode(body) + b"\n", media_type="application/json")
 
 
 async def _tokens(front: Front, loaded: Loaded, prompt: Prompt, index: int) -> tuple[int, ...]:

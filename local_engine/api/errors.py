@@ -38,7 +38,9 @@ class ApiError(Exception):
         return {"error": {"message": self.message, "type": self.kind, "param": self.param, "code": self.code}}
 
     def response(self) -> Response:
-        return Response(msgspec.json.encode(self.body()), self.status, self.headers, media_type="application/json")
+        return Response(
+            msgspec.json.encode(self.body()) + b"\n", self.status, self.headers, media_type="application/json"
+        )
 
 
 def invalid(param: str | None, message: str, code: str = "invalid_value") -> ApiError:

@@ -83,7 +83,7 @@ async def tokenize(front: Front, request: Request) -> Response:
         raise invalid("content", "content is missing.")
     tokens = await front.service.tokens(loaded, [Part(content, trusted=trusted)])
     shown = tokens if lead else tokens[len(loaded.beginning) :]
-    return Response(msgspec.json.encode({"tokens": shown}), media_type="application/json")
+    return Response(msgspec.json.encode({"tokens": shown}) + b"\n", media_type="application/json")
 
 
 async def detokenize(front: Front, request: Request) -> Response:
@@ -92,7 +92,7 @@ async def detokenize(front: Front, request: Request) -> Response:
     found = fields.take("tokens")
     fields.finish()
     content = _text_of(found, loaded) if found != [] else ""
-    return Response(msgspec.json.encode({"content": content}), media_type="application/json")
+    return Response(msgspec.json.encode({"content": content}) + b"\n", media_type="application/json")
 
 
 def _text_of(found: object, loaded: Loaded) -> str:

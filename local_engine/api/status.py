@@ -78,4 +78,4 @@ def _facts(front: Front, loaded: Loaded) -> dict[str, object]:
 
 
 def _json(body: object, status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    return Response(msgspec.json.encode(body), status, headers, media_type="application/json")
+    return Response(msgspec.json.encode(body) + b"\n", status, headers, media_type="application/json")

@@ -15,6 +15,7 @@ from router.cli.doctor import doctor
 from router.cli.explain import explain
 from router.cli.export import export
 from router.cli.keys import keys_app
+from router.cli.listing import WholeSentences
 from router.cli.model_rows import absent
 from router.cli.models import models_app
 from router.cli.orders import narrow, reload
@@ -31,6 +32,7 @@ BAD = 1
 
 app = typer.Typer(
     name="ringfence",
+    cls=WholeSentences,
     help="Your prompts reach only the machines you list, and a signed log proves it.",
     no_args_is_help=True,
     add_completion=False,
@@ -75,9 +77,9 @@ app.command()(narrow)
 app.command()(prove)
 app.command()(doctor)
 app.command()(export)
-app.add_typer(keys_app, name="keys", help="Callers' keys: shown once, stored only hashed.")
-app.add_typer(models_app, name="models", help="Model weights: fetch, list, verify, remove.")
-app.add_typer(audit_app, name="audit", help="Verify and read the ledger.")
+app.add_typer(keys_app, cls=WholeSentences, name="keys", help="Callers' keys: shown once, stored only hashed.")
+app.add_typer(models_app, cls=WholeSentences, name="models", help="Model weights: fetch, list, verify, remove.")
+app.add_typer(audit_app, cls=WholeSentences, name="audit", help="Verify and read the ledger.")
 
 
 def _say_version(wanted: bool) -> None:

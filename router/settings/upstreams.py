@@ -93,11 +93,8 @@ def compile_destination(
     upstream: UpstreamSettings, path: Path, hosts: Hosts, report: Report, *, weights_only: bool = False
 ) -> Destination | None:
     """The listed place of what stands at `path`; None, and reported, when it may not be listed."""
-    url = upstream.url or ""
-    try:
-        plain = parse_destination(url, weights_only=weights_only)
-    except DestinationError as error:
-        report.add((*path, "url"), f"{error.reason}: {error.message}", _line_to_write(error, (*path, "url"), report))
+    plain, sound = _parsed(upstream.url or "", path, report, weights_only=weights_only)
+    if plain is None:
         return None
     destination = replace(
         plain,
@@ -111,7 +108,20 @@ def compile_destination(
         report.add((*path, "url"), f"{listing.reason}: {listing.detail}", _acknowledgement(path, report))
         return None
     check_addresses(destination, report)
-    return destination
+    return destination if sound else None
+
+
+def _parsed(url: str, path: Path, report: Report, *, weights_only: bool) -> tuple[Destination | None, bool]:
+    """The destination and whether it is written so. One that lacks its port alone is judged on, as it would be."""
+    try:
+        return parse_destination(url, weights_only=weights_only), True
+    except DestinationError as error:
+        report.add((*path, "url"), f"{error.reason}: {error.message}", _line_to_write(error, (*path, "url"), report))
+        meant = error.instead
+    try:
+        return parse_destination(meant, weights_only=weights_only), False
+    except DestinationError:
+        return None, False
 
 
 def _acknowledgement(path: Path, report: Report) -> str:

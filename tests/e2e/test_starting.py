@@ -52,7 +52,7 @@ def test_the_version_is_said(tmp_path: Path, arguments: tuple[str, ...]) -> None
 
 
 def test_help_names_no_types_of_flags_and_cuts_no_sentence(tmp_path: Path) -> None:
-    for command in ((), ("check",), ("keys",)):
+    for command in ((), ("check",), ("keys",), ("audit",), ("models",)):
         said = ringfence(tmp_path, *command, "--help").stdout
         assert "bool" not in said
         assert "..." not in said.replace("[ARGS]...", ""), said

@@ -104,6 +104,9 @@ def test_a_cloud_without_a_port_is_told_what_it_is_and_not_how_to_write_it(write
     assert "443" not in result.stderr
     other = run("check", write("upstreams: {a: {url: 'https://llm.example/v1'}}\ndefault_model: m\n"))
     assert 'the port is missing (write url: "https://llm.example:443/v1")\n' in other.stderr
+    both = run("check", TIER1_BASE_URL="https://a.hf.space/v1", TIER1_MODEL="m").stderr
+    assert "(write TIER1_BASE_URL=https://a.hf.space:443/v1)" in both
+    assert "(in the environment: TIER1_THIRD_PARTY_HOST=true)" in both, "the next mistake is told in the same run"
 
 
 def test_a_file_behind_a_closed_folder_is_no_traceback(tmp_path: Path) -> None:
