@@ -6,7 +6,7 @@ import hashlib
 import hmac
 
 from policies import ANONYMOUS, Caller
-from router.errors import InvalidKey
+from router.errors import InvalidKey, OperatorNeeded
 from router.settings.snapshot import KeyRule, Snapshot
 
 NOBODY = "0" * 64
@@ -35,6 +35,13 @@ class Callers:
         if caller is None:
             raise InvalidKey(f"This API key is not known here. {_ADVICE}")
         return caller
+
+    def operator(self, authorization: str) -> None:
+        """Returns for an operator's key; InvalidKey (401), or OperatorNeeded (403) for everybody else."""
+        self.authenticate(authorization)
+        rule = self._keys.get(_public_id(authorization.partition(" ")[2]))
+        if rule is None or not rule.operator:
+            raise OperatorNeeded("This needs an operator's key: 'ringfence keys create NAME --operator'.")
 
 
 def _public_id(key: str) -> str:

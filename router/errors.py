@@ -56,6 +56,14 @@ class PolicyDenied(InvalidRequest):
     status, code = 403, "policy_denied"
 
 
+class OperatorNeeded(InvalidRequest):
+    status, code = 403, "operator_needed"
+
+
+class UpstreamUnknown(InvalidRequest):
+    status, code = 404, "upstream_not_found"
+
+
 class UpstreamRefused(InvalidRequest):
     """The upstream's own 4xx, put in our words; the answer's status is the upstream's."""
 

@@ -19,6 +19,7 @@ from router.channel.client import Exchange, ExchangeFailed, GateClient
 from router.channel.messages import Cause, Failure, Open
 from router.errors import BodyTooLarge, UpstreamFailed
 from router.failures import MOVE_ON, error_of
+from router.race import race
 from router.reply import Headers, Reply
 from router.settings.snapshot import Snapshot
 from router.tiers import Attempt
@@ -59,9 +60,10 @@ class Forwarder:
                 exchange.cancel()
 
     async def _first_answer(self) -> Answer:
-        for attempt in self._in_order():
+        order = self._in_order()
+        for attempt in order:
             try:
-                return await self._try(attempt)
+                return await self._hedged(attempt, order)
             except ExchangeFailed as error:
                 if error.failure.cause not in MOVE_ON:
                     break
@@ -81,6 +83,22 @@ class Forwarder:
         """What is left of the tier's `total`, which begins with its first attempt."""
         now = time.monotonic()
         return max(0.0, self._until.setdefault(tier, now + self._snapshot.tiers[tier].timeouts.total_s) - now)
+
+    async def _hedged(self, attempt: Attempt, order: Iterator[Attempt]) -> Answer:
+        """One attempt; where its tier says so and it stays silent, the next one in order beside it."""
+        after_s = self._snapshot.tiers[attempt.tier].hedge_after_s
+        if not after_s:
+            return await self._try(attempt)
+
+        def second() -> Coroutine[None, None, Answer] | None:
+            following = next(order, None)
+            return self._try(following) if following is not None else None
+
+        answer = await race(self._try(attempt), second, after_s)
+        for exchange in self._under_way:
+            if exchange is not answer.exchange:
+                exchange.cancel(Cause.HEDGED)
+        return answer
 
     async def _try(self, attempt: Attempt) -> Answer:
         exchange = self._open(attempt)
@@ -157,7 +175,7 @@ class Forwarder:
             (b"x-ringfence-upstream", attempt.upstream.encode()),
             (b"x-ringfence-attempts", str(attempt.number).encode()),
             (b"x-ringfence-record", str(self.record).encode()),
-            (b"server-timing", f"upstream;dur={(time.monotonic() - self._began) * 1000:.1f}".encode()),
+            (b"server-timing", self._timing(answer.exchange)),
         ]
         if self._inbound.chosen:
             headers.append((b"x-ringfence-model", self._model.encode()))
@@ -166,6 +184,14 @@ class Forwarder:
         if answer.streamed:
             headers.append((b"cache-control", b"no-cache"))
         return headers
+
+    def _timing(self, exchange: Exchange) -> bytes:
+        """Server-Timing (W3C): milliseconds; of the queue its place in it when it came, if it had to wait at all."""
+        total = f"upstream;dur={(time.monotonic() - self._began) * 1000:.1f}"
+        queued = exchange.queued
+        if queued is None:
+            return total.encode()
+        return f'queue;dur={queued.waited_s * 1000:.1f};desc="position {queued.position}", {total}'.encode()
 
     def _stream_headers(self) -> Headers:
         """Of a stream that begins with heartbeats: which tier will answer is not known yet."""

@@ -15,8 +15,9 @@ import msgspec
 
 FIELDS: Final = frozenset(
     {
-        "after_s", "code", "endpoint", "engine", "exit_code", "host", "limit", "model", "pid", "port", "reason",
-        "request_id", "restarts", "state", "tier", "upstream", "workers",
+        "after_s", "before", "code", "endpoint", "engine", "exit_code", "host", "limit",
+        "model", "pid", "port", "reason", "request_id",
+        "restarts", "state", "tier", "upstream", "workers",
     }
 )  # fmt: skip
 

@@ -7,10 +7,14 @@ A cancelled `serve` (the client left) stops the upstream's work: `Forwarder` see
 
 from __future__ import annotations
 
+import time
+from collections import Counter
 from dataclasses import dataclass
 
 from policies import Caller, Decision, Endpoint, Reach, Reason, choose_model, judge_body
+from router.affinity import conversation
 from router.auth import Callers
+from router.balance import Moment, balance_of
 from router.body import Inbound, read
 from router.channel.client import ExchangeFailed, GateClient
 from router.channel.messages import Denial
@@ -53,6 +57,7 @@ class Arrival:
     body: bytes
     refusal: RouterError | None = None  # of a body that was not read to its end
     caller: Caller | None = None  # whom this pipeline has authenticated already, by the head alone
+    session: str = ""  # X-Session-ID, "" when absent
 
 
 class Pipeline:
@@ -63,8 +68,11 @@ class Pipeline:
         self._gate = gate
         self._callers = Callers(snapshot)
         self._verdicts = Verdicts(snapshot.policy)
-        self._least_busy = frozenset(t.name for t in snapshot.tiers.values() if t.balance == "least_busy")
-        self._turn = 0
+        self._balances = {
+            name: balance_of(snapshot.tiers[name].balance, tier.upstreams, snapshot.tiers[name].weights)
+            for name, tier in snapshot.policy.tiers.items()
+        }
+        self._turns: Counter[str] = Counter()  # requests so far, by tier
 
     def authenticate(self, authorization: str) -> Caller:
         """The caller of this Authorization header; InvalidKey if there is none."""
@@ -80,7 +88,7 @@ class Pipeline:
             inbound = read(
                 arrival.body, arrival.endpoint, arrival.request_id, narrowed(arrival.reach), self._snapshot.limits
             )
-            forwarder = self._decide(inbound, caller)
+            forwarder = self._decide(inbound, caller, arrival.session)
         except RouterError as error:
             await self._refuse(arrival, caller, error, reply)
             return
@@ -92,7 +100,7 @@ class Pipeline:
         except RouterError as error:
             await refuse(reply, error, arrival.request_id, forwarder.record)
 
-    def _decide(self, inbound: Inbound, caller: Caller) -> Forwarder:
+    def _decide(self, inbound: Inbound, caller: Caller, session: str) -> Forwarder:
         policy, asked = self._snapshot.policy, inbound.facts.model
         inbound = inbound.as_model(choose_model(inbound.facts, inbound.prompt, caller, policy).model)
         decision = self._verdicts.request(inbound.facts, caller)
@@ -103,9 +111,15 @@ class Pipeline:
         judged = judge_body(inbound.document)
         if not judged.allowed:
             raise _refused_content(judged)
-        self._turn += 1
-        attempts = plan(decision, policy, Load(self._gate.states, self._gate.busy, self._least_busy, self._turn))
+        moments = {tier: self._moment(tier, inbound, caller.name, session) for tier in decision.tiers}
+        attempts = plan(decision, policy, Load(self._gate.states, moments, self._balances, time.time()))
         return Forwarder(self._snapshot, self._gate, inbound, caller.name, decision, attempts)
+
+    def _moment(self, tier: str, inbound: Inbound, caller: str, session: str) -> Moment:
+        self._turns[tier] += 1
+        wanted = self._balances[tier].way == "affinity"
+        key = conversation(caller, session, inbound.document) if wanted else b""
+        return Moment(self._gate.loads, self._gate.busy, self._turns[tier], key)
 
     async def _refuse(self, arrival: Arrival, caller: Caller | None, error: RouterError, reply: Reply) -> None:
         """A refused request of a known caller leaves a record first: no record, no answer but 503."""

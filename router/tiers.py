@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from policies import Decision, Policy
+from router.balance import Balance, Moment, ordered
 from router.channel.states import State, UpstreamState
 
 _RANK = {State.READY: 0, State.COLD: 1, State.WARMING: 2, State.FAILING: 3}
+NO_BALANCE = Balance()
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,16 +25,16 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What a worker knows of the moment: upstream states from the gate, its own requests under way, and its turn."""
+    """What a worker knows of the moment: upstream states and loads from the gate, and whose turn it is in each tier."""
 
     states: Mapping[str, UpstreamState] = field(default_factory=dict)
-    busy: Mapping[str, int] = field(default_factory=dict)
-    least_busy: frozenset[str] = frozenset()  # tiers that are balanced by it; the others take turns
-    turn: int = 0
+    moments: Mapping[str, Moment] = field(default_factory=dict)  # by tier
+    balances: Mapping[str, Balance] = field(default_factory=dict)  # by tier
+    now: float = 0.0  # UNIX time
 
 
 def plan(decision: Decision, policy: Policy, load: Load) -> tuple[Attempt, ...]:
-    """Attempts in order. Upstreams of equal standing take turns; none beyond the ceiling is ever among them.
+    """Attempts in order. Upstreams of equal standing are balanced; none beyond the ceiling is ever among them.
 
     Tiers keep the policy's order (a tier that sleeps must be woken, or it would sleep for ever), but one whose
     upstreams all fail stands behind the others.
@@ -57,8 +59,14 @@ def _all_fail(upstreams: list[str], load: Load) -> bool:
 
 
 def _in_tier(upstreams: list[str], tier: str, load: Load) -> list[str]:
-    """By state first: an upstream that fails fast, and so is never busy, must not attract requests."""
-    start = load.turn % len(upstreams) if upstreams else 0
-    turned = upstreams[start:] + upstreams[:start]
-    by_busy = tier in load.least_busy
-    return sorted(turned, key=lambda name: (_rank(load, name), load.busy.get(name, 0) if by_busy else 0))
+    """By state first: an upstream that fails fast, and so is never busy, must not attract any; nor one whose places
+    are taken, or that said when to come back, before then.
+    """
+    moment = load.moments.get(tier, Moment())
+    balanced = ordered(upstreams, load.balances.get(tier, NO_BALANCE), moment)
+
+    def reluctant(name: str) -> bool:
+        known = moment.loads.get(name)
+        return known is not None and (known.full or known.rest_until > load.now)
+
+    return sorted(balanced, key=lambda name: (_rank(load, name), reluctant(name)))

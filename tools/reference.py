@@ -16,7 +16,8 @@ from pydantic_core import PydanticUndefined
 
 from local_engine.hardware import decide
 from router.settings.environment import FIRST_TIER, TIER_PARTS, VARIABLES
-from router.settings.model import KeyEntry, SettingsFile
+from router.settings.keymodel import KeyEntry
+from router.settings.model import SettingsFile
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 PAGE: Final = ROOT / "docs" / "reference" / "policy-file.md"

@@ -10,8 +10,10 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from policies import Endpoint
+from router.api.admin import Admin
+from router.api.answers import as_error
 from router.api.host import judge_origin
-from router.api.status import Status, as_error
+from router.api.status import Status
 from router.channel.client import GateClient
 from router.errors import HostNotAllowed, InvalidRequest, MethodNotAllowed, RouterError, UnknownPath
 from router.logs import Log
@@ -29,7 +31,11 @@ class Application:
         self.largest_body = snapshot.limits.body_bytes
         self._log = log
         operations = Starlette(
-            routes=[*Status(snapshot, gate, view).routes(), *map(_only_post, Endpoint)],
+            routes=[
+                *Status(snapshot, gate, view).routes(),
+                *Admin(snapshot, gate).routes(),
+                *map(_only_post, Endpoint),
+            ],
             exception_handlers={RouterError: _router_error, HTTPException: http_error, Exception: self._mistake},
         )
         operations.router.redirect_slashes = False  # a redirect would name the host that the client's header names

@@ -244,6 +244,7 @@ def _arrival(cycle: HotCycle, identity: str, judge: Pipeline) -> Arrival:
         authorization=cycle.header(b"authorization").decode("latin-1"),
         reach=cycle.all(b"x-ringfence-reach").decode("latin-1"),
         body=bytes(cycle.body),
+        session=cycle.header(b"x-session-id").decode("latin-1"),
         refusal=cycle.refusal,
         caller=cycle.caller if cycle.judge is judge else None,
     )

@@ -10,6 +10,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from policies import Caller, Endpoint, may_ask_for
+from router.api.answers import COME_BACK_S, as_json, gate_lost
 from router.api.leaving import unless_left
 from router.api.older import OLDER
 from router.auth import Callers
@@ -17,21 +18,17 @@ from router.channel.client import ExchangeFailed, GateClient
 from router.channel.messages import Ask, Cause, Warm
 from router.channel.states import State
 from router.errors import (
-    GateUnavailable,
     InvalidRequest,
     ModelNotFound,
     ReceiptNotFound,
-    RouterError,
     TierUnknown,
     UpstreamsBusy,
-    as_openai,
 )
 from router.settings.snapshot import Snapshot
 from router.view import View
 
 WARM_WAIT_S = 120.0
 LONGEST_WAIT_S = 600.0
-COME_BACK_S = 2
 MOST_RECORDS = 1 << 62
 
 
@@ -118,7 +115,7 @@ class Status:
         except ExchangeFailed as error:
             if error.failure.cause is Cause.BUSY:
                 raise UpstreamsBusy("Too many callers wait for a warm-up.", retry_after_s=COME_BACK_S) from None
-            raise _gate_lost() from None
+            raise gate_lost() from None
         rows = msgspec.json.decode(answer or b"[]")
         warm = {row["tier"] for row in rows if row["state"] == State.READY}
         all_warm = warm >= {row["tier"] for row in rows}
@@ -137,7 +134,7 @@ class Status:
             if error.failure.cause is Cause.NO_RECEIPT:
                 message = "There is no record of yours with this index, or it is not under a checkpoint yet: try again."
                 raise ReceiptNotFound(message) from None
-            raise _gate_lost() from None
+            raise gate_lost() from None
         return Response(text, media_type="text/plain")
 
     async def models(self, request: Request) -> Response:
@@ -157,10 +154,6 @@ class Status:
         return self._callers.authenticate(request.headers.get("authorization", ""))
 
 
-def _gate_lost() -> GateUnavailable:
-    return GateUnavailable("The gate is starting again; try again.", retry_after_s=COME_BACK_S)
-
-
 def _seconds(text: str) -> float:
     try:
         seconds = float(text)
@@ -173,15 +166,3 @@ def _seconds(text: str) -> float:
 
 def _model(name: str) -> dict[str, object]:
     return {"id": name, "object": "model", "created": 0, "owned_by": "ringfence"}
-
-
-def as_json(value: object, status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    return Response(msgspec.json.encode(value) + b"\n", status, headers, "application/json")
-
-
-def as_error(error: RouterError) -> Response:
-    """Any RouterError of these endpoints, in OpenAI's shape."""
-    headers = {"retry-after": str(max(1, round(error.retry_after_s)))} if error.retry_after_s is not None else {}
-    if error.status == 401:
-        headers["www-authenticate"] = "Bearer"
-    return Response(as_openai(error) + b"\n", error.status, headers, "application/json")

@@ -11,8 +11,8 @@ import msgspec
 
 from router.channel.frames import COUNT, CREDIT_EACH, PIECE, WINDOW, ChannelError, Kind, counted
 from router.channel.link import Link, attach
-from router.channel.messages import Ask, Cause, Denial, Failure, Head, Open, Warm, decode, encode
-from router.channel.states import UpstreamState
+from router.channel.messages import Ask, Cause, Denial, Failure, Head, Look, Open, Queued, Warm, decode, encode
+from router.channel.states import UpstreamLoad, UpstreamState
 
 LOST = Failure(Cause.GATE_LOST, "the gate went away")
 
@@ -42,6 +42,7 @@ class Exchange:
         self.upstream = ""
         self.record: int | None = None  # ledger index of the decision
         self.head: Head | None = None
+        self.queued: Queued | None = None  # it had to wait for its place
         self.rows: bytes = b""
 
     async def opened(self) -> Head:
@@ -123,6 +124,15 @@ class Exchange:
 
     def take(self, kind: Kind, payload: bytes) -> None:
         """One frame of this exchange from the gate."""
+        if kind is Kind.CREDIT:
+            self.upload(counted(payload))
+        elif kind is Kind.QUEUED:
+            self.queued = decode(Queued, payload)
+        else:
+            self._take_news(kind, payload)
+            self.wake()
+
+    def _take_news(self, kind: Kind, payload: bytes) -> None:
         match kind:
             case Kind.DATA:
                 self._chunks.append(payload)
@@ -135,15 +145,11 @@ class Exchange:
                 self.finish()
             case Kind.FAIL:
                 self.fail(decode(Failure, payload))
-            case Kind.CREDIT:
-                self.upload(counted(payload))
-                return
             case Kind.ROWS:
                 self.rows = payload
                 self.finish()
             case _:
                 raise ChannelError(f"{kind.name} from the gate")
-        self.wake()
 
 
 class GateClient:
@@ -161,6 +167,7 @@ class GateClient:
         self._last = 0
         self.states: dict[str, UpstreamState] = {}
         self.ledger_refusal = ""  # why the ledger takes no record now, in the gate's words
+        self.loads: dict[str, UpstreamLoad] = {}
 
     @property
     def connected(self) -> bool:
@@ -200,6 +207,12 @@ class GateClient:
     def receipt(self, message: Ask) -> Exchange:
         return self._begin(Kind.RECEIPT, encode(message))
 
+    def report(self, message: Look) -> Exchange:
+        return self._begin(Kind.REPORT, encode(message))
+
+    def metrics(self) -> Exchange:
+        return self._begin(Kind.METRICS, b"")
+
     def _begin(self, kind: Kind, payload: bytes, body: bytes = b"") -> Exchange:
         self._last = self._last % 0xFFFF_FFFF + 1
         exchange = Exchange(self, self._last, body)
@@ -229,6 +242,8 @@ class GateClient:
             self.states = {state.name: state for state in msgspec.json.decode(payload, type=list[UpstreamState])}
         elif kind is Kind.LEDGER:
             self.ledger_refusal = payload.decode("utf-8", "replace")
+        elif kind is Kind.LOADS:
+            self.loads = {load.name: load for load in msgspec.json.decode(payload, type=list[UpstreamLoad])}
         elif exchange := self._under_way.get(number):
             exchange.take(kind, payload)
 

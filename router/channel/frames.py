@@ -29,15 +29,19 @@ class Kind(IntEnum):
     WARM = 5  # a Warm message: make upstreams ready, tell how it went
 
     RECEIPT = 7  # an Ask message: prove to its caller that a record is in the ledger
+    REPORT = 8  # a Look message: tell the operator about upstreams
+    METRICS = 9  # what the gate has counted
 
     RECORD = 16  # COUNT: the ledger index of the decision or denial, durable
     HEAD = 17  # a Head message: the upstream's status and what of its headers may travel on
     DATA = 18  # answer bytes; of a stream, whole events only
     END = 19  # the answer is complete
     FAIL = 20  # a Failure message: this exchange is over, and why
-    ROWS = 21  # a warm-up's answer (JSON), or a receipt (c2sp.org/tlog-proof)
+    ROWS = 21  # a warm-up's answer or a report (JSON), a receipt (c2sp.org/tlog-proof), or metrics (text)
     STATES = 22  # exchange 0: JSON, the states of all upstreams
     LEDGER = 23  # exchange 0: why the ledger refuses new records, as text; empty: it takes them
+    LOADS = 24  # exchange 0: JSON, the loads of all upstreams
+    QUEUED = 25  # a Queued message: the exchange has waited for its place
 
     CREDIT = 32  # COUNT: this many more bytes of the exchange may come
 

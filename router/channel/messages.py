@@ -59,6 +59,20 @@ class Ask(msgspec.Struct, frozen=True, array_like=True):
     caller: str
 
 
+class Look(msgspec.Struct, frozen=True, array_like=True):
+    """Ask for reports on this upstream, "" for all. `wait_s` above 0: it is probed first, and waited for so long."""
+
+    upstream: str = ""
+    wait_s: float = 0.0
+
+
+class Queued(msgspec.Struct, frozen=True, array_like=True):
+    """The exchange had to wait for its place in the tier."""
+
+    position: int  # when it came, from 1
+    waited_s: float
+
+
 class Head(msgspec.Struct, frozen=True, array_like=True):
     """The upstream's answer begins."""
 
@@ -92,6 +106,7 @@ class Cause(StrEnum):
     GATE_LOST = "gate_lost"
     NO_RECEIPT = "no_receipt"
     CANCELLED = "cancelled"
+    HEDGED = "hedged"  # another upstream, asked because this one stayed silent, answered first
     PROTOCOL = "protocol"
 
 

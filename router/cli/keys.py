@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from router.settings import keystore
 from router.settings.findings import SettingsError
-from router.settings.model import KeyEntry
+from router.settings.keymodel import KeyEntry
 
 keys_app = typer.Typer(no_args_is_help=True)
 
@@ -28,10 +28,11 @@ def create(
     file: File = DEFAULT,
     reach: Annotated[str | None, typer.Option(help="how far: process, host, network or rented")] = None,
     model: Annotated[list[str] | None, typer.Option(help="only this model (may be given again)")] = None,
+    operator: Annotated[bool, typer.Option("--operator", help="it opens /admin and /metrics too")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Make a key for a caller. It is shown once; only its hash is stored."""
-    ceiling = keystore.Ceiling(reach, tuple(model) if model else None)
+    ceiling = keystore.Ceiling(reach, tuple(model) if model else None, operator)
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     try:
         entry, key = keystore.create(file, name, ceiling, now)

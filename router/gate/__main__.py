@@ -16,13 +16,15 @@ from router.audit import Durability, Ledger, LedgerError, LedgerSettings
 from router.audit import Kind as RecordKind
 from router.channel.control import Control, Message, Word, read_memory_file
 from router.channel.sealed import seal_process
+from router.channel.states import State, UpstreamState
 from router.gate.admission import Admission
 from router.gate.capturing import KEY_IS_HERE
 from router.gate.dial import Dialler
+from router.gate.metrics import Metrics
 from router.gate.recorder import Recorder
 from router.gate.sealing import enter_directory, gate_plan, record_seal
 from router.gate.server import Gate
-from router.gate.upstreams import Upstreams
+from router.gate.upstreams import Ears, Upstreams
 from router.gate.world import World
 from router.logs import Log, hear_libraries
 from router.seal.attestation import Attestation
@@ -113,9 +115,6 @@ class GateProcess:
         ]
 
     def _world(self, snapshot: Snapshot, recorder: Recorder, before: Upstreams | None) -> World:
-        upstreams = Upstreams(
-            snapshot, self._dialler, self._tell_states, partial(self._note_identity, recorder), before
-        )
         kept = self._gate.world if self._gate is not None else None
         admissions = {
             name: kept.admissions[name]
@@ -123,7 +122,11 @@ class GateProcess:
             else Admission(tier.concurrency, tier.queue)
             for name, tier in snapshot.tiers.items()
         }
-        return World(snapshot, recorder, upstreams, admissions, Verdicts(snapshot.policy))
+        metrics = kept.metrics if kept is not None else Metrics()
+        changed = partial(self._on_change, metrics)
+        ears = Ears(changed, self._tell_loads_soon, self._tell_loads, partial(self._note_identity, recorder))
+        upstreams = Upstreams(snapshot, self._dialler, ears, before)
+        return World(snapshot, recorder, upstreams, admissions, Verdicts(snapshot.policy), metrics)
 
     def _open_ledger(self, snapshot: Snapshot) -> Recorder | None:
         """None when there is no ledger to be had: then there is no service either."""
@@ -164,9 +167,22 @@ class GateProcess:
         world.recorder.note(RecordKind.RELOAD, {**change, "reason": message.text, "actor": message.name})
         self._log("reload_refused", reason=message.text)
 
-    def _tell_states(self) -> None:
+    def _on_change(self, metrics: Metrics, upstream: str, before: State, after: UpstreamState) -> None:
+        """Each change of an upstream's state: told to the workers, counted and logged with its reason."""
+        metrics.transition(upstream, before, after.state)
+        self._log(
+            "upstream_state", upstream=upstream, before=before.value, state=after.state.value, reason=after.reason
+        )
         if self._gate is not None:
             self._gate.tell_states()
+
+    def _tell_loads(self) -> None:
+        if self._gate is not None:
+            self._gate.tell_loads()
+
+    def _tell_loads_soon(self) -> None:
+        if self._gate is not None:
+            self._gate.tell_loads_soon()
 
 
 def _open_ledger(snapshot: Snapshot) -> Ledger:

@@ -14,7 +14,8 @@ from router.audit import Kind as RecordKind
 from router.audit import LedgerUnavailable
 from router.channel.frames import COUNT, Kind
 from router.channel.link import Link
-from router.channel.messages import Cause, Failure, Open, encode
+from router.channel.messages import Cause, Failure, Open, Queued, encode
+from router.gate.admission import Admitted
 from router.gate.capturing import AnswerTap
 from router.gate.connection import UpstreamFault
 from router.gate.deadline import Deadline
@@ -113,6 +114,7 @@ class GateExchange:
             served_model = policy.models[message.model].served.get(message.tier, message.model)
             decision, body = self._judge_body(served_model)
         if not decision.allowed:
+            self._world.metrics.denial(str(decision.reason))
             await self._world.recorder.record(RecordKind.DENIAL, self._denial(str(decision.reason)))
             raise UpstreamFault(Cause.POLICY, f"{decision.reason}: {decision.detail}")
         return body
@@ -132,10 +134,15 @@ class GateExchange:
 
     async def _admitted(self, body: bytes) -> None:
         admission = self._world.admissions[self._open.tier]
-        await admission.enter(self._deadline.left_s)
+        admitted = await admission.enter(self._open.caller, self._deadline.left_s)
         try:
-            await self._capture(body)
-            await self._exchange(self._world.recorder.append(RecordKind.DECISION, self._decision()), body)
+            own = await self._world.upstreams.enter(self._open.upstream, self._open.caller, self._deadline.left_s)
+            try:
+                self._tell_queued(admitted, own)
+                await self._capture(body)
+                await self._exchange(self._world.recorder.append(RecordKind.DECISION, self._decision()), body)
+            finally:
+                self._world.upstreams.leave(self._open.upstream)
         finally:
             admission.leave()
 
@@ -146,13 +153,19 @@ class GateExchange:
             self._captured = {"capture": await recorder.seal_prompt(message.request_id, body)}
             self._tap = await recorder.open_tap(message.request_id, message.caller)
 
+    def _tell_queued(self, *waits: Admitted) -> None:
+        position = max(wait.position for wait in waits)
+        if position:
+            waited_s = sum(wait.waited_s for wait in waits)
+            self._link.send(self._number, Kind.QUEUED, encode(Queued(position, waited_s)))
+
     async def _exchange(self, index: int, body: bytes) -> None:
         """From here on there is a decision, so there will be exactly one outcome. It is durable, then we dial."""
         upstream = self._open.upstream
         try:
             await self._world.recorder.durable(index)
             self._link.send(self._number, Kind.RECORD, COUNT.pack(index))
-            status = await self._ask_and_relay(body)
+            await self._ask_and_relay(body)
             self._ending = COMPLETED
         except UpstreamFault as fault:
             self._ending = str(fault.cause)
@@ -171,11 +184,14 @@ class GateExchange:
             try:
                 await self._seal_rest()
             finally:
-                self._world.recorder.note(RecordKind.OUTCOME, self._outcome(index))
-        if status >= 500:
-            self._world.upstreams.failed(upstream, UpstreamFault(Cause.BROKE, f"status {status}"))
+                outcome = self._outcome(index)
+                self._world.recorder.note(RecordKind.OUTCOME, outcome)
+                self._world.metrics.exchange(self._open.tier, upstream, outcome)
+        failure = self._relay.failure if self._relay is not None else None
+        if failure is not None:
+            self._world.upstreams.failed(upstream, UpstreamFault(failure.cause, failure.detail, failure.retry_after_s))
         else:
-            self._world.upstreams.succeeded(upstream)
+            self._world.upstreams.succeeded(upstream, self._first_byte_s())
 
     async def _seal_rest(self) -> None:
         """Of an answer that was cut, what has passed; how it ended is told already."""
@@ -183,7 +199,7 @@ class GateExchange:
             with contextlib.suppress(LedgerUnavailable):
                 await self._tap.finish()
 
-    async def _ask_and_relay(self, body: bytes) -> int:
+    async def _ask_and_relay(self, body: bytes) -> None:
         upstreams, upstream = self._world.upstreams, self._open.upstream
         timeouts = self._world.snapshot.tiers[self._open.tier].timeouts
         ready = upstreams.is_ready(upstream)
@@ -198,7 +214,11 @@ class GateExchange:
         if not ready:
             patience_s = max(patience_s, timeouts.cold_start_s)
         await self._relay.run(upstreams.pool(upstream), upstreams.credential(upstream), body, patience_s)
-        return self._relay.status
+
+    def _first_byte_s(self) -> float:
+        """How long the upstream took, once asked, to begin; for a whole answer that is all of it."""
+        relay = self._relay
+        return relay.asked_s - relay.first_byte_s if relay is not None and relay.first_byte_s is not None else 0.0
 
     def _waited_in_vain(self, fault: UpstreamFault) -> bool:
         """The tier's time went by while an upstream that was asked early said nothing: that is its failure."""

@@ -33,9 +33,9 @@ def is_cold(status: int, content_type: str) -> bool:
     return status == 503 or (status < 400 and content_type.lower().startswith("text/html"))
 
 
-async def probe(pool: Pool, credential: str) -> None:
+async def probe(pool: Pool, credential: str, answer_s: float | None = None) -> None:
     """Returns when the upstream said it can serve; UpstreamFault(COLD) while it loads, another fault otherwise."""
-    answer = await ask(pool, get(pool.rule, probe_path(pool.rule), credential))
+    answer = await ask(pool, get(pool.rule, probe_path(pool.rule), credential), answer_s)
     if is_cold(answer.status, answer.headers.get("content-type", "")):
         raise UpstreamFault(Cause.COLD, f"status {answer.status}")
     if answer.status >= 400:

@@ -24,9 +24,10 @@ class Answer:
     certificate: bytes
 
 
-async def ask(pool: Pool, request: bytes) -> Answer:
+async def ask(pool: Pool, request: bytes, answer_s: float | None = None) -> Answer:
     """On a new connection: that one can be had is half of the answer. UpstreamFault: COLD when it is silent."""
-    return await _ask(pool, await pool.fresh(CONNECT_S), request)
+    connection = await pool.fresh(CONNECT_S)
+    return await _ask(pool, connection, request, ANSWER_S if answer_s is None else answer_s)
 
 
 async def ask_more(pool: Pool, request: bytes) -> Answer:
@@ -34,16 +35,16 @@ async def ask_more(pool: Pool, request: bytes) -> Answer:
     kept = pool.idle()
     if kept is not None:
         try:
-            return await _ask(pool, kept, request)
+            return await _ask(pool, kept, request, ANSWER_S)
         except UpstreamFault as fault:
             if fault.cause is not Cause.BROKE or kept.received:
                 raise
     return await ask(pool, request)
 
 
-async def _ask(pool: Pool, connection: UpstreamConnection, request: bytes) -> Answer:
+async def _ask(pool: Pool, connection: UpstreamConnection, request: bytes, answer_s: float) -> Answer:
     try:
-        async with asyncio.timeout(ANSWER_S):
+        async with asyncio.timeout(answer_s):
             connection.send(request)
             await connection.head()
             body = bytearray()

@@ -7,7 +7,8 @@ import asyncio
 from policies import Decision
 from router.channel.frames import PIECE, WINDOW, Kind
 from router.channel.link import Link
-from router.channel.messages import Cause, Head, Open, encode
+from router.channel.messages import Cause, Failure, Head, Open, encode
+from router.failures import failure_of
 from router.gate.capturing import AnswerTap
 from router.gate.connection import UpstreamConnection, UpstreamFault
 from router.gate.deadline import Deadline, Patience
@@ -34,6 +35,7 @@ class Relay:
         self._asked: UpstreamConnection | None = None
         self._patience = Patience(deadline, self._give_up)
         self.status = 0
+        self.retry_after = ""  # as the upstream wrote it
         self.sent = 0  # a request that went out twice, because a kept connection was closed unread, counts twice
         self.asked_s = 0.0  # of deadline.left_s' clock, as first_byte_s: seconds left when the request was sent
         self.received = 0
@@ -44,6 +46,11 @@ class Relay:
     def _give_up(self, fault: UpstreamFault) -> None:
         if self._asked is not None:
             self._asked.give_up(fault)
+
+    @property
+    def failure(self) -> Failure | None:
+        """Why a whole answer is a failure of the upstream all the same: its status."""
+        return failure_of(Head(self.status, "", self.retry_after))
 
     def grant(self, amount: int) -> None:
         self._credit += amount
@@ -92,6 +99,7 @@ class Relay:
     async def _pass_answer(self, connection: UpstreamConnection, pool: Pool, patience_s: float) -> None:
         head = head_of(connection)
         self.status = head.status
+        self.retry_after = head.retry_after
         given_away = pool.judge(connection)
         if not given_away.allowed:
             self.caught = given_away

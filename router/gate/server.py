@@ -17,7 +17,7 @@ from router.audit.format.proofs import ProofError
 from router.audit.prove import receipt_for_caller
 from router.channel.frames import COUNT, ChannelError, Kind, counted
 from router.channel.link import Link, attach
-from router.channel.messages import Ask, Cause, Denial, Failure, Open, Warm, decode, encode
+from router.channel.messages import Ask, Cause, Denial, Failure, Look, Open, Warm, decode, encode
 from router.gate.exchange import CLIENT_LEFT, GateExchange
 from router.gate.world import World
 
@@ -25,6 +25,7 @@ WORKER_LOST = "worker_lost"
 CANCELLED_S = 0.05
 OLD_POLICY_S = 5.0
 SWEEP_S = 10.0
+LOADS_APART_S = 0.1  # workers learn of loads at most so often
 MOST_EXCHANGES = 20_000  # of one worker
 MOST_WARMS = 64  # of one worker: each waits as long as its caller wishes
 
@@ -39,6 +40,7 @@ class Gate:
         self._tasks: set[asyncio.Task[None]] = set()
         self._warms: dict[tuple[Link, int], asyncio.Task[None]] = {}
         self._sweeper: asyncio.TimerHandle | None = None
+        self._loads_due = False
         self._idle = asyncio.Event()
         self._idle.set()
 
@@ -48,6 +50,7 @@ class Gate:
         self._links.setdefault(link, {})
         link.send(0, Kind.STATES, self._world.upstreams.states())
         link.send(0, Kind.LEDGER, self._world.recorder.refusal.encode())
+        link.send(0, Kind.LOADS, self._world.upstreams.loads())
 
     @property
     def world(self) -> World:
@@ -83,6 +86,18 @@ class Gate:
         for link in self._links:
             link.send(0, Kind.LEDGER, self._world.recorder.refusal.encode())
 
+    def tell_loads_soon(self) -> None:
+        """Loads change with every exchange: they are told together."""
+        if not self._loads_due:
+            self._loads_due = True
+            asyncio.get_running_loop().call_later(LOADS_APART_S, self.tell_loads)
+
+    def tell_loads(self) -> None:
+        self._loads_due = False
+        loads = self._world.upstreams.loads()
+        for link in self._links:
+            link.send(0, Kind.LOADS, loads)
+
     async def drain(self, deadline_s: float) -> None:
         """Let exchanges finish, then cancel what is left, then close the ledger: every decision has its outcome."""
         with contextlib.suppress(TimeoutError):
@@ -109,18 +124,30 @@ class Gate:
         match kind:
             case Kind.OPEN:
                 self._open(link, number, decode(Open, payload))
-            case Kind.DENY:
-                self._spawn(self._deny(link, number, decode(Denial, payload)))
-            case Kind.WARM:
-                self._begin_warm(link, number, decode(Warm, payload))
-            case Kind.RECEIPT:
-                self._spawn(self._receipt(link, number, decode(Ask, payload)))
             case Kind.BODY | Kind.CANCEL | Kind.CREDIT:
                 exchange = exchanges.get(number)
                 if exchange is not None:
                     _tell(exchange, kind, payload)
                 elif kind is Kind.CANCEL and (warm := self._warms.get((link, number))) is not None:
                     warm.cancel()  # the probing goes on; only this caller's wait is over
+            case _:
+                self._on_question(link, number, kind, payload)
+
+    def _on_question(self, link: Link, number: int, kind: Kind, payload: bytes) -> None:
+        """What is answered without an exchange."""
+        match kind:
+            case Kind.DENY:
+                self._spawn(self._deny(link, number, decode(Denial, payload)))
+            case Kind.WARM:
+                self._begin_warm(link, number, decode(Warm, payload))
+            case Kind.RECEIPT:
+                self._spawn(self._receipt(link, number, decode(Ask, payload)))
+            case Kind.REPORT:
+                self._spawn(self._report(link, number, decode(Look, payload)))
+            case Kind.METRICS:
+                world = self._world
+                text = world.metrics.text(world.upstreams.reports(), world.admissions)
+                link.send(number, Kind.ROWS, text.encode())
             case _:
                 raise ChannelError(f"{kind.name} from a worker")
 
@@ -172,6 +199,7 @@ class Gate:
 
     async def _deny(self, link: Link, number: int, denial: Denial) -> None:
         body = {name: str(value) for name, value in msgspec.structs.asdict(denial).items()}
+        self._world.metrics.denial(denial.reason)
         try:
             index = await self._world.recorder.record(RecordKind.DENIAL, body)
         except LedgerUnavailable as error:
@@ -188,6 +216,12 @@ class Gate:
             link.send(number, Kind.FAIL, encode(Failure(Cause.NO_RECEIPT)))
             return
         link.send(number, Kind.ROWS, text.encode())
+
+    async def _report(self, link: Link, number: int, message: Look) -> None:
+        upstreams = self._world.upstreams
+        if message.upstream and message.wait_s > 0:
+            await upstreams.look(message.upstream, message.wait_s)
+        link.send(number, Kind.ROWS, msgspec.json.encode(upstreams.reports(message.upstream)))
 
     async def _warm(self, link: Link, number: int, message: Warm) -> None:
         upstreams, policy = self._world.upstreams, self._world.snapshot.policy

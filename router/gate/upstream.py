@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from dataclasses import dataclass, field
 
 from policies import Decision, Identity, Reach
 from router.channel.messages import Cause
-from router.channel.states import UpstreamState
+from router.channel.states import Transition, UpstreamLoad, UpstreamReport, UpstreamState
+from router.gate.admission import Admission
+from router.gate.breaker import Breaker
 from router.gate.connection import UpstreamFault
+from router.gate.meter import Meter
 from router.gate.pool import Pool
 
+MOST_TRANSITIONS = 20
+UNLIMITED = 1 << 30
 CONNECT_CAUSES = frozenset({Cause.DNS, Cause.REFUSED, Cause.TLS, Cause.CONNECT_TIMEOUT})
 
 
@@ -23,7 +29,12 @@ class Upstream:
     state: UpstreamState
     asked: frozenset[str]  # the models that it may be asked for
     may_sleep: bool = False  # nothing listens there until it has started: a refused connection is waited for
-    failures: int = 0
+    places: int = 0  # exchanges that it may have at the same time; 0: as many as its tier lets through
+    admission: Admission = field(init=False)
+    breaker: Breaker = field(default_factory=Breaker)
+    meter: Meter = field(default_factory=Meter)
+    transitions: deque[Transition] = field(default_factory=lambda: deque(maxlen=MOST_TRANSITIONS))  # newest last
+    looked_at: float = 0.0  # UNIX time
     identity: Identity | None = None
     identified_at: float = 0.0  # time.monotonic
     caught: Decision | None = None  # what a real answer gave away: no probe takes it back, only new settings do
@@ -34,10 +45,13 @@ class Upstream:
     look: asyncio.Event = field(default_factory=asyncio.Event)  # a look is wanted that has not begun
     changed: asyncio.Event = field(default_factory=asyncio.Event)
 
+    def __post_init__(self) -> None:
+        self.admission = Admission(self.places or UNLIMITED, UNLIMITED)  # who waits has a place of the tier's
+
     @property
     def given(self) -> object:
         """What the settings say of it."""
-        return self.pool.rule, self.pool.material, self.credential, self.asked, self.may_sleep
+        return self.pool.rule, self.pool.material, self.credential, self.asked, self.may_sleep, self.places
 
     @property
     def watched(self) -> bool:
@@ -58,6 +72,36 @@ class Upstream:
             return self.caught
         decision = self.identity.decision if self.identity is not None else None
         return None if decision is None or decision.allowed else decision
+
+    def become(self, state: UpstreamState) -> None:
+        self.transitions.append(Transition(state.since, self.state.state, state.state, state.reason))
+        self.state = state
+        self.changed.set()
+
+    def load(self) -> UpstreamLoad:
+        """For the workers."""
+        return self.meter.load(self.state.name, self.places)
+
+    def report(self) -> UpstreamReport:
+        """For the operator."""
+        load = self.load()
+        return UpstreamReport(
+            name=self.state.name,
+            state=self.state.state,
+            reason=self.state.reason,
+            since=self.state.since,
+            reach=self.pool.rule.reach.word,
+            backend=str(self.pool.rule.backend),
+            software=str(self.finding()["software"]),
+            in_flight=load.in_flight,
+            places=self.places,
+            first_byte_ms=load.first_byte_ms,
+            failing=load.failing,
+            failures_in_a_row=self.breaker.in_a_row,
+            rest_until=load.rest_until,
+            looked_at=self.looked_at,
+            transitions=tuple(self.transitions),
+        )
 
     def check(self) -> None:
         """UpstreamFault(IDENTITY) when it may not be sent prompts."""

@@ -5,29 +5,24 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import msgspec
 
-from policies import Decision, Reach, UpstreamRule, asked_by_upstream
+from policies import Decision, Reach, asked_by_upstream
 from router.channel.messages import Cause
-from router.channel.states import State, UpstreamState
+from router.channel.states import State, UpstreamReport, UpstreamState
+from router.gate.admission import Admitted
 from router.gate.connection import UpstreamFault
 from router.gate.dial import Dialler
-from router.gate.identity import identify
 from router.gate.pool import Pool
-from router.gate.probe import probe
 from router.gate.upstream import CONNECT_CAUSES, Upstream
+from router.gate.watcher import Note, Watcher, why
 from router.settings.snapshot import Snapshot
 
-FAILURES_TO_EJECT = 3  # answers of 5xx in a row; a failed connect ejects at once
-LOOKS_APART_S = 0.1  # however many ask for a look
-LOOK_AGAIN_S = 5.0  # at what was ready and is ours
-ENGINE_AGAIN_S = 0.15  # our own child: looking costs nothing, and somebody waits for it
-PROBE_AGAIN_S = (0.1, 0.2, 0.4, 0.8, 1.5, 2.5, 5.0)  # the last one repeats: no state is for ever
-IDENTIFY_AGAIN_S = 60.0
 STALE_S = 600.0  # of a rented upstream, which is not looked at while nobody uses it
 PLAIN = frozenset({"answered", "probed"})
-Note = Callable[[dict[str, object]], None]
+Changed = Callable[[str, State, UpstreamState], None]
 
 
 class Warmed(msgspec.Struct, frozen=True):
@@ -41,27 +36,35 @@ class Warmed(msgspec.Struct, frozen=True):
     reason: str = ""
 
 
-class Upstreams:
-    """States, pools and probers of all listed upstreams."""
+@dataclass(frozen=True, slots=True)
+class Ears:
+    """Who is told. `changed`: a state did, with the one before; `busier`: a load did; `rests`: one said 429;
+    `note`: for the ledger.
+    """
 
-    def __init__(
-        self,
-        snapshot: Snapshot,
-        dialler: Dialler,
-        tell: Callable[[], None],
-        note: Note,
-        before: Upstreams | None = None,
-    ) -> None:
-        self._tell = tell
-        self._note = note
+    changed: Changed
+    busier: Callable[[], None]
+    rests: Callable[[], None]
+    note: Note
+
+
+class Upstreams:
+    """States, loads, pools and probers of all listed upstreams."""
+
+    def __init__(self, snapshot: Snapshot, dialler: Dialler, ears: Ears, before: Upstreams | None = None) -> None:
+        self._ears = ears
+        self._watcher = Watcher(self._become, ears.note)
         self._all: dict[str, Upstream] = {}
         asked_by = asked_by_upstream(snapshot.policy)
         for name, rule in snapshot.policy.upstreams.items():
             kept = before._all.get(name) if before is not None else None  # noqa: SLF001 - the same class
-            may_sleep = rule.engine is not None or name in snapshot.may_sleep
-            pool = Pool(rule, dialler, snapshot.tls.get(name))
             new = Upstream(
-                pool, snapshot.credentials.get(name, ""), UpstreamState(name, State.COLD), asked_by[name], may_sleep
+                Pool(rule, dialler, snapshot.tls.get(name)),
+                snapshot.credentials.get(name, ""),
+                UpstreamState(name, State.COLD),
+                asked_by[name],
+                may_sleep=rule.engine is not None or name in snapshot.may_sleep,
+                places=snapshot.places.get(name, 0),
             )
             # unchanged: it keeps its connections, its state and what it was found to be
             self._all[name] = kept if kept is not None and kept.given == new.given else new
@@ -70,11 +73,21 @@ class Upstreams:
         """Probe what is ours. A rented machine is left asleep until it is asked for: a probe would wake and bill it."""
         for upstream in self._all.values():
             if upstream.pool.rule.reach is not Reach.RENTED and upstream.state.state is State.COLD:
-                self._probe_until_ready(upstream)
+                self._watcher.until_ready(upstream)
+
+    # --- what is known ---
 
     def states(self) -> bytes:
         """All states as JSON, for the workers."""
         return msgspec.json.encode([upstream.state for upstream in self._all.values()])
+
+    def loads(self) -> bytes:
+        """All loads as JSON, for the workers."""
+        return msgspec.json.encode([upstream.load() for upstream in self._all.values()])
+
+    def reports(self, name: str = "") -> list[UpstreamReport]:
+        """For the operator: all that is known of this upstream, or of all."""
+        return [upstream.report() for known, upstream in self._all.items() if name in ("", known)]
 
     def pool(self, name: str) -> Pool:
         return self._all[name].pool
@@ -85,25 +98,68 @@ class Upstreams:
     def is_ready(self, name: str) -> bool:
         return self._all[name].state.state is State.READY
 
-    def succeeded(self, name: str) -> None:
+    # --- what exchanges tell ---
+
+    async def enter(self, name: str, caller: str, timeout_s: float) -> Admitted:
+        """An exchange begins, once the upstream has a place for it; UpstreamFault(BUSY) when that takes too long."""
         upstream = self._all[name]
-        upstream.failures = 0
+        upstream.meter.in_flight += 1
+        self._ears.busier()
+        try:
+            return await upstream.admission.enter(caller, timeout_s)
+        except BaseException:
+            upstream.meter.in_flight -= 1
+            raise
+
+    def leave(self, name: str) -> None:
+        """An exchange that entered is over, whatever became of it."""
+        self._all[name].admission.leave()
+        self._all[name].meter.in_flight -= 1
+        self._ears.busier()
+
+    def succeeded(self, name: str, first_byte_s: float = 0.0) -> None:
+        upstream = self._all[name]
+        upstream.breaker.succeeded(time.monotonic())
+        upstream.meter.succeeded(first_byte_s)
         if upstream.refusal is None:
             self._become(upstream, State.READY, upstream.praise("answered"))
 
     def failed(self, name: str, fault: UpstreamFault) -> None:
         """Count a failure that is the upstream's own; a client that left never is."""
         upstream = self._all[name]
-        upstream.failures += 1
         if fault.cause is Cause.IDENTITY:
             return
-        if fault.cause is Cause.COLD:
-            self._become(upstream, State.WARMING, _why(fault))
-        elif fault.cause in CONNECT_CAUSES or upstream.failures >= FAILURES_TO_EJECT:
-            self._become(upstream, State.FAILING, _why(fault))
-        else:
+        if fault.cause is Cause.BUSY:
+            upstream.meter.rest_until = time.time() + fault.retry_after_s
+            self._ears.rests()
             return
-        self._probe_until_ready(upstream)
+        upstream.meter.failed()
+        if fault.cause is Cause.COLD:
+            self._become(upstream, State.WARMING, why(fault))
+        elif not self._ejected(upstream, fault):
+            return
+        self._watcher.until_ready(upstream)
+
+    def _ejected(self, upstream: Upstream, fault: UpstreamFault) -> bool:
+        connecting = fault.cause in CONNECT_CAUSES
+        reason = upstream.breaker.failed(time.monotonic(), connecting=connecting)
+        if fault.cause is Cause.CREDENTIAL:
+            reason = reason or "refused"  # a mistake in the settings: no second request need fail by it
+            upstream.breaker.relapses = max(upstream.breaker.relapses, 1)
+        if reason:
+            told = why(fault)
+            self._become(upstream, State.FAILING, told if connecting else f"{told} ({reason})")
+        return bool(reason)
+
+    def caught(self, name: str, decision: Decision) -> None:
+        """A real answer gave away what this upstream is: it gets no more requests until the settings change."""
+        upstream = self._all[name]
+        if upstream.caught is None:
+            upstream.caught = decision
+            self._become(upstream, State.FAILING, f"{decision.reason}: {decision.detail}")
+            self._ears.note(upstream.finding())
+
+    # --- waiting ---
 
     async def identified(self, name: str, wait_s: float) -> None:
         """Returns once it is known what answers there; UpstreamFault when that gets no prompt, or is not there.
@@ -112,25 +168,17 @@ class Upstreams:
         """
         upstream = self._all[name]
         if upstream.identity is None and upstream.watched and upstream.pool.rule.destination is not None:
-            self._probe_until_ready(upstream)
+            self._watcher.until_ready(upstream)
             try:
                 async with asyncio.timeout(wait_s):
-                    await self._looked(upstream)
+                    await self._watcher.looked(upstream)
             except TimeoutError:
                 raise UpstreamFault(Cause.COLD, "silent about what it is") from None
             if upstream.fault is not None and upstream.fault.cause is not Cause.BAD_ANSWER:
                 raise upstream.fault
         elif upstream.identity is not None and time.monotonic() - upstream.identified_at > STALE_S:
-            self._touch(upstream)  # a rented one, which is awake now anyway
+            self._watcher.touch(upstream)  # a rented one, which is awake now anyway
         upstream.check()
-
-    def caught(self, name: str, decision: Decision) -> None:
-        """A real answer gave away what this upstream is: it gets no more requests until the settings change."""
-        upstream = self._all[name]
-        if upstream.caught is None:
-            upstream.caught = decision
-            self._become(upstream, State.FAILING, f"{decision.reason}: {decision.detail}")
-            self._note(upstream.finding())
 
     async def ready(self, name: str) -> None:
         """Wait until the upstream is ready, however long; the caller sets the limit.
@@ -140,7 +188,7 @@ class Upstreams:
         upstream = self._all[name]
         if not upstream.watched:
             return
-        self._probe_until_ready(upstream)
+        self._watcher.until_ready(upstream)
         while upstream.state.state is not State.READY:
             upstream.check()
             if (absent := upstream.absent) is not None:
@@ -157,22 +205,33 @@ class Upstreams:
         was_cold = upstream.state.state is not State.READY
         began = time.monotonic()
         if was_cold:
-            self._probe_until_ready(upstream)
+            self._watcher.until_ready(upstream)
         else:
-            self._touch(upstream)
+            self._watcher.touch(upstream)
         try:
             async with asyncio.timeout(wait_s):
-                await self._probed(upstream)
+                await self._watcher.probed(upstream)
         except TimeoutError:
             pass
         state = upstream.state
         return Warmed(name, tier, state.state, was_cold, round((time.monotonic() - began) * 1000), state.reason)
 
+    async def look(self, name: str, wait_s: float) -> None:
+        """Probe it now, for the operator, and wait for what that finds, at most so long. Any hold is over."""
+        upstream = self._all[name]
+        upstream.breaker.out_until = 0.0
+        self._watcher.touch(upstream)
+        try:
+            async with asyncio.timeout(wait_s):
+                await self._watcher.looked(upstream)
+        except TimeoutError:
+            return
+
     async def keep_warm(self, names: Sequence[str], every_s: float) -> None:
         """Touch these upstreams now and every so often, for as long as the task lives."""
         while True:
             for name in names:
-                self._touch(self._all[name])
+                self._watcher.touch(self._all[name])
             await asyncio.sleep(every_s)
 
     def close(self, heir: Upstreams | None = None) -> None:
@@ -186,113 +245,10 @@ class Upstreams:
             upstream.pool.close()
 
     def _become(self, upstream: Upstream, state: State, reason: str) -> None:
-        if (upstream.state.state, upstream.state.reason) == (state, reason):
+        before = upstream.state
+        if (before.state, before.reason) == (state, reason):
             return
-        if upstream.state.state is state is State.READY and {reason, upstream.state.reason} <= PLAIN:
+        if before.state is state is State.READY and {reason, before.reason} <= PLAIN:
             return
-        upstream.state = UpstreamState(upstream.state.name, state, reason, time.time())
-        upstream.changed.set()
-        self._tell()
-
-    def _probe_until_ready(self, upstream: Upstream) -> None:
-        if upstream.state.state is State.COLD:
-            self._become(upstream, State.WARMING, "asked")
-        self._touch(upstream)
-
-    def _touch(self, upstream: Upstream) -> None:
-        """Let the prober look now: it is started, or its sleep is cut short. One that was taken off the list: never."""
-        if upstream.closed:
-            return
-        upstream.look.set()
-        if upstream.prober is None or upstream.prober.done():
-            upstream.prober = asyncio.create_task(self._prober(upstream), name=f"probe {upstream.state.name}")
-
-    async def _probed(self, upstream: Upstream) -> None:
-        """Wait for a look that began after now and found the upstream ready."""
-        while upstream.look.is_set() or upstream.state.state is not State.READY:
-            upstream.changed.clear()
-            await upstream.changed.wait()
-
-    async def _prober(self, upstream: Upstream) -> None:
-        """Look until it is ready; then, unless looking would wake a rented machine, look again now and then."""
-        attempt = 0
-        while True:
-            found = await self._look(upstream)
-            if found and upstream.pool.rule.reach is Reach.RENTED and not upstream.look.is_set():
-                return
-            attempt = 0 if found else attempt + 1
-            pause_s = LOOK_AGAIN_S if found else _pause_s(upstream.pool.rule, attempt)
-            await asyncio.sleep(LOOKS_APART_S)
-            try:
-                async with asyncio.timeout(pause_s - LOOKS_APART_S):
-                    await upstream.look.wait()
-            except TimeoutError:
-                continue
-
-    async def _looked(self, upstream: Upstream) -> None:
-        """Wait for a look that began after now, whatever it found."""
-        while upstream.look.is_set() or upstream.looking:
-            upstream.changed.clear()
-            await upstream.changed.wait()
-
-    async def _look(self, upstream: Upstream) -> bool:
-        upstream.look.clear()
-        upstream.looking = True
-        try:
-            await self._ask(upstream)
-        except UpstreamFault as fault:
-            upstream.fault = fault
-            state = State.WARMING if fault.cause is Cause.COLD else State.FAILING
-            self._become(upstream, state, _why(fault))
-        else:
-            upstream.fault = None
-            upstream.failures = 0
-            self._become(upstream, State.READY, upstream.praise("probed"))
-        finally:
-            upstream.looking = False
-            upstream.changed.set()
-        return upstream.state.state is State.READY
-
-    async def _ask(self, upstream: Upstream) -> None:
-        """Can it serve, and what is it? One that only refuses the first question is asked the second all the same."""
-        try:
-            await probe(upstream.pool, upstream.credential)
-        except UpstreamFault as fault:
-            if fault.cause is Cause.BAD_ANSWER:
-                await self._identify(upstream)
-            raise
-        await self._identify(upstream)
-
-    async def _identify(self, upstream: Upstream) -> None:
-        """Ask again now and then, and at each look while it is refused. UpstreamFault(IDENTITY): it is."""
-        rule = upstream.pool.rule
-        if rule.destination is None:
-            return  # an engine of ours, started by us
-        age_s = time.monotonic() - upstream.identified_at
-        if upstream.identity is None or age_s > IDENTIFY_AGAIN_S or not upstream.identity.decision.allowed:
-            found = await identify(upstream.pool, upstream.credential, upstream.asked)
-            upstream.identified_at = time.monotonic()
-            if found != upstream.identity:
-                upstream.identity = found
-                self._note(upstream.finding())
-        upstream.check()
-
-
-def _why(fault: UpstreamFault) -> str:
-    """Why it is not ready, for people."""
-    if fault.cause is Cause.IDENTITY:
-        return fault.detail
-    told = _ADVICE.get(fault.cause, fault.detail if fault.cause is Cause.COLD else "")
-    return f"{fault.cause}: {told}" if told else str(fault.cause)
-
-
-_ADVICE = {
-    Cause.DNS: "its name has no address",
-    Cause.REFUSED: "nobody listens at its address and port",
-    Cause.CONNECT_TIMEOUT: "its address does not answer",
-    Cause.TLS: "no TLS connection: see its certificate, ca_file and tls_pin",
-}
-
-
-def _pause_s(rule: UpstreamRule, attempt: int) -> float:
-    return ENGINE_AGAIN_S if rule.engine is not None else PROBE_AGAIN_S[min(attempt, len(PROBE_AGAIN_S)) - 1]
+        upstream.become(UpstreamState(before.name, state, reason, time.time()))
+        self._ears.changed(before.name, before.state, upstream.state)

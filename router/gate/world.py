@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from router.gate.admission import Admission
+from router.gate.metrics import Metrics
 from router.gate.recorder import Recorder
 from router.gate.upstreams import Upstreams
 from router.settings.snapshot import Snapshot
@@ -19,3 +20,4 @@ class World:
     upstreams: Upstreams
     admissions: Mapping[str, Admission]  # by tier
     verdicts: Verdicts
+    metrics: Metrics = field(default_factory=Metrics)  # handed on at a reload

@@ -9,7 +9,7 @@ from policies import ANONYMOUS, Caller
 from router.settings import document
 from router.settings.files import read_text
 from router.settings.findings import Origin, Path, Report
-from router.settings.model import KeyEntry, KeysFile
+from router.settings.keymodel import KeyEntry, KeysFile
 from router.settings.routing import REACHES
 from router.settings.shape import validate
 from router.settings.snapshot import KeyRule
@@ -45,7 +45,7 @@ def caller_of(key: KeyEntry) -> Caller:
 
 def rules_of(keys: tuple[KeyEntry, ...]) -> tuple[KeyRule, ...]:
     """What the check of a key needs."""
-    return tuple(KeyRule(key.id, key.sha256, key.caller) for key in keys)
+    return tuple(KeyRule(key.id, key.sha256, key.caller, key.operator) for key in keys)
 
 
 def _check(keys: tuple[KeyEntry, ...], report: Report) -> None:

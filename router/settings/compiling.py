@@ -16,7 +16,8 @@ from router.settings.authorities import tls_materials
 from router.settings.callers import callers_of, read_keys, rules_of
 from router.settings.credentials import read_token
 from router.settings.findings import Path, Report, SettingsError
-from router.settings.model import EngineEntry, KeyEntry, SettingsFile
+from router.settings.keymodel import KeyEntry
+from router.settings.model import EngineEntry, SettingsFile
 from router.settings.naming import check_callers_models, compile_aliases, compile_autos
 from router.settings.routing import (
     compile_models,
@@ -70,7 +71,7 @@ def compile_snapshot(settings: SettingsFile, base: Base, secrets: dict[str, str]
     snapshot = Snapshot(
         policy=policy,
         listen=Listen(settings.listen.host, settings.listen.port, settings.listen.workers or _cores()),
-        tiers={tier.name: tier_settings(tier) for tier in tiers_of(settings)},
+        tiers={tier.name: tier_settings(tier, settings.upstreams) for tier in tiers_of(settings)},
         engines={name: _engine(name, settings, base, report) for name in engines_used(upstreams)},
         audit=_audit(settings, base, report),
         capture=_capture(settings, policy, report),
@@ -78,6 +79,7 @@ def compile_snapshot(settings: SettingsFile, base: Base, secrets: dict[str, str]
         keys=rules_of(keys),
         credentials=_credentials(settings, base, secrets, report),
         tls=tls_materials(settings, base.resolve, report),
+        places={name: one.concurrency for name, one in settings.upstreams.items() if one.concurrency},
         may_sleep=frozenset(name for name, upstream in settings.upstreams.items() if upstream.may_sleep),
         weights=compile_sources(settings, base.resolve, report),
         witnesses=compile_witnesses(settings, base.resolve, report),
@@ -97,6 +99,7 @@ def digest(snapshot: Snapshot) -> str:
         "limits": snapshot.limits,
         "require_seal": snapshot.require_seal,
         "may_sleep": sorted(snapshot.may_sleep),
+        "places": snapshot.places,
         "tls": {name: (material.authorities, material.certificate) for name, material in snapshot.tls.items()},
         "durability": snapshot.audit.durability,
         "capture": {"callers": sorted(snapshot.capture.callers), "models": sorted(snapshot.capture.models)},

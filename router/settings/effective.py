@@ -16,8 +16,10 @@ from router.settings.model import ModelEntry, SettingsFile
 
 _MEANS: Final[Mapping[tuple[str, object], str]] = {
     ("workers", 0): "auto",
+    ("concurrency", 0): "no limit of its own",
     ("threads", 0): "all cores",
     ("every", 0.0): "only when asked",
+    ("hedge_after", 0.0): "never",
     ("cold_start", None): "180s, but not more than 'total'",
     ("answer", None): "half of 'total', but not less than 'first_token'",
 }

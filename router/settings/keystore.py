@@ -16,7 +16,7 @@ import yaml
 
 from router.settings.callers import caller_of, read_keys
 from router.settings.findings import Report, SettingsError
-from router.settings.model import KeyEntry
+from router.settings.keymodel import KeyEntry
 
 _HEADER: Final = "# Callers' keys, hashed. Written by 'ringfence keys'; reload the service to put a change in force.\n"
 
@@ -31,6 +31,7 @@ class Ceiling:
 
     reach: str | None = None
     models: tuple[str, ...] | None = None
+    operator: bool = False
 
 
 def create(file: FilePath, caller: str, ceiling: Ceiling, created: str) -> tuple[KeyEntry, str]:
@@ -81,6 +82,8 @@ def _entry(public: str, key: str, caller: str, ceiling: Ceiling, keys: tuple[Key
     hashed = hashlib.sha256(key.encode("ascii")).hexdigest()
     given = {name: value for name, value in values.items() if value is not None}
     entry = KeyEntry.model_validate({"id": public, "sha256": hashed, "caller": caller, "created": created, **given})
+    if ceiling.operator:
+        entry = entry.model_copy(update={"operator": True})
     if other is not None and caller_of(other) != caller_of(entry):
         raise CeilingConflict(f"'{caller}' has keys with another ceiling: revoke them first, or use another name")
     return entry

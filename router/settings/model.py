@@ -71,6 +71,14 @@ class UpstreamSettings(Strict):
     third_party_host: bool = Field(
         default=False, description="Set to true to accept that it runs on somebody else's computer (reach `rented`)."
     )
+    weight: int = Field(default=1, ge=1, le=100, description="Its share of its tier's requests, against the others'.")
+    concurrency: int = Field(
+        default=0,
+        ge=0,
+        le=100_000,
+        json_schema_extra={"written": "no limit"},
+        description="Its exchanges at the same time, within its tier's; more go to the tier's others, or wait.",
+    )
     may_sleep: bool = Field(
         default=False,
         description="Set to true when nothing may listen there until its machine or server has started: a refused "
@@ -170,12 +178,18 @@ class WarmSettings(Strict):
 class TierEntry(Strict):
     name: str = Field(description="The tier's name, in headers and in the ledger.")
     upstreams: tuple[str, ...] = Field(min_length=1, description="Upstreams of equal standing, by name.")
-    balance: Literal["round_robin", "least_busy"] = Field(
-        default="round_robin", description="Which upstream of the tier is tried first."
+    balance: Literal["round_robin", "least_busy", "affinity"] = Field(
+        default="round_robin",
+        description="Which upstream of the tier is tried first: in turn by weight, by exchanges under way and speed of "
+        "successes, or the one that served this conversation before (`X-Session-ID`, `user`, or the same opening).",
     )
     timeouts: TimeoutSettings = Field(default=TimeoutSettings(), description="How long each step may take.")
     concurrency: int = Field(default=64, ge=1, le=100_000, description="Exchanges at the same time.")
     queue: int = Field(default=128, ge=0, le=100_000, description="Requests that may wait for a place.")
+    hedge_after: Duration = Field(
+        default=0.0,
+        description="After so long a silence the next in order is asked too, and the first to answer wins.",
+    )
     warm: WarmSettings = Field(default=WarmSettings(), description="Keeping the tier warm.")
 
 
@@ -284,16 +298,3 @@ class SettingsFile(Strict):
         default=(),
         description="What the kernel must enforce, or the service does not start: `none`, a word, or a list.",
     )
-
-
-class KeyEntry(Strict):
-    id: str = Field(pattern=r"^[0-9a-f]{8}$", description="The key's public part.")
-    sha256: str = Field(pattern=r"^[0-9a-f]{64}$", description="SHA-256 of the whole key.")
-    caller: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$", description="Whom the key stands for.")
-    reach: ReachWord = Field(default="rented", description="How far this caller's prompts may travel.")
-    models: tuple[str, ...] | None = Field(default=None, description="The models it may ask for; left away: all.")
-    created: str = Field(default="", description="When, as an RFC 3339 time.")
-
-
-class KeysFile(Strict):
-    keys: tuple[KeyEntry, ...] = Field(description="All keys in force.")

@@ -18,7 +18,7 @@ from policies import (
     is_cloud_model,
 )
 from router.settings.findings import Path, Report
-from router.settings.model import ModelEntry, SettingsFile, TierEntry
+from router.settings.model import ModelEntry, SettingsFile, TierEntry, UpstreamSettings
 from router.settings.naming import check_default, check_model_name
 from router.settings.shape import nearest
 from router.settings.snapshot import TierSettings, Timeouts
@@ -51,7 +51,7 @@ def compile_tiers(settings: SettingsFile, report: Report) -> dict[str, TierRule]
     return rules
 
 
-def tier_settings(tier: TierEntry) -> TierSettings:
+def tier_settings(tier: TierEntry, upstreams: Mapping[str, UpstreamSettings]) -> TierSettings:
     """How a tier is used, in seconds."""
     times = tier.timeouts
     cold = times.cold_start if times.cold_start is not None else min(COLD_START_S, times.total)
@@ -59,7 +59,10 @@ def tier_settings(tier: TierEntry) -> TierSettings:
     waits = (times.connect, cold, times.first_token, answer, times.between_tokens)
     connect, cold, first, answer, between = (min(wait, times.total) for wait in waits)
     timeouts = Timeouts(connect, cold, first, answer, between, times.total)
-    return TierSettings(tier.name, timeouts, tier.concurrency, tier.queue, tier.balance, tier.warm.every)
+    weights = {name: upstreams[name].weight for name in tier.upstreams if name in upstreams}
+    return TierSettings(
+        tier.name, timeouts, tier.concurrency, tier.queue, tier.balance, weights, tier.hedge_after, tier.warm.every
+    )
 
 
 def compile_models(settings: SettingsFile, tiers: Iterable[str], report: Report) -> tuple[dict[str, ModelRule], str]:

@@ -30,6 +30,8 @@ class TierSettings:
     concurrency: int = 64
     queue: int = 128
     balance: str = "round_robin"
+    weights: Mapping[str, int] = field(default_factory=dict)  # upstream name -> its share; absent: 1
+    hedge_after_s: float = 0.0  # 0: never
     warm_every_s: float = 0.0  # 0: only when asked
 
 
@@ -118,6 +120,7 @@ class KeyRule:
     id: str
     sha256: str
     caller: str
+    operator: bool = False  # may see and steer the service
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +146,9 @@ class Snapshot:
     keys: tuple[KeyRule, ...] = ()
     credentials: Mapping[str, str] = field(default_factory=dict, repr=False)  # upstream name -> bearer token; gate only
     tls: Mapping[str, TlsMaterial] = field(default_factory=dict, repr=False)  # upstream name -> its own; gate only
+    places: Mapping[str, int] = field(
+        default_factory=dict
+    )  # upstream name -> exchanges it may have at once, if limited
     may_sleep: frozenset[str] = frozenset()  # upstreams whose refusal of a connection is waited for
     weights: Weights = field(default_factory=Weights)
     witnesses: tuple[Witness, ...] = ()

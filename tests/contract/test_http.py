@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from policies import Endpoint
+from router.api.admin import Admin
 from router.api.older import OLDER
 from router.api.status import Status
 from router.channel.client import GateClient
@@ -17,7 +18,8 @@ PAGE = (ROOT / "docs" / "reference" / "http.md").read_text()
 
 
 def test_every_route_is_told() -> None:
-    routes = Status(load(None, {}), GateClient(), View()).routes()
+    snapshot, gate = load(None, {}), GateClient()
+    routes = [*Status(snapshot, gate, View()).routes(), *Admin(snapshot, gate).routes()]
     served = {route.path.replace(":path", "").replace(":int", "") for route in routes} | {
         f"/v1/{endpoint}" for endpoint in Endpoint
     }

@@ -20,7 +20,7 @@ from router.gate.admission import Admission
 from router.gate.dial import Dialler
 from router.gate.recorder import Recorder
 from router.gate.server import Gate
-from router.gate.upstreams import Upstreams
+from router.gate.upstreams import Ears, Upstreams
 from router.gate.world import World
 from router.settings.snapshot import Snapshot, TierSettings, Timeouts
 from router.verdicts import Verdicts
@@ -159,7 +159,12 @@ async def house(
         for gate in gates:
             gate.tell_states()
 
-    upstreams = Upstreams(snapshot, Dialler(directory), tell, partial(recorder.note, Kind.PROBE))
+    def busier() -> None:
+        for gate in gates:
+            gate.tell_loads_soon()
+
+    ears = Ears(lambda *_: tell(), busier, busier, partial(recorder.note, Kind.PROBE))
+    upstreams = Upstreams(snapshot, Dialler(directory), ears)
     admissions = {name: Admission(tier.concurrency, tier.queue) for name, tier in snapshot.tiers.items()}
     gate = Gate(World(snapshot, recorder, upstreams, admissions, Verdicts(snapshot.policy)))
     gates.append(gate)

@@ -444,8 +444,8 @@ async def test_nobody_waits_for_a_place_for_ever(tmp_path: Path) -> None:
 
 async def test_a_place_that_is_granted_to_one_who_has_just_left_is_passed_on() -> None:
     admission = Admission(1, 8)
-    await admission.enter(1)
-    waiting = [asyncio.create_task(admission.enter(1)) for _ in range(2)]
+    await admission.enter("a", 1)
+    waiting = [asyncio.create_task(admission.enter("a", 1)) for _ in range(2)]
     await asyncio.sleep(0)
     admission.leave()  # granted to the first, which
     waiting[0].cancel()  # leaves before it knows
@@ -456,9 +456,9 @@ async def test_a_place_that_is_granted_to_one_who_has_just_left_is_passed_on() -
 @pytest.mark.parametrize(
     ("answer", "state", "reason"),
     [
-        (plain(b"{}", "404 Not Found"), State.FAILING, "bad_answer"),
+        (plain(b"{}", "404 Not Found"), State.FAILING, "bad_answer: probe answered 404"),
         (plain(b"{}", "503 Loading"), State.WARMING, "cold: status 503"),
-        (plain(b"x" * 5_000_000), State.FAILING, "answer_too_large"),
+        (plain(b"x" * 5_000_000), State.FAILING, "answer_too_large: an endless answer to a probe"),
     ],
 )
 async def test_what_a_probe_finds(answer: bytes, state: State, reason: str, tmp_path: Path) -> None:
@@ -468,7 +468,7 @@ async def test_what_a_probe_finds(answer: bytes, state: State, reason: str, tmp_
 
 
 async def test_a_silent_upstream_is_taken_for_one_that_wakes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("router.gate.question.ANSWER_S", 0.1)
+    monkeypatch.setattr("router.gate.watcher.LOOK_S", 0.1)
     async with scripted(sends(b"", 5)) as port, house(port, tmp_path) as gate:
         row = await gate.upstreams.warm("u", "t", 0.3)
         assert (row.state, row.reason) == (State.WARMING, "cold: silent")

@@ -17,7 +17,7 @@ from router.audit import Kind
 from router.channel.client import ExchangeFailed
 from router.channel.messages import Cause
 from router.channel.states import State
-from router.gate import upstreams
+from router.gate import watcher
 from router.gate.identity import certificate_names
 from router.settings.snapshot import Snapshot, TlsMaterial
 from tests.router.certificates import Authority
@@ -157,7 +157,7 @@ async def test_a_head_that_gives_a_cloud_away_is_the_last_one(tmp_path: Path) ->
 
 
 async def test_one_that_changes_is_noticed_on_the_timer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(upstreams, "IDENTIFY_AGAIN_S", 0.0)
+    monkeypatch.setattr(watcher, "IDENTIFY_AGAIN_S", 0.0)
     pages: dict[str, object] = dict(GOOD)
     async with scripted(server(pages, [])) as port, house(port, tmp_path) as gate:
         gate.upstreams.start()

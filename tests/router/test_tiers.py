@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from policies import Decision, Policy, Reach, Reason, TierRule, UpstreamRule
-from router.channel.states import State, UpstreamState
+from router.balance import Moment, balance_of
+from router.channel.states import State, UpstreamLoad, UpstreamState
 from router.tiers import Load, plan
 
 UPSTREAMS = {"a": Reach.NETWORK, "b": Reach.NETWORK, "space": Reach.RENTED, "own": Reach.PROCESS}
@@ -22,7 +23,8 @@ POLICY = Policy(
 def order(ceiling: Reach, turn: int = 0, **states: State) -> str:
     decision = Decision(allowed=True, reason=Reason.ALLOWED, ceiling=ceiling, tiers=("gpu", "rent", "own"))
     known = {name: UpstreamState(name, state) for name, state in states.items()}
-    return " ".join(attempt.upstream for attempt in plan(decision, POLICY, Load(known, turn=turn)))
+    moments = {tier: Moment(turn=turn) for tier in POLICY.tiers}
+    return " ".join(attempt.upstream for attempt in plan(decision, POLICY, Load(known, moments)))
 
 
 READY, COLD, WARMING, FAILING = State.READY, State.COLD, State.WARMING, State.FAILING
@@ -62,5 +64,14 @@ def test_a_cold_upstream_is_waited_for_only_when_nothing_is_ready() -> None:
 def test_least_busy_goes_by_requests_under_way_but_by_state_first(states: dict[str, State], expected: str) -> None:
     decision = Decision(allowed=True, reason=Reason.ALLOWED, ceiling=Reach.NETWORK, tiers=("gpu",))
     known = {name: UpstreamState(name, state) for name, state in states.items()}
-    load = Load(known, {"a": 3, "b": 1}, frozenset({"gpu"}))
+    moments = {"gpu": Moment(own={"a": 3, "b": 1})}
+    load = Load(known, moments, {"gpu": balance_of("least_busy", ("a", "b"), {})})
     assert " ".join(attempt.upstream for attempt in plan(decision, POLICY, load)) == expected
+
+
+def test_one_that_said_when_to_come_back_is_left_alone_until_then() -> None:
+    decision = Decision(allowed=True, reason=Reason.ALLOWED, ceiling=Reach.NETWORK, tiers=("gpu",))
+    moments = {"gpu": Moment({"a": UpstreamLoad("a", rest_until=100.0)})}
+    known = {name: UpstreamState(name, READY) for name in ("a", "b")}
+    first = [plan(decision, POLICY, Load(known, moments, now=now))[0].upstream for now in (99.0, 101.0)]
+    assert first == ["b", "a"]

@@ -1,0 +1,78 @@
+"""What operators see and do: the states of all upstreams, "probe now", and metrics."""
+
+from __future__ import annotations
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from router.api.answers import as_json, gate_lost
+from router.api.leaving import unless_left
+from router.auth import Callers
+from router.channel.client import ExchangeFailed, GateClient
+from router.channel.messages import Look
+from router.errors import UpstreamUnknown
+from router.settings.snapshot import Snapshot
+
+PROBE_WAIT_S = 15.0
+EXPOSITION = "text/plain; version=0.0.4; charset=utf-8"
+
+
+class Admin:
+    """The operators' endpoints over one snapshot. Nothing here can widen what the policy allows."""
+
+    def __init__(self, snapshot: Snapshot, gate: GateClient) -> None:
+        self._snapshot = snapshot
+        self._gate = gate
+        self._callers = Callers(snapshot)
+
+    def routes(self) -> list[Route]:
+        return [
+            Route("/metrics", self.metrics, methods=["GET"]),
+            Route("/admin/upstreams", self.upstreams, methods=["GET"]),
+            Route("/admin/upstreams/{upstream}", self.upstream, methods=["GET"]),
+            Route("/admin/upstreams/{upstream}/probe", self.probe, methods=["POST"]),
+        ]
+
+    async def metrics(self, request: Request) -> Response:
+        """Without keys (loopback only) for everybody on this machine, as /health is."""
+        if not self._snapshot.policy.any_caller:
+            self._operator(request)
+        try:
+            text = await self._gate.metrics().answered()
+        except ExchangeFailed:
+            raise gate_lost() from None
+        return Response(text, media_type=EXPOSITION)
+
+    async def upstreams(self, request: Request) -> Response:
+        self._operator(request)
+        return as_json({"upstreams": await self._reports(request, Look())})
+
+    async def upstream(self, request: Request) -> Response:
+        return as_json(await self._one(request, 0.0))
+
+    async def probe(self, request: Request) -> Response:
+        """Look now, whatever its state, and tell what was found."""
+        return as_json(await self._one(request, PROBE_WAIT_S))
+
+    async def _one(self, request: Request, wait_s: float) -> object:
+        self._operator(request)
+        name = request.path_params["upstream"]
+        if name not in self._snapshot.policy.upstreams:
+            raise UpstreamUnknown("There is no such upstream.", param="upstream")
+        return next(iter(await self._reports(request, Look(name, wait_s))), {})
+
+    async def _reports(self, request: Request, look: Look) -> list[dict[str, object]]:
+        try:
+            rows = await unless_left(request, self._gate.report(look).answered())
+        except ExchangeFailed:
+            raise gate_lost() from None
+        reports: list[dict[str, object]] = msgspec.json.decode(rows or b"[]")
+        tiers = self._snapshot.policy.tiers.values()
+        for report in reports:
+            report["tiers"] = [tier.name for tier in tiers if report["name"] in tier.upstreams]
+        return reports
+
+    def _operator(self, request: Request) -> None:
+        self._callers.operator(request.headers.get("authorization", ""))

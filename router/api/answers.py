@@ -1,0 +1,26 @@
+"""Answers of the operations' endpoints, in the shapes that all of them share."""
+
+from __future__ import annotations
+
+import msgspec
+from starlette.responses import Response
+
+from router.errors import GateUnavailable, RouterError, as_openai
+
+COME_BACK_S = 2
+
+
+def as_json(value: object, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    return Response(msgspec.json.encode(value) + b"\n", status, headers, "application/json")
+
+
+def as_error(error: RouterError) -> Response:
+    """Any RouterError of these endpoints, in OpenAI's shape."""
+    headers = {"retry-after": str(max(1, round(error.retry_after_s)))} if error.retry_after_s is not None else {}
+    if error.status == 401:
+        headers["www-authenticate"] = "Bearer"
+    return Response(as_openai(error) + b"\n", error.status, headers, "application/json")
+
+
+def gate_lost() -> GateUnavailable:
+    return GateUnavailable("The gate is starting again; try again.", retry_after_s=COME_BACK_S)
