@@ -128,14 +128,18 @@ def _tokens(place: Place, prefix: str) -> Path:
     return file
 
 
-def _ai(name: str, prepare: object, program: Path, package: str, *, does_many: bool = True) -> Contestant:
+def _ai(
+    name: str, prepare: object, program: Path, package: str, *, does_many: bool = True, near: bool = False
+) -> Contestant:
     assert callable(prepare)
     environment = installed(package)
-    return Contestant(name, prepare, lambda: packaged(package, environment), executable(program), False, does_many)
+    return Contestant(
+        name, prepare, lambda: packaged(package, environment), executable(program), False, does_many, near=near
+    )
 
 
 AI_GATEWAYS = (
-    _ai("vllm-router", vllm_router, VLLM_ROUTER, "vllm-router"),
+    _ai("vllm-router", vllm_router, VLLM_ROUTER, "vllm-router", near=True),
     _ai("rolter", rolter, ROLTER, "rolter"),
     _ai("tensorzero", tensorzero, TENSORZERO, "tensorzero", does_many=False),
     _ai("ferrogw", ferrogw, FERROGW, "ferrogw", does_many=False),

@@ -54,6 +54,7 @@ class Contestant:
     missing: Callable[[], str]
     does_tls: bool = True
     does_many: bool = True
+    near: bool = False  # in every scenario; the others only in those that are for everyone
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,6 +49,8 @@ def version() -> str:
     return output("git", "-C", str(BIN), "describe", "--always", "--dirty")
 
 
-RINGFENCE = Contestant("ringfence", lambda place: prepare("strict", place), version, executable(PROGRAM))
+RINGFENCE = Contestant("ringfence", lambda place: prepare("strict", place), version, executable(PROGRAM), near=True)
 # The same without waiting for the disk: what `strict` costs is the difference.
-RINGFENCE_ASYNC = Contestant("ringfence-async", lambda place: prepare("async", place), version, executable(PROGRAM))
+RINGFENCE_ASYNC = Contestant(
+    "ringfence-async", lambda place: prepare("async", place), version, executable(PROGRAM), near=True
+)

@@ -73,6 +73,6 @@ def haproxy(place: Place) -> Program:
 
 
 PASS_THROUGH = (
-    Contestant("nginx", nginx, lambda: output(NGINX, "-v"), executable(NGINX)),
-    Contestant("haproxy", haproxy, lambda: output(HAPROXY, "-v"), executable(HAPROXY)),
+    Contestant("nginx", nginx, lambda: output(NGINX, "-v"), executable(NGINX), near=True),
+    Contestant("haproxy", haproxy, lambda: output(HAPROXY, "-v"), executable(HAPROXY), near=True),
 )

@@ -119,7 +119,7 @@ def _go(place: Place) -> dict[str, str]:
 
 
 PROXIES = (
-    Contestant("envoy", envoy, lambda: output(ENVOY, "--version"), executable(ENVOY)),
+    Contestant("envoy", envoy, lambda: output(ENVOY, "--version"), executable(ENVOY), near=True),
     Contestant("traefik", traefik, lambda: output(TRAEFIK, "version"), executable(TRAEFIK)),
     Contestant("caddy", caddy, lambda: output(CADDY, "version"), executable(CADDY)),
 )

@@ -56,8 +56,9 @@ def play(
     """Every scenario, `plan.rounds` times, over all contestants; each run's row is told as it is had."""
     for arrangement in dict.fromkeys(scenario.arrangement for scenario in scenarios):
         mine = [scenario for scenario in scenarios if scenario.arrangement == arrangement]
+        wanted = [each for each in contestants if each.near or any(scenario.everyone for scenario in mine)]
         with ExitStack() as stack:
-            stage = set_up(arrangement, contestants, scratch, stack, tell)
+            stage = set_up(arrangement, wanted, scratch, stack, tell)
             for number in range(plan.rounds):
                 for scenario in mine:
                     for row in one_round(scenario, stage, plan):
@@ -98,8 +99,11 @@ def set_up(
 
 
 def one_round(scenario: Scenario, stage: Stage, plan: Plan) -> Iterable[Row]:
-    """The scenario once over every gateway of the stage, and once without any."""
-    order: list[Running | None] = [None, *stage.gateways]
+    """The scenario once over the gateways of the stage that it is for, and once without any."""
+    order: list[Running | None] = [
+        None,
+        *(each for each in stage.gateways if scenario.everyone or each.contestant.near),
+    ]
     random.shuffle(order)
     stage.mock.answers(scenario.mock_answers(plan.warm_up_s + plan.seconds))
     rest, _ = split_cores(scenario.arrangement)

@@ -1,0 +1,108 @@
+"""One line per gateway and what became of the goals: `python -m bench.gateways.summary FILE.jsonl`.
+
+Every figure is a median of rounds of the raw rows in the file; ratios are medians of the rounds' own ratios.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+Row = dict[str, Any]
+OURS = "ringfence"
+# Scenario, gateway, how many times its CPU ours may be at most (below 1: we must be so much cheaper).
+GOALS: tuple[tuple[str, str, float], ...] = (
+    ("chat-1k", "envoy", 1.0),
+    ("chat-1k", "vllm-router", 1.0),
+    ("chat-1k", "rolter", 1.0),
+    ("chat-1k", "tensorzero", 1.0),
+    ("chat-1k", "ferrogw", 1.0),
+    ("chat-1k", "portkey", 1 / 5),
+    ("chat-1k", "litellm", 1 / 150),
+    ("chat-16k", "envoy", 1.1),
+    ("streams-500", "envoy", 1.0),
+)
+
+
+def costs(rows: Iterable[Row]) -> dict[tuple[str, str], dict[int, float]]:
+    """(scenario, gateway) -> round -> CPU µs of a unit. Rounds with a failed request are left out."""
+    found: dict[tuple[str, str], dict[int, float]] = {}
+    for row in rows:
+        if "cpu_us" in row and not row["wire"]["failed"]:
+            found.setdefault((row["scenario"], row["gateway"]), {})[row["round"]] = row["cpu_us"]
+    return found
+
+
+def matrix(rows: Sequence[Row]) -> str:
+    """CPU µs by gateway and scenario, and resident memory; the cheapest at 1 KB first."""
+    had = costs(rows)
+    scenarios = list(dict.fromkeys(scenario for scenario, _ in had))
+    names = sorted({name for _, name in had}, key=lambda name: _median(had.get((scenarios[0], name))) or 1e9)
+    head = "| | " + " | ".join([*scenarios, "RSS MB"]) + " |"
+    lines = [head, "|---" * (len(scenarios) + 2) + "|"]
+    for name in names:
+        cells = [_shown(_median(had.get((scenario, name)))) for scenario in scenarios]
+        held = [row["rss_mb"] for row in rows if row.get("gateway") == name and "rss_mb" in row]
+        bold = f"**{name}**" if name == OURS else name
+        lines.append("| " + " | ".join([bold, *cells, f"{min(held):.0f}–{max(held):.0f}"]) + " |")
+    return "\n".join(lines)
+
+
+def goals(rows: Sequence[Row]) -> str:
+    """Each goal, what was measured, and whether it is reached."""
+    had = costs(rows)
+    lines = ["| scenario | against | goal | measured (lowest–highest) | |", "|---|---|---|---|---|"]
+    for scenario, other, most in GOALS:
+        ours, theirs = had.get((scenario, OURS), {}), had.get((scenario, other), {})
+        ratios = [ours[number] / theirs[number] for number in ours.keys() & theirs.keys()]
+        if not ratios:
+            lines.append(f"| {scenario} | {other} | {_goal(most)} | not measured | |")
+            continue
+        middle = statistics.median(ratios)
+        spread = f"{middle:.2g} × ({min(ratios):.2g}–{max(ratios):.2g})"
+        lines.append(
+            f"| {scenario} | {other} | {_goal(most)} | {spread} | {'reached' if middle <= most else 'missed'} |"
+        )
+    return "\n".join(lines)
+
+
+def breakdown(rows: Sequence[Row]) -> str:
+    """Ours by process: CPU µs of a unit, median."""
+    mine = [row for row in rows if row.get("gateway") == OURS and "cpu_us_by_process" in row]
+    lines = ["| scenario | unit | gate | worker | other | gate MB | worker MB |", "|---|---|---|---|---|---|---|"]
+    for scenario in dict.fromkeys(row["scenario"] for row in mine):
+        of_it = [row for row in mine if row["scenario"] == scenario]
+        gate, worker = (_part(of_it, "cpu_us_by_process", room) for room in ("router.gate", "router.worker"))
+        other = statistics.median(row["cpu_us"] for row in of_it) - gate - worker
+        held = [_part(of_it, "rss_mb_by_process", room) for room in ("router.gate", "router.worker")]
+        cells = [scenario, of_it[0]["unit"], *(_shown(cost) for cost in (gate, worker, max(0.0, other), *held))]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _part(rows: Sequence[Row], column: str, room: str) -> float:
+    parts: list[float] = [row[column].get(room, 0.0) for row in rows]
+    return statistics.median(parts)
+
+
+def _median(rounds: dict[int, float] | None) -> float | None:
+    return statistics.median(rounds.values()) if rounds else None
+
+
+def _shown(value: float | None) -> str:
+    if value is None:
+        return "–"
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def _goal(most: float) -> str:
+    return f"≤ {most:g} ×" if most >= 1 else f"≤ 1/{round(1 / most)}"
+
+
+if __name__ == "__main__":
+    read = [json.loads(line) for line in Path(sys.argv[1]).read_text().splitlines()]
+    print(f"{matrix(read)}\n\n{goals(read)}\n\n{breakdown(read)}")
