@@ -161,6 +161,8 @@ class RecoveryGap(Body):
     reason: Name
     lost_from: Count
     quarantine: Name | UnsetType = UNSET
+    log: Digest | UnsetType = UNSET  # the log that was given up for this one
+    signed: Count | UnsetType = UNSET  # how many records its newest checkpoint signs for
 
 
 class Erasure(Body):

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from router.audit.cosigner import Cosigner
-from router.audit.errors import LedgerError
+from router.audit.errors import LedgerError, what_now
 from router.audit.format import layout
 from router.audit.format.notes import Checkpoint, NoteError, Signer, parse_vkey
 from router.audit.format.seal import ReviewerPublic, ReviewerSecret, SealError, parse_public
@@ -82,28 +82,28 @@ class Home:
         os.close(self.lock)
 
 
-def open_home(directory: Path, log_name: str, *, ml_dsa: bool = False) -> Home:
+def open_home(directory: Path, log_name: str, *, ml_dsa: bool = False, make_keys: bool = True) -> Home:
     """Make or enter the directory, take its lock, make or read its keys; LedgerError if that cannot be done."""
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         (directory / layout.SEGMENTS).mkdir(mode=0o700, exist_ok=True)
-        lock = _take_lock(directory / layout.LOCK)
+        lock = take_lock(directory / layout.LOCK)
     except OSError as error:
         raise LedgerError(f"the ledger directory {directory} cannot be used: {error.strerror}") from error
     try:
-        if not (directory / layout.VKEY).exists():
+        if make_keys and not (directory / layout.VKEY).exists():
             _make_keys(directory, log_name)
         home = _read_keys(directory, lock)
         return _with_cosigner(home) if ml_dsa else home
     except (OSError, ValueError) as error:
         os.close(lock)
-        raise LedgerError(f"the keys in {directory} cannot be used: {error}") from error
+        raise LedgerError(f"the keys in {directory} cannot be used: {error}. {what_now(directory)}") from error
     except LedgerError:
         os.close(lock)
         raise
 
 
-def _take_lock(path: Path) -> int:
+def take_lock(path: Path) -> int:
     """One writer. The lock goes with the process, however it ends; the number in the file is for people."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
@@ -123,9 +123,7 @@ def _take_lock(path: Path) -> int:
 def _make_keys(directory: Path, log_name: str) -> None:
     """A first start. log.vkey comes last: where it exists, the other files do."""
     if any((directory / layout.SEGMENTS).iterdir()):
-        raise LedgerError(
-            f"{directory} holds records but no {layout.VKEY}: put the file back, or start a new directory"
-        )
+        raise LedgerError(f"{directory} holds records but no {layout.VKEY}. {what_now(directory)}")
     signer = Signer(layout.origin(log_name, secrets.token_hex(16)), seed := secrets.token_bytes(32))
     write_new(directory / layout.SIGNING_KEY, seed)
     if not (directory / layout.REVIEWER_PUBLIC).exists():

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import msgspec
 
-from router.audit.errors import LedgerError
+from router.audit.errors import LedgerError, what_now
 from router.audit.format import layout
 from router.audit.format.notes import Checkpoint, NoteError, open_checkpoint
 from router.audit.format.record import FIRST_PREV, head, leaf_hash
@@ -96,7 +96,7 @@ def recover(home: Home) -> Found:
     """Read the end of the ledger, set torn bytes aside; LedgerError if a record under the newest checkpoint is gone."""
     checkpoint = _newest_checkpoint(home)
     try:
-        last = _last_segment(home, checkpoint.size)
+        last = _last_segment(home, checkpoint.size, touch=True)
         end = last.end if last is not None else 0
         torn = _torn_at(home, end)
         tree = _tree(home, checkpoint, end)
@@ -104,7 +104,7 @@ def recover(home: Home) -> Found:
             return Found(tree, torn=torn)
         orphans = tuple(_open_decisions(home, last))
     except (OSError, SegmentError, TileError) as error:
-        raise LedgerError(f"the ledger in {home.directory} cannot be read: {error}") from error
+        raise LedgerError(_unreadable(home.directory, error)) from error
     return Found(
         tree=tree,
         epoch=last.epoch,
@@ -118,6 +118,20 @@ def recover(home: Home) -> Found:
     )
 
 
+def inspect(home: Home) -> None:
+    """LedgerError if recover() would refuse; nothing is touched."""
+    checkpoint = _newest_checkpoint(home)
+    try:
+        last = _last_segment(home, checkpoint.size, touch=False)
+        _tree(home, checkpoint, last.end if last is not None else 0)
+    except (OSError, SegmentError, TileError) as error:
+        raise LedgerError(_unreadable(home.directory, error)) from error
+
+
+def _unreadable(directory: Path, error: Exception) -> str:
+    return f"the ledger in {directory} cannot be read: {error}. {what_now(directory)}"
+
+
 def _newest_checkpoint(home: Home) -> Checkpoint:
     path = home.path(layout.CHECKPOINT)
     try:
@@ -125,14 +139,14 @@ def _newest_checkpoint(home: Home) -> Checkpoint:
     except (OSError, NoteError) as error:
         raise LedgerError(
             f"{path} is missing or not signed by this ledger ({error}): nobody can say how long the ledger was. "
-            "Put it back, or keep this directory for the reviewer and start a new one."
+            f"{what_now(home.directory)}"
         ) from error
 
 
 def _too_short(home: Home, end: int, signed: int) -> LedgerError:
     return LedgerError(
         f"the ledger in {home.directory} has {end} records, but {signed} were signed for: it was cut, or record {end} "
-        "was altered. Nothing was touched: keep the directory for the reviewer and start a new one."
+        f"was altered. {what_now(home.directory)}"
     )
 
 
@@ -145,23 +159,25 @@ def _tree(home: Home, checkpoint: Checkpoint, end: int) -> TileStack:
     if tree.root() != checkpoint.root:
         raise LedgerError(
             f"the first {checkpoint.size} records in {home.directory} are not those that were signed for. "
-            f"Run `ringfence audit verify {home.directory}`; keep the directory for the reviewer and start a new one."
+            f"{what_now(home.directory)}"
         )
     tree.extend(reader.leaves(checkpoint.size, end))
     return tree
 
 
-def _last_segment(home: Home, signed: int) -> Segment | None:
-    """The last segment that holds a record, cut back to its last good line; nothing is touched below `signed`."""
+def _last_segment(home: Home, signed: int, *, touch: bool) -> Segment | None:
+    """The last one that holds a record, with `touch` cut back to its last good line; never below `signed`."""
     for first, path in reversed(list_segments(home.directory)):
         segment = read_segment(home.log, path, first)
         if segment.end < signed:
             raise _too_short(home, segment.end, signed)
-        _set_aside(home, segment)
+        if touch:
+            _set_aside(home, segment)
         if segment.end > first:
             return segment
-        path.unlink()
-        sync_directory(path.parent)
+        if touch:
+            path.unlink()
+            sync_directory(path.parent)
     return None
 
 

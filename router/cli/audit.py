@@ -18,7 +18,7 @@ from router.audit.show import CODEC, Filter, Tail, parse_time, show_records
 from router.audit.verify.__main__ import ledger_directory, run
 from router.audit.verify.findings import CannotVerifyError
 from router.audit.verify.keys import load_keys
-from router.cli import audit_anchor, audit_review
+from router.cli import audit_anchor, audit_recover, audit_review
 from router.cli.audit_options import CANNOT, Directory, Key, Notes, Vkey
 from router.cli.audit_review import told
 
@@ -30,6 +30,7 @@ audit_app.command()(audit_anchor.anchor)
 audit_app.command("open")(audit_review.open_captures)
 audit_app.command()(audit_review.export)
 audit_app.command()(audit_review.report)
+audit_app.command()(audit_recover.recover)
 audit_app.command()(audit_review.erase)
 audit_app.command()(audit_review.prune)
 audit_app.command()(audit_review.standalone)

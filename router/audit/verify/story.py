@@ -48,6 +48,15 @@ def _are_formed(kind: str, bodies: list[Fields]) -> bool:
         return False
 
 
+def _gap(body: Fields) -> str:
+    if "signed" not in body:
+        return f"{body['bytes']} bytes of a torn tail were set aside at start: an unfinished record may be lost"
+    return (
+        f"this log was begun after log {body.get('log', 'unknown')!s:.32} was given up ({body.get('reason')!s:.64}): "
+        f"{body['signed']!s:.20} records were signed for there, {body['lost_from']!s:.20} were left; see its quarantine"
+    )
+
+
 class Story:
     """One pass over the meaning of the records. It remembers what is open, never what is over."""
 
@@ -138,8 +147,7 @@ class Story:
 
     def _process(self, record: Record, kind: str, body: Fields) -> None:
         if kind == "recovery_gap":
-            told = f"{body['bytes']} bytes of a torn tail were set aside at start: an unfinished record may be lost"
-            self._say(record, Weight.INCOMPLETE, "gap", told)
+            self._say(record, Weight.INCOMPLETE, "gap", _gap(body))
             return
         self._ended, self._silence_us = kind == "stop", _EVER
         if kind == "start":
