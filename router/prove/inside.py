@@ -22,6 +22,8 @@ LISTED = {
     Target("10.1.2.5", "tcp", 8001): "upstream named",
     Target("10.1.2.6", "tcp", 8001): "upstream table",
     Target("10.1.2.7", "tcp", 8080): "upstream later",
+    Target("10.1.2.8", "tcp", 8080): "model source hub",
+    Target("10.1.2.9", "tcp", 8080): "model source files",
     Target(NAMESERVER, "udp", 53): "the name server",
 }
 More = Callable[[Service], Iterable[Step]]

@@ -14,6 +14,9 @@ from typing import Final, cast
 PORTS: Final = (80, 443, 853, 3128, 8000, 8001, 8080, 8443, 11434)
 ANY: Final = "0.0.0.0"  # noqa: S104 - every address of an isolated namespace
 NOWHERE: Final = "203.0.113.66"  # TEST-NET-3: what every name that is not listed stands for
+HUB: Final = "10.1.2.8"
+WEIGHTS: Final = b"GGUF" + struct.pack("<IQQ", 3, 0, 0) + bytes(8)
+"""The smallest model file: a header without tensors and facts."""
 _STREAM: Final = (
     b'data: {"id":"1","object":"chat.completion.chunk","choices":[{"index":0,"delta":{"content":"x"}}]}\n\n'
     b'data: {"id":"1","object":"chat.completion.chunk","choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\n'
@@ -46,11 +49,17 @@ class Internet:
                     (int(line[15:]) for line in head.split("\r\n") if line.lower().startswith("content-length")), 0
                 )
                 body = await reader.readexactly(length)
-                writer.write(self._answer(head.split(" ")[1], body, self.faults.get(address, "")))
+                writer.write(self._answer(head.split(" ")[1], body, address))
                 await writer.drain()
         writer.close()
 
-    def _answer(self, path: str, body: bytes, fault: str) -> bytes:
+    def _answer(self, path: str, body: bytes, address: str) -> bytes:
+        fault = self.faults.get(address, "")
+        if path.endswith(".gguf") and address == HUB:
+            where = f"http://{NOWHERE}/steal" if fault == "sends elsewhere" else "http://10.1.2.9:8080/weights"
+            return f"HTTP/1.1 302 Found\r\nLocation: {where}\r\nContent-Length: 0\r\n\r\n".encode()
+        if path == "/weights":
+            return _whole(WEIGHTS, "application/octet-stream")
         if fault == "broken":
             return b"HTTP/1.1 500 Broken\r\nContent-Length: 0\r\n\r\n"
         if fault == "redirects" and body:

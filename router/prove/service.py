@@ -137,6 +137,22 @@ class Service:
         with (self._directory / "verify.txt").open("wb") as file:
             return subprocess.run(command, cwd=self._directory, stdout=file, stderr=file, check=False).returncode
 
+    def run(self, *arguments: str) -> int:
+        """The exit code of a command beside the service, in the same hostile environment; what it says is kept."""
+        command = [sys.executable, "-I", "-m", "router", *arguments]
+        with (self._directory / "commands.txt").open("ab") as file:
+            done = subprocess.run(
+                command,
+                cwd=self._directory,
+                env=dict(self._environment),
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=file,
+                timeout=ANSWER_S,
+                check=False,
+            )
+        return done.returncode
+
     def restart(self) -> None:
         """End it in order, and start it on the same ledger."""
         self.stop()

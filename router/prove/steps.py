@@ -9,21 +9,27 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from router.prove.internet import NOWHERE, Internet
+from router.prove.internet import HUB, NOWHERE, Internet
 from router.prove.service import Service
 
 NAMES: Final = {"gpu.prove.example": "10.1.2.5"}
 POLICY: Final = """
 hosts: {table.prove.example: [10.1.2.6]}
+engines: {small: {context: 512, parallel: 2, threads: 1}}
+model_sources:
+  hub: {url: "http://10.1.2.8:8080"}
+  files: {url: "http://10.1.2.9:8080"}
 upstreams:
   first: {url: "http://10.1.2.3:8000/v1"}
   second: {url: "http://10.1.2.4:8000/v1"}
   named: {url: "http://gpu.prove.example:8001/v1", addresses: [10.1.2.0/24]}
   table: {url: "http://table.prove.example:8001/v1"}
+  embedded: {engine: small}
 tiers:
 - {name: near, upstreams: [first, second], timeouts: {connect: 2s, cold_start: 5s, first_token: 5s, total: 20s}}
 - {name: far, upstreams: [named, table], timeouts: {connect: 5s, cold_start: 10s, first_token: 5s, total: 20s}}
-models: {m: {tiers: [near, far]}, f: {tiers: [far]}}
+- {name: here, upstreams: [embedded], timeouts: {connect: 5s, cold_start: 60s, first_token: 60s, total: 120s}}
+models: {m: {tiers: [near, far]}, f: {tiers: [far]}, e: {tiers: [here]}}
 """
 RELOADED: Final = POLICY.replace("tiers:\n", '  later: {url: "http://10.1.2.7:8080/v1"}\ntiers:\n', 1).replace(
     "[named, table]", "[later, named, table]"
@@ -49,6 +55,8 @@ def steps(service: Service, internet: Internet, directory: Path) -> Iterator[Ste
     """In order; what a step changes, the next ones live with."""
     yield from _requests(service)
     yield from _failures(service, internet)
+    yield from _engine(service)
+    yield from _pulls(service, internet)
     for position, body in enumerate(hostile_bodies(), 1):
         yield Step(f"hostile body {position}", partial(service.ask, "POST", "/v1/chat/completions", body))
     for name, data in hostile_bytes():
@@ -71,7 +79,7 @@ def _requests(service: Service) -> Iterator[Step]:
     yield Step("embeddings", lambda: service.ask("POST", "/v1/embeddings", vectors), (200,))
     for path in ("/", "/livez", "/health", "/v1/models", "/v1/models/m"):
         yield Step(f"GET {path}", partial(service.ask, "GET", path), (200,))
-    yield Step("warm-up", lambda: service.ask("POST", "/warm?wait=10"), (200,))
+    yield Step("warm-up", lambda: service.ask("POST", "/warm?wait=60"), (200,))
     yield Step("no such path", lambda: service.ask("GET", "/metrics/../../etc"), (404,))
 
 
@@ -87,6 +95,37 @@ def _failures(service: Service, internet: Internet) -> Iterator[Step]:
     yield Step("a whole tier is broken", lambda: with_faults(a10_1_2_3="broken", a10_1_2_4="broken"), (200,))
     redirects = dict.fromkeys(("a10_1_2_3", "a10_1_2_4", "a10_1_2_5", "a10_1_2_6"), "redirects")
     yield Step("every upstream redirects", lambda: with_faults(**redirects), (502,))
+
+
+def _engine(service: Service) -> Iterator[Step]:
+    """The embedded engine: in a cage without network, through prompts, attacks and death."""
+    yield Step("the embedded engine", lambda: _chat(service, "e", max_tokens=4), (200,))
+    yield Step("the embedded engine, streamed", lambda: _chat(service, "e", max_tokens=4, stream=True), (200,))
+    older = {"model": "e", "prompt": "canary", "n_predict": 2}
+    yield Step("an older client", lambda: service.ask("POST", "/completion", older), (200,))
+    for key in ("rpc", "rpc_servers", "lora", "model_url", "hf_repo"):
+        yield Step(f"the embedded engine with {key}", partial(_chat, service, "e", max_tokens=1, **{key: EVIL}))
+
+    def crash() -> int:
+        service.crash("local_engine")
+        return _chat(service, "e", max_tokens=2)
+
+    yield Step("the embedded engine is killed", crash, (200,))
+
+
+def _pulls(service: Service, internet: Internet) -> Iterator[Step]:
+    """A model fetched while the service runs, from listed places; one that is sent elsewhere gets no byte there."""
+
+    def sent_elsewhere() -> int:
+        internet.faults[HUB] = "sends elsewhere"
+        try:
+            return service.run("models", "pull", "o/n:b.gguf", "--config", "policy.yaml")
+        finally:
+            internet.faults.clear()
+
+    yield Step("a pull that is sent elsewhere", sent_elsewhere, (1,))
+    yield Step("a pull", lambda: service.run("models", "pull", "o/n:a.gguf", "--config", "policy.yaml"), (0,))
+    yield Step("the ledger of pulls is verified", lambda: service.run("audit", "verify", "ledger-models"), (0,))
 
 
 def hostile_bodies() -> Iterator[dict[str, Any]]:

@@ -17,6 +17,8 @@ from router.prove.stage import CannotProve, entering
 from tests.service import RINGFENCE, environment
 
 ROOT = Path(__file__).parents[2]
+PATIENCE_S = 230  # an engine is loaded, crashed and loaded again, on a machine that does other work
+WHOLE = pytest.mark.timeout(PATIENCE_S + 10)
 
 
 def _lacking() -> str:
@@ -38,7 +40,7 @@ def planted(kind: str, directory: Path) -> dict[str, Any]:
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=110,
+        timeout=PATIENCE_S,
         check=False,
         env=environment(),
         stdin=subprocess.DEVNULL,
@@ -109,6 +111,7 @@ def test_a_name_that_is_looked_up_is_seen_and_silence_is_silence(tmp_path: Path)
 
 
 @NEEDS
+@WHOLE
 def test_a_leak_in_the_middle_of_a_proof_is_no_proof(tmp_path: Path) -> None:
     found = planted("whole", tmp_path)
     assert (found["good"], found["leaks"]) == (False, 1)
@@ -117,6 +120,7 @@ def test_a_leak_in_the_middle_of_a_proof_is_no_proof(tmp_path: Path) -> None:
 
 
 @NEEDS
+@WHOLE
 def test_the_service_is_proved_and_the_report_is_signed_by_its_ledger(tmp_path: Path) -> None:
     done = subprocess.run(
         [RINGFENCE, "prove", "--output", "proof", "--json"],
@@ -124,7 +128,7 @@ def test_the_service_is_proved_and_the_report_is_signed_by_its_ledger(tmp_path: 
         env=environment(),
         capture_output=True,
         text=True,
-        timeout=110,
+        timeout=PATIENCE_S,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
@@ -134,7 +138,8 @@ def test_the_service_is_proved_and_the_report_is_signed_by_its_ledger(tmp_path: 
     assert report["witnesses"] == ["packet socket", "nftables"]
     listed = {row["listed_as"]: row["bytes"] for row in report["destinations"]}
     names = ("first", "second", "named", "table", "later")
-    assert listed.keys() == {"the name server", *(f"upstream {name}" for name in names)}
+    sources = {"model source hub", "model source files"}
+    assert listed.keys() == {"the name server", *sources, *(f"upstream {name}" for name in names)}
     assert min(listed.values()) > 0
     assert report["names_asked"] == ["gpu.prove.example"]
     assert len(report["steps"]) > 50
