@@ -171,6 +171,7 @@ class Erasure(Body):
     actor: Name | UnsetType = UNSET
     day: Name | UnsetType = UNSET
     count: Count | UnsetType = UNSET
+    kept_from: Count | UnsetType = UNSET  # of segments: the first record that is kept
 
 
 class Reload(Body):

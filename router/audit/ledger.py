@@ -16,7 +16,7 @@ from router.audit.home import ON_THIS_MACHINE, Home, open_home
 from router.audit.inbox import Inbox, body_decision
 from router.audit.journal import Journal
 from router.audit.kinds import Kind
-from router.audit.prune import prune
+from router.audit.prune import prepare, remove
 from router.audit.scribe import Place, Scribe, boot_id
 from router.audit.settings import LedgerSettings
 from router.audit.vault import Vault
@@ -149,12 +149,13 @@ class Ledger:
         return count
 
     def prune(self, before: int, reason: str, actor: str = "operator") -> int:
-        """Remove whole segments of records below `before` and record that; their hashes stay. How many segments."""
-        count = prune(self._home.directory, min(before, self._inbox.oldest_open))
-        if count:
-            body = {"subject": "segments", "count": count, "reason": reason, "actor": actor}
+        """Record that whole segments of records below `before` go, then remove them; their hashes stay. How many."""
+        going, first = prepare(self._home.directory, min(before, self._inbox.oldest_open))
+        if going:
+            body = {"subject": "segments", "count": len(going), "kept_from": first, "reason": reason, "actor": actor}
             self.append(Kind.ERASURE, body).wait(_OPENING_S)
-        return count
+            remove(self._home.directory, going)
+        return len(going)
 
     def _digest_key_made(self, name: str, sha256: str) -> None:
         self.append(Kind.ADMIN, {"action": "digest_key", "target": name, "digest": sha256})

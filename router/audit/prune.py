@@ -21,18 +21,24 @@ def prunable(directory: Path, before: int) -> list[Path]:
     return [path for (_, path), (end, _) in pairwise(segments) if end <= before]
 
 
-def prune(directory: Path, before: int) -> int:
-    """Remove those segments, as far as they are signed for, once all hashes are in durable tiles; how many went."""
+def prepare(directory: Path, before: int) -> tuple[list[Path], int]:
+    """Which segments may go, as far as they are signed for, their hashes now in durable tiles; and the index of the
+    first record that is kept. A record must tell of that before remove(): what is missing without one was deleted.
+    """
     checkpoint, _ = newest_checkpoint(directory)
     going = prunable(directory, min(before, checkpoint.size))
     if not going:
-        return 0
+        return [], 0
     first = next(at for at, path in list_segments(directory) if path.name > going[-1].name)
     _keep_hashes(directory, first, checkpoint)
+    return going, first
+
+
+def remove(directory: Path, going: list[Path]) -> None:
+    """The newest of them last: what is left has no hole, whenever this is interrupted."""
     for path in going:
         path.unlink()
     sync_directory(directory / layout.SEGMENTS)
-    return len(going)
 
 
 def _keep_hashes(directory: Path, end: int, checkpoint: Checkpoint) -> None:

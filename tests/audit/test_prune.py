@@ -13,10 +13,46 @@ from router.audit.format.segments import list_segments
 from router.audit.format.tiles import HashReader
 from router.audit.format.tree import empty_root
 from router.audit.prove import newest_checkpoint, prove
-from router.audit.prune import prune
+from router.audit.prune import prepare
 from router.audit.verify.findings import CannotVerifyError
 from router.audit.verify.keys import Note
 from tests.audit.ledgers import DECISION, WAIT_S, all_keys, build, check, codes, exchange, fields, settings
+
+
+def prune(directory: Path, before: int) -> int:
+    ledger = Ledger.open(settings(directory))
+    try:
+        return ledger.prune(before, "retention")
+    finally:
+        ledger.close()
+
+
+def test_a_beginning_that_was_deleted_is_no_pruned_one(tmp_path: Path) -> None:
+    """Full tiles stand in for the deleted records, and every number from outside agrees: the erasure record is missing.
+    Nor does one that tells of fewer records help.
+    """
+    build(tmp_path, exchanges=400, segment_bytes=40_000)
+    checkpoint, _ = newest_checkpoint(tmp_path)
+    note = Note(checkpoint.size, checkpoint.root, "notebook")
+    prune(tmp_path, 100)
+    assert codes(check(tmp_path, all_keys(tmp_path, note))) == []
+    path = list_segments(tmp_path)[0][1]
+    kept = path.read_bytes()
+    path.unlink()
+    report = check(tmp_path, all_keys(tmp_path, note))
+    assert (codes(report), report.exit_code()) == (["missing"], 1)
+    assert "no erasure record says that so many were pruned" in report.text()
+    path.write_bytes(kept)
+    assert codes(check(tmp_path, all_keys(tmp_path, note))) == []
+
+
+def test_a_pruning_that_was_interrupted_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    build(tmp_path, exchanges=60, segment_bytes=4000)
+    monkeypatch.setattr("router.audit.ledger.remove", lambda *_: None)
+    assert prune(tmp_path, 100) > 2
+    assert codes(check(tmp_path)) == []
+    list_segments(tmp_path)[0][1].unlink()
+    assert codes(check(tmp_path)) == []
 
 
 def test_a_pruned_log_still_verifies_to_its_old_note(tmp_path: Path) -> None:
@@ -93,7 +129,7 @@ def test_nothing_is_pruned_from_a_log_that_does_not_hold(tmp_path: Path) -> None
     path = list_segments(tmp_path)[0][1]
     path.write_bytes(path.read_bytes().replace(b"gpu-1", b"gpu-2", 1))
     with pytest.raises(LedgerError, match="nothing was pruned"):
-        prune(tmp_path, 50)
+        prepare(tmp_path, 50)
     list_segments(tmp_path)[2][1].unlink()
     with pytest.raises(LedgerError, match="nothing was pruned: records"):
-        prune(tmp_path, 100)
+        prepare(tmp_path, 100)

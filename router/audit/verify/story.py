@@ -33,7 +33,7 @@ _SHAPES: Final[dict[str, dict[str, type]]] = {
 }
 _FORMS: Final = {kind: (tuple(shape), tuple(shape.values())) for kind, shape in _SHAPES.items()}
 _NO_FORM: Final = (("",), (type,))  # nothing is of this form: the kind is unknown
-_PROCESS: Final = frozenset({"start", "stop", "recovery_gap"})
+_PROCESS: Final = frozenset({"start", "stop", "recovery_gap", "erasure"})
 _USUAL: Final = frozenset(_SHAPES) - _PROCESS - {"key_epoch"}
 _VALUES: Final = {kind: itemgetter(*shape) for kind, shape in _SHAPES.items()}
 
@@ -62,6 +62,8 @@ class Story:
 
     def __init__(self, first: int, add: Add) -> None:
         self._first = first  # what lies before was pruned, or given up
+        self._begins = first
+        self._may_begin = 0  # as erasure records say
         self._add = add
         self._open: dict[int, None] = {}
         self._ended: bool | None = None  # how the last process ended, None before the first
@@ -146,6 +148,9 @@ class Story:
             self._say(batch.record(at), Weight.TAMPERED, "orphan", told)
 
     def _process(self, record: Record, kind: str, body: Fields) -> None:
+        if kind == "erasure":
+            self._erasure(body)
+            return
         if kind == "recovery_gap":
             self._say(record, Weight.INCOMPLETE, "gap", _gap(body))
             return
@@ -154,6 +159,11 @@ class Story:
             self._silence_us = 2 * body["heartbeat_s"] * 1_000_000 + _SLACK_US
             if body["previous"] == "crashed":
                 self._say(record, Weight.NOTE, "crash", "the process before this one did not end in order")
+
+    def _erasure(self, body: Fields) -> None:
+        kept_from = body.get("kept_from")
+        if body["subject"] == "segments" and type(kept_from) is int:
+            self._may_begin = max(self._may_begin, kept_from)
 
     def _time(self, record: Record) -> None:
         """Within one boot both clocks run; while a process runs, silence is never longer than two heartbeats."""
@@ -169,6 +179,9 @@ class Story:
 
     def finish(self) -> None:
         """Exchanges under way are open in a running ledger; in one that has stopped, their outcomes are missing."""
+        if self._begins > self._may_begin:
+            told = f"records 0 to {self._begins - 1} are missing, and no erasure record says that so many were pruned"
+            self._add(Finding(Weight.TAMPERED, "missing", told, self._begins))
         weight = Weight.INCOMPLETE if self._ended else Weight.NOTE
         for decision in self._open:
             self._add(Finding(weight, "open", "a decision without an outcome", decision))
