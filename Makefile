@@ -4,7 +4,7 @@ BIN := .venv/bin
 TESTS ?= tests
 WORKERS ?= 2
 
-.PHONY: bench bench-quick profile tools serve test check setup dev format lint types contracts docs cover clean
+.PHONY: bench bench-engine bench-quick profile soak-engine tools serve test check setup dev format lint types contracts docs cover clean
 
 setup:
 	@$(PYTHON) tools/setup.py run
@@ -38,6 +38,15 @@ cover:
 	@$(BIN)/coverage run -m pytest -q -n $(WORKERS) $(TESTS)
 	@$(BIN)/coverage combine -q
 	@$(BIN)/python tools/coverage_floor.py
+
+# Ten thousand requests of all kinds against one engine, a third of them given up half way; then the books are read.
+soak-engine: dev
+	@$(BIN)/python -m tests.local_engine.soak $(ARGS)
+
+# The embedded engine beside llama-server and llama-cpp-python's server; the peers are compiled once, under .cache.
+bench-engine: dev
+	@$(BIN)/python bench/engine_peers.py
+	@$(BIN)/python bench/engine.py --write $(ARGS)
 
 clean:
 	@rm -rf .venv .cache ledger-run .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis
