@@ -6,7 +6,8 @@ requests wait in the backlog while a crashed engine is replaced::
     process = subprocess.Popen(command(spec, fd, state_dir), pass_fds=(fd,), stdin=subprocess.DEVNULL)
 
 The child is killed by the kernel when the *thread* that started it ends: start it from a thread that lives as long
-as the parent does. `GET /health` answers 503 while it loads and 200 once it serves; SIGTERM drains it.
+as the parent does. `GET /health` answers 503 while it loads, 200 once it serves, 500 when it cannot; SIGTERM drains
+it.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ class EngineSpec:
     (hex), if given, is what the file must have. `context` is the number of tokens that all requests share; one request
     alone may use all of it. `parallel` requests generate at once, `queue` more wait. `threads` None means one for each
     core that this process may use. A request may name the model by `name` or one of `aliases`; the alias `*` accepts
-    any name. Answers name it as the request did.
+    any name. Answers name it as the request did. `chat_template` is a file with a Jinja template to use instead of
+    the model's own.
     """
 
     name: str = "small"
@@ -36,6 +38,7 @@ class EngineSpec:
     queue: int = 64
     threads: int | None = None
     aliases: tuple[str, ...] = ()
+    chat_template: str = ""
 
 
 def command(spec: EngineSpec, fd: int, state_dir: Path) -> list[str]:
@@ -47,9 +50,10 @@ def command(spec: EngineSpec, fd: int, state_dir: Path) -> list[str]:
     pinned = ["--sha256", spec.sha256] if spec.sha256 else []
     threads = [] if spec.threads is None else ["--threads", str(spec.threads)]
     aliases = [part for alias in spec.aliases for part in ("--alias", alias)]
+    template = ["--chat-template", spec.chat_template] if spec.chat_template else []
     shape = ["--context", str(spec.context), "--parallel", str(spec.parallel), "--queue", str(spec.queue)]
     return [
         *(sys.executable, "-I", "-m", "local_engine"),
-        *("--name", spec.name, "--model", spec.model, *pinned, *shape, *threads, *aliases),
+        *("--name", spec.name, "--model", spec.model, *pinned, *template, *shape, *threads, *aliases),
         *("--fd", str(fd), "--parent", str(os.getpid()), "--state-dir", str(state_dir)),
     ]

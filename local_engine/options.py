@@ -39,8 +39,8 @@ class Options:
 def parse(arguments: Sequence[str] | None = None) -> Options:
     """Raises BadOptions; argparse itself exits with 2 on unknown or malformed arguments."""
     found = _parser().parse_args(arguments)
-    shape = {key: getattr(found, key) for key in ("name", "model", "sha256", "context", "parallel", "queue", "threads")}
-    spec = EngineSpec(**shape, aliases=tuple(found.alias))
+    shape = ("name", "model", "sha256", "chat_template", "context", "parallel", "queue", "threads")
+    spec = EngineSpec(**{key: getattr(found, key) for key in shape}, aliases=tuple(found.alias))
     options = Options(
         spec,
         **{key: getattr(found, key) for key in ("fd", "socket", "host", "port", "api_key_file", "parent", "state_dir")},
@@ -62,6 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     model.add_argument("--hub-token-file", type=Path, help="a token, shown to the first --model-source alone")
     model.add_argument("--memory", type=int, default=0, help="most bytes of its own memory; default: computed")
     model.add_argument("--sha256", default="", help="what the file must have, hex; checked before it is loaded")
+    model.add_argument("--chat-template", default="", help="file with a Jinja template to use instead of the model's")
     model.add_argument("--name", default="small", help="the model's name in requests and answers")
     model.add_argument("--alias", action="append", default=[], help="another accepted name; * accepts any")
     model.add_argument("--context", type=int, default=8192, help="tokens that all requests share")

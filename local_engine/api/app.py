@@ -41,6 +41,8 @@ def make_app(front: Front) -> Starlette:
         route("/v1/chat/completions", generate.chat, "POST"),
         route("/v1/completions", generate.complete, "POST"),
         route("/v1/embeddings", embed.embed, "POST"),
+        route("/v1/rerank", embed.rerank, "POST"),
+        route("/rerank", embed.rerank, "POST"),
         route("/completion", older.completion, "POST"),
         route("/generate", older.generate, "POST"),
         route("/generate_stream", older.generate_stream, "POST"),

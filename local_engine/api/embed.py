@@ -47,6 +47,14 @@ async def embed(front: Front, request: Request) -> Response:
     return Response(msgspec.json.encode(body) + b"\n", media_type="application/json")
 
 
+async def rerank(_front: Front, _request: Request) -> Response:
+    """Known and refused: scores of a model without a ranking head would be made up."""
+    message = (
+        "Ranking needs a model with a ranking head, which this engine does not run; compare /v1/embeddings instead."
+    )
+    raise ApiError(501, message, "unsupported_endpoint")
+
+
 async def _tokens(front: Front, loaded: Loaded, prompt: Prompt, index: int) -> tuple[int, ...]:
     tokens = prompt if isinstance(prompt, tuple) else await front.service.tokens(loaded, [Part(prompt, trusted=False)])
     if not tokens:

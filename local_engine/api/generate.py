@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from local_engine.api.answer import Reply, answer
+from local_engine.api.chat_shape import ChatShape
 from local_engine.api.errors import invalid, unsupported
 from local_engine.api.fields import Fields, read_json
 from local_engine.api.front import Front
@@ -15,29 +17,35 @@ from local_engine.api.messages import read_messages
 from local_engine.api.parameters import MAX_RIVALS, Wish, jobs_for, read_wish
 from local_engine.api.prompts import Prompt, read_prompts
 from local_engine.api.response_format import read_grammar
-from local_engine.api.shapes import ChatShape, CompletionShape, Heading, Shape
+from local_engine.api.shapes import CompletionShape, Heading, Shape
+from local_engine.api.tools import Toolset, read_tools
 from local_engine.jobs import Job, Loaded
-from local_engine.text.template import Part, TemplateRefusal
+from local_engine.text.markup import Markup
+from local_engine.text.template import ChatTemplate, Part, TemplateRefusal
 
 LABELS = ("user", "metadata", "safety_identifier", "prompt_cache_key")
-NO_TOOLS = "this model's chat template has no tools."
+MAX_SWITCH = 200
+"""Characters of a template switch's text."""
 
 
 async def chat(front: Front, request: Request) -> Response:
     fields = Fields(await read_json(request, front.max_body))
     model = front.model_name(fields.text("model"))
     loaded = await front.loaded()
-    messages = read_messages(fields)
+    messages = read_messages(fields, loaded.template)
+    tools = read_tools(fields, loaded)
+    switches = _switches(fields, loaded.template)
     _refuse_for_chat(fields)
-    wish = read_wish(fields, loaded, logprobs=_chat_logprobs(fields), grammar=read_grammar(fields, loaded))
+    wish = read_wish(fields, loaded, logprobs=_chat_logprobs(fields), grammar=_one_grammar(fields, loaded, tools))
     fields.finish()
-    prompt = await front.service.tokens(loaded, _render(loaded, messages))
+    parts, markup = _render(loaded, messages, tools, switches)
+    if wish.sampling.grammar:  # such an answer has no room for reasoning
+        markup = Markup(tools=markup.tools)
+    prompt = await front.service.tokens(loaded, parts)
+    wish = replace(wish, stops=(*wish.stops, *tools.stops))
     jobs, clamped = jobs_for(wish, prompt, loaded, front.scope(request))
-    return await run_jobs(
-        front,
-        request,
-        Work(ChatShape(Heading(model, front.fingerprint(loaded), wish.usage_chunk)), jobs, clamped, wish.stream),
-    )
+    shape = ChatShape(Heading(model, front.fingerprint(loaded), wish.usage_chunk), markup)
+    return await run_jobs(front, request, Work(shape, jobs, clamped, wish.stream))
 
 
 async def complete(front: Front, request: Request) -> Response:
@@ -88,11 +96,35 @@ async def prompt_jobs(
     return jobs, min(limits, default=None)
 
 
-def _render(loaded: Loaded, messages: list[dict[str, str]]) -> list[Part]:
+def _one_grammar(fields: Fields, loaded: Loaded, tools: Toolset) -> str | None:
+    wanted = read_grammar(fields, loaded)
+    if wanted and tools.shown:
+        raise unsupported("response_format", "response_format cannot be enforced together with tools.")
+    return wanted or tools.grammar
+
+
+def _switches(fields: Fields, template: ChatTemplate | None) -> dict[str, bool | str | int]:
+    """chat_template_kwargs: variables that the template itself reads, such as enable_thinking."""
+    found = fields.take("chat_template_kwargs") or {}
+    if not isinstance(found, dict):
+        raise invalid("chat_template_kwargs", "chat_template_kwargs must be an object.")
+    for name, value in found.items():
+        place = f"chat_template_kwargs.{name[:100]}"
+        if template is None or name not in template.switches:
+            raise unsupported(place, f"{place}: this model's chat template has no such variable.")
+        if not isinstance(value, bool | int | str) or (isinstance(value, str) and len(value) > MAX_SWITCH):
+            raise invalid(place, f"{place} must be true, false, a whole number or a short text.")
+    return found
+
+
+def _render(
+    loaded: Loaded, messages: list[dict[str, Any]], tools: Toolset, switches: dict[str, bool | str | int]
+) -> tuple[list[Part], Markup]:
     if loaded.template is None:
         raise unsupported("messages", "This model has no usable chat template; use /v1/completions.")
     try:
-        return loaded.template.render(messages)
+        parts = loaded.template.render(messages, tools.shown, switches)
+        return parts, loaded.template.markup(parts, tools=bool(tools.shown))
     except TemplateRefusal as refusal:
         raise invalid("messages", f"The model's chat template refuses these messages: {refusal}") from None
 
@@ -107,11 +139,6 @@ def _chat_logprobs(fields: Fields) -> int | None:
 
 def _refuse_for_chat(fields: Fields) -> None:
     fields.labels(*LABELS)
-    fields.refuse("tools", NO_TOOLS, ([],))
-    fields.refuse("tool_choice", NO_TOOLS, ("none",))
-    fields.refuse("parallel_tool_calls", NO_TOOLS)
-    fields.refuse("functions", NO_TOOLS, ([],))
-    fields.refuse("function_call", NO_TOOLS, ("none",))
     fields.refuse("modalities", "this model writes text only.", (["text"],))
     for name in ("audio", "prediction", "reasoning_effort", "verbosity", "web_search_options"):
         fields.refuse(name, "this engine has no such feature.")

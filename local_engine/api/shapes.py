@@ -50,34 +50,6 @@ class Heading:
         }
 
 
-class ChatShape:
-    terminator = DONE
-
-    def __init__(self, heading: Heading) -> None:
-        self._heading = heading
-
-    def opening(self, choices: int) -> list[JsonObject]:
-        return [self._chunk([_delta(index, {"role": "assistant", "content": ""}, None)]) for index in range(choices)]
-
-    def piece(self, index: int, piece: Piece) -> list[JsonObject]:
-        return [self._chunk([_delta(index, {"content": piece.text}, None, _chat_scores(piece.scores))])]
-
-    def ending(self, index: int, end: Finished) -> list[JsonObject]:
-        return [self._chunk([_delta(index, {}, end.reason)])]
-
-    def closing(self, usages: list[Usage]) -> list[JsonObject]:
-        return [{**self._chunk([]), "usage": usage_object(usages)}] if self._heading.usage_chunk else []
-
-    def whole(self, pieces: Sequence[list[Piece]], ends: Sequence[Finished]) -> JsonObject:
-        choices = [_message(index, *both) for index, both in enumerate(zip(pieces, ends, strict=True))]
-        body = self._heading.object("chatcmpl", "chat.completion", choices)
-        return {**body, "usage": usage_object([end.usage for end in ends])}
-
-    def _chunk(self, choices: list[JsonObject]) -> JsonObject:
-        body = self._heading.object("chatcmpl", "chat.completion.chunk", choices)
-        return {**body, "usage": None} if self._heading.usage_chunk else body
-
-
 class CompletionShape:
     terminator = DONE
 
@@ -98,7 +70,7 @@ class CompletionShape:
 
     def whole(self, pieces: Sequence[list[Piece]], ends: Sequence[Finished]) -> JsonObject:
         choices = [
-            _text(index, joined(found), end.reason, _completion_scores(_scores(found)))
+            _text(index, joined(found), end.reason, _completion_scores(all_scores(found)))
             for index, (found, end) in enumerate(zip(pieces, ends, strict=True))
         ]
         return {**self._chunk(choices), "usage": usage_object([end.usage for end in ends])}
@@ -112,18 +84,8 @@ def joined(pieces: list[Piece]) -> str:
     return "".join(piece.text for piece in pieces)
 
 
-def _scores(pieces: list[Piece]) -> tuple[Chosen, ...]:
+def all_scores(pieces: list[Piece]) -> tuple[Chosen, ...]:
     return tuple(score for piece in pieces for score in piece.scores)
-
-
-def _delta(index: int, delta: JsonObject, reason: str | None, scores: Any = None) -> JsonObject:
-    return {"index": index, "delta": delta, "logprobs": scores, "finish_reason": reason}
-
-
-def _message(index: int, pieces: list[Piece], end: Finished) -> JsonObject:
-    message = {"role": "assistant", "content": joined(pieces), "refusal": None}
-    scores = _chat_scores(_scores(pieces))
-    return {"index": index, "message": message, "logprobs": scores, "finish_reason": end.reason}
 
 
 def _text(index: int, text: str, reason: str | None, scores: Any = None) -> JsonObject:
@@ -148,7 +110,7 @@ def _token(score: TokenScore) -> JsonObject:
     return {"token": text, "logprob": score.logprob, "bytes": list(score.piece)}
 
 
-def _chat_scores(scores: tuple[Chosen, ...]) -> JsonObject | None:
+def chat_scores(scores: tuple[Chosen, ...]) -> JsonObject | None:
     if not scores:
         return None
     content = [{**_token(one.score), "top_logprobs": [_token(rival) for rival in one.rivals]} for one in scores]

@@ -26,12 +26,13 @@ async def index(front: Front, _request: Request) -> Response:
 
 
 async def health(front: Front, _request: Request) -> Response:
-    """503 until the model is loaded, or when it cannot be."""
+    """503 while the model loads: come again. 500 when it cannot be loaded, or broke: waiting would not help."""
     loaded = front.service.ready
     if loaded is None:
         failure = front.service.failure
         body = {"status": "failed", "reason": failure} if failure else {"status": "loading"}
-        return _json({**body, "model": front.spec.name, "ready": False}, 503, RETRY)
+        status, headers = (500, None) if failure else (503, RETRY)
+        return _json({**body, "model": front.spec.name, "ready": False}, status, headers)
     return _json({"status": "ok", "ready": True, **_facts(front, loaded)})
 
 

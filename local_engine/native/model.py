@@ -9,6 +9,8 @@ from typing import Any
 
 from llama_cpp import llama_cpp as _bindings
 
+from local_engine.text.markup import TAGS
+
 lib: Any = _bindings
 """The generated ctypes functions carry no types worth checking."""
 
@@ -34,6 +36,8 @@ class Model:
         self.trained_context = int(lib.llama_model_n_ctx_train(self.pointer))
         self.width = int(lib.llama_model_n_embd_out(self.pointer))
         self.adds_bos = bool(lib.llama_vocab_get_add_bos(self.vocab))
+        spelled = (self.tokenise(tag, special=True) for tag in TAGS)
+        self._tags = {tokens[0] for tokens in spelled if len(tokens) == 1}
         self.piece = lru_cache(maxsize=65536)(self._piece)
 
     def close(self) -> None:
@@ -79,10 +83,11 @@ class Model:
         return list(buffer[:count])
 
     def _piece(self, token: int) -> bytes:
-        """The bytes of one token; control tokens have none."""
+        """The bytes of one token; control tokens have none, but for the tags that `text.markup` reads."""
+        shown = token in self._tags
         buffer = ctypes.create_string_buffer(64)
-        count = lib.llama_token_to_piece(self.vocab, token, buffer, len(buffer), 0, False)
+        count = lib.llama_token_to_piece(self.vocab, token, buffer, len(buffer), 0, shown)
         if count < 0:
             buffer = ctypes.create_string_buffer(-count)
-            count = lib.llama_token_to_piece(self.vocab, token, buffer, len(buffer), 0, False)
+            count = lib.llama_token_to_piece(self.vocab, token, buffer, len(buffer), 0, shown)
         return buffer.raw[:count]

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import re
 import secrets
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, NoReturn
 
-from jinja2 import TemplateError
+from jinja2 import TemplateError, meta
 from jinja2.ext import loopcontrols
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+from local_engine.text.markup import CALL, CALLED, THINK, Markup
+
 MAX_TEMPLATE = 64 * 1024
+GIVEN = frozenset({"messages", "tools", "add_generation_prompt", "documents", "xml_tools", "custom_tools", "loop"})
+"""Variables that no client may set as a switch."""
 
 
 class TemplateRefusal(Exception):
@@ -29,35 +34,68 @@ class Part:
 
 
 class ChatTemplate:
-    """Renders messages (role and content) to the parts of a prompt that ends where the assistant begins."""
+    """Renders messages to the parts of a prompt that ends where the assistant begins.
+
+    `takes_tools`: it writes tools in, and calls come back in the form that `text.markup` reads. `thinks`: it knows
+    reasoning. `switches`: variables of its own that a client may set, such as `enable_thinking`.
+    """
 
     def __init__(self, source: str, special_texts: Iterable[str], bos: str = "", eos: str = "") -> None:
         if len(source) > MAX_TEMPLATE:
             raise TemplateRefusal(f"the chat template has {len(source)} characters; {MAX_TEMPLATE} are allowed")
         environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols])
         environment.globals.update(raise_exception=_refuse, strftime_now=_today, bos_token=bos, eos_token=eos)
+        environment.filters["tojson"] = _as_json
         try:
+            unbound = meta.find_undeclared_variables(environment.parse(source))
             self._template = environment.from_string(source)
         except TemplateError as error:
             raise TemplateRefusal(f"the chat template is not valid Jinja: {error}") from error
+        self.has_tools = "tools" in unbound
+        self.takes_tools = self.has_tools and CALL in source and CALLED in source
+        self.thinks = THINK in source
+        self.switches = frozenset(unbound) - GIVEN - environment.globals.keys()
         self._special = _any_of(special_texts)
-        # Nobody outside this process can write this mark, so nobody can end a quotation early.
-        self._mark = f"\ufdd0{secrets.token_hex(16)}\ufdd1"
+        # Nobody outside this process can write these marks, so nobody can end a quotation early.
+        self._open, self._shut = (f"\ufdd0{secrets.token_hex(16)}{side}" for side in "\ufdd1\ufdd2")
+        self._seam = re.compile(f"{self._open}({self._special.pattern}){self._shut}|{self._open}|{self._shut}")
 
-    def render(self, messages: list[dict[str, str]]) -> list[Part]:
+    def render(
+        self,
+        messages: list[dict[str, Any]],
+        tools: list[dict[str, Any]] | None = None,
+        switches: Mapping[str, bool | str | int] | None = None,
+    ) -> list[Part]:
         """Raises TemplateRefusal with the template's own sentence, e.g. for a role that it does not know."""
-        quoted = [{**message, "content": self._quote(message["content"])} for message in messages]
+        given = self._quoted({**(switches or {}), "messages": messages, **({"tools": tools} if tools else {})})
         try:
-            text = self._template.render(messages=quoted, add_generation_prompt=True)
+            text = self._template.render(**given, add_generation_prompt=True)
         except TemplateRefusal:
             raise
         except Exception as error:  # a model file's template is foreign code: it may raise anything
             raise TemplateRefusal(f"the chat template failed: {type(error).__name__}") from error
-        parts = text.split(self._mark)
-        return [Part(part, trusted=index % 2 == 0) for index, part in enumerate(parts) if part]
+        return self._parts(text)
 
-    def _quote(self, content: str) -> str:
-        return self._special.sub(lambda found: f"{self._mark}{found[0]}{self._mark}", content)
+    def _parts(self, text: str) -> list[Part]:
+        """A quotation that the template has cut in two leaves lone marks: they part what they stand between."""
+        parts, at = [], 0
+        for seam in self._seam.finditer(text):
+            parts += [Part(text[at : seam.start()], trusted=True), Part(seam[1] or "", trusted=False)]
+            at = seam.end()
+        return [part for part in (*parts, Part(text[at:], trusted=True)) if part.text]
+
+    def markup(self, parts: list[Part], *, tools: bool) -> Markup:
+        """What to look for in the answer to this prompt."""
+        inside = self.thinks and bool(parts) and parts[-1].trusted and parts[-1].text.rstrip().endswith(THINK)
+        return Markup(self.thinks, inside, tools)
+
+    def _quoted(self, value: Any) -> Any:
+        """The same with every control token set apart, in whatever depth."""
+        if isinstance(value, str):
+            return self._special.sub(lambda found: f"{self._open}{found[0]}{self._shut}", value)
+        if isinstance(value, dict):
+            return {self._quoted(key): self._quoted(one) for key, one in value.items()}
+        return [self._quoted(one) for one in value] if isinstance(value, list) else value
 
 
 def prompt_tokens(parts: list[Part], tokenise: Callable[[str, bool], list[int]]) -> list[int]:
@@ -73,6 +111,11 @@ def _any_of(texts: Iterable[str]) -> re.Pattern[str]:
 
 def _refuse(message: Any) -> NoReturn:
     raise TemplateRefusal(str(message)[:300])
+
+
+def _as_json(value: Any, indent: int | None = None, **_: Any) -> str:
+    """As models saw it in training: plain JSON, not made safe for HTML."""
+    return json.dumps(value, ensure_ascii=False, indent=indent)
 
 
 def _today(form: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from local_engine import library, memory
 from local_engine.confine import limit_memory
@@ -17,6 +18,9 @@ from local_engine.scheduling.step import Limits
 from local_engine.text.template import ChatTemplate, TemplateRefusal
 from local_engine.text.trial import try_template
 from local_engine.worker.thread import Loop, Post
+
+if TYPE_CHECKING:
+    from local_engine.native.model import Model
 
 log = logging.getLogger("local_engine")
 
@@ -52,7 +56,7 @@ def boot(spec: EngineSpec, path: Path, state_dir: Path | None, post: Post, most_
         width=model.width,
         vocabulary_size=model.vocabulary_size,
         beginning=(model.bos(),) if model.adds_bos else (),
-        template=_template(model.chat_template(), model.special_texts(), model.token_text(model.eos())),
+        template=_template(_source(spec, model), model),
         choice=choice,
         tokenise=lambda text, special: model.tokenise(text, special=special),
         piece=model.piece,
@@ -62,14 +66,19 @@ def boot(spec: EngineSpec, path: Path, state_dir: Path | None, post: Post, most_
     return facts, loop
 
 
-def _template(source: str | None, special: list[str], end: str) -> ChatTemplate | None:
+def _source(spec: EngineSpec, model: Model) -> str | None:
+    return Path(spec.chat_template).read_text("utf-8") if spec.chat_template else model.chat_template()
+
+
+def _template(source: str | None, model: Model) -> ChatTemplate | None:
     """None when the model has no usable template: chat is then refused, completions still work."""
     if source is None:
         log.warning("the model has no chat template: only /v1/completions will answer")
         return None
     try:
         try_template(source)
-        return ChatTemplate(source, special, eos=end)
+        bos, eos = model.token_text(model.bos()), model.token_text(model.eos())
+        return ChatTemplate(source, model.special_texts(), bos=bos, eos=eos)
     except TemplateRefusal as error:
         log.warning("%s: only /v1/completions will answer", error)
         return None

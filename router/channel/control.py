@@ -41,7 +41,7 @@ class ProcessState(msgspec.Struct, frozen=True):
     """One process of the tree as the supervisor sees it."""
 
     name: str
-    state: str  # starting, ready, restarting, stopped
+    state: str  # starting, ready, restarting, stopped; an engine runs: whether it serves is its upstream's state
     restarts: int = 0
     reason: str = ""
     seal: str = ""  # what the kernel enforces on it; "none": nothing; empty: not known yet, or the supervisor itself

@@ -135,7 +135,7 @@ class Child:
         self._heard = time.monotonic()
         self.attestation = None
         self._control = Control(ours, self._on_message, lambda: None)
-        self._become("starting" if self.program.controlled else "ready", self.reason)
+        self._become("starting" if self.program.controlled else "running", self.reason)
         self._watcher.started(self)
         pinging = asyncio.create_task(self._ping()) if self.program.controlled else None
         try:

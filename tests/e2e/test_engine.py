@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.conversations import CHAT, data_of, error_of, raw_client, text_of
+from tests.e2e.conversations import CHAT, all_ready, data_of, error_of, raw_client, text_of
 from tests.service import Service, resident_bytes, running, until
 
 pytestmark = pytest.mark.engine
@@ -151,3 +151,27 @@ def test_the_ledger_of_all_that_is_whole(service: Service) -> None:
     service.settled()
     assert service.verify().returncode == 0
     assert "Traceback" not in service.log()
+
+
+def test_an_engines_process_runs_and_its_upstream_says_whether_it_serves(service: Service) -> None:
+    health = service.health()
+    assert {row["state"] for row in health["processes"] if row["name"].startswith("engine")} == {"running"}
+    assert all_ready(service)
+
+
+BROKEN = """version: 1
+upstreams: {local: {engine: broken}}
+engines: {broken: {model: {path: broken.gguf}}}
+tiers: [{name: t, upstreams: [local]}]
+"""
+
+
+def test_an_engine_that_cannot_load_is_failing_and_never_called_ready(tmp_path: Path) -> None:
+    if not BUILT:
+        pytest.skip("THE ENGINE IS NOT COMPILED: run `make` first, then these tests prove something")
+    (tmp_path / "broken.gguf").write_bytes(b"GGUF" + b"\0" * 100)
+    with running(tmp_path, BROKEN, RINGFENCE_WORKERS="1") as one:
+        until(lambda: one.health()["status"] == "failing", READY_S, "the broken model is found out")
+        health = one.health()
+        assert health["tiers"]["t"][0]["state"] == "failing"
+        assert "ready" not in {row["state"] for row in health["processes"] if row["name"].startswith("engine")}

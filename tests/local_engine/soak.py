@@ -162,10 +162,8 @@ def main() -> int:
         began = time.monotonic()
         tally = asyncio.run(run(child, wanted.requests, wanted.clients, wanted.seed))
         wrong = verdict(tally)
-        first, last = tally.memory[0], tally.memory[-1]
-        print(
-            f"seed {wanted.seed}: {dict(tally.endings)} in {time.monotonic() - began:.0f} s; {first:.0f} to {last:.0f} MB"
-        )
+        took = f"in {time.monotonic() - began:.0f} s; {tally.memory[0]:.0f} to {tally.memory[-1]:.0f} MB"
+        print(f"seed {wanted.seed}: {dict(tally.endings)} {took}")
     print("\n".join(wrong) or "nothing lost, nothing left running, memory flat")
     return 1 if wrong else 0
 

@@ -146,7 +146,7 @@ async def test_health_tells_which_library_runs_and_later_why_nothing_does(start:
     await asyncio.wait_for(broke.wait(), 5)
     assert started.service.served
     failed = await started.client.get("/health")
-    assert (failed.status_code, failed.json()["reason"]) == (503, "a defect")
+    assert (failed.status_code, failed.json()["reason"]) == (500, "a defect")
     refused = await started.client.post("/v1/embeddings", json={"input": "x"})
     assert (refused.status_code, refused.json()["error"]["code"]) == (503, "engine_error")
 

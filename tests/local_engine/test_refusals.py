@@ -178,3 +178,9 @@ def test_paths_and_methods(client: httpx.Client) -> None:
 def test_a_scope_that_is_too_long(client: httpx.Client) -> None:
     answer = client.post("/v1/chat/completions", json=chat_body(), headers={"X-Ringfence-Scope": "x" * 201})
     assert error_of(answer, 400)["code"] == "invalid_header"
+
+
+@pytest.mark.parametrize("path", ["/v1/rerank", "/rerank"])
+def test_ranking_is_refused_by_name(client: httpx.Client, path: str) -> None:
+    error = error_of(client.post(path, json={"query": "a", "documents": ["b"]}), 501)
+    assert (error["code"], "ranking head" in error["message"]) == ("unsupported_endpoint", True)
