@@ -28,11 +28,11 @@ class Child:
     process: subprocess.Popen[bytes]
 
     def client(self) -> httpx.Client:
-        return httpx.Client(transport=httpx.HTTPTransport(uds=str(self.path)), base_url="http://engine", timeout=60)
+        return httpx.Client(transport=httpx.HTTPTransport(uds=str(self.path)), base_url="http://engine", timeout=180)
 
     def async_client(self) -> httpx.AsyncClient:
         transport = httpx.AsyncHTTPTransport(uds=str(self.path))
-        return httpx.AsyncClient(transport=transport, base_url="http://engine", timeout=60)
+        return httpx.AsyncClient(transport=transport, base_url="http://engine", timeout=180)
 
     def end(self) -> None:
         self.process.terminate()

@@ -97,7 +97,7 @@ def test_special_tokens_in_user_text_stay_text(client: httpx.Client) -> None:
 
 
 def test_one_request_may_use_the_whole_context(client: httpx.Client) -> None:
-    body = {"prompt": "a b c", "temperature": 0, "logit_bias": {"2": -100}}
+    body = {"prompt": [500] * (SPEC.context - 40), "temperature": 0, "logit_bias": {"2": -100}}
     answer = client.post("/v1/completions", json=body).json()
     assert answer["usage"]["total_tokens"] == SPEC.context
     assert answer["choices"][0]["finish_reason"] == "length"
