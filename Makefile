@@ -4,7 +4,7 @@ BIN := .venv/bin
 TESTS ?= tests
 WORKERS ?= 2
 
-.PHONY: bench bench-engine bench-quick profile soak-engine tools serve test check setup dev format lint types contracts docs cover clean
+.PHONY: bench bench-engine bench-quick profile soak-engine tools serve test check setup dev format lint types contracts docs cover fuzz clean
 
 setup:
 	@$(PYTHON) tools/setup.py run
@@ -47,6 +47,12 @@ soak-engine: dev
 bench-engine: dev
 	@$(BIN)/python bench/engine_peers.py
 	@$(BIN)/python bench/engine.py --write $(ARGS)
+
+# Coverage-guided, for as long as you like: make fuzz TARGET=body SECONDS=600
+TARGET ?= service
+SECONDS ?= 60
+fuzz: dev
+	@$(BIN)/python tools/fuzz.py $(TARGET) $(SECONDS)
 
 clean:
 	@rm -rf .venv .cache ledger-run .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis

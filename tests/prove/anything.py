@@ -22,11 +22,23 @@ from router.prove.packets import Target
 from router.prove.report import Report
 from router.prove.service import Service
 from router.prove.stage import set_up
-from router.prove.steps import HOSTILE_ENVIRONMENT, NAMES, POLICY
+from router.prove.steps import HOSTILE_ENVIRONMENT, NAMES
 from router.prove.witness import Witness, without
 from tests.prove.planted import in_child, plain_socket
 from tests.router.test_anything import odd, taken
 
+POLICY = """
+hosts: {table.prove.example: [10.1.2.6]}
+upstreams:
+  first: {url: "http://10.1.2.3:8000/v1"}
+  second: {url: "http://10.1.2.4:8000/v1"}
+  named: {url: "http://gpu.prove.example:8001/v1", addresses: [10.1.2.0/24]}
+  table: {url: "http://table.prove.example:8001/v1"}
+tiers:
+- {name: near, upstreams: [first, second]}
+- {name: far, upstreams: [named, table]}
+models: {m: {tiers: [near, far]}, f: {tiers: [far]}}
+"""
 SILENT_S = 0.15  # with no more bytes for so long, an answer is over, or none comes
 Change = tuple[int, int, bytes]
 

@@ -12,8 +12,9 @@ import json
 import socket
 import sys
 from collections.abc import Iterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -85,8 +86,9 @@ class Place:
         return {call for call in calls if not (isinstance(call, str) and call.endswith("/small.sock"))}
 
 
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+@contextmanager
+def a_place(directory: Path) -> Iterator[Place]:
+    """A house of its own, listened to for as long as the block lasts."""
     answer = [plain(b"{}")]
 
     async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -95,19 +97,26 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
         await writer.drain()
 
     async def enter(stack: AsyncExitStack) -> tuple[House, int]:
-        return await stack.enter_async_context(front(script, tmp_path_factory.mktemp("house")))
+        return await stack.enter_async_context(front(script, directory))
 
     with asyncio.Runner() as runner:
         stack = AsyncExitStack()
         house, port = runner.run(enter(stack))
         destination = house.snapshot.policy.upstreams["u"].destination
         assert destination is not None
+        CALLED.heard.clear()
         CALLED.listening = True
         try:
             yield Place(runner, house, port, destination.port, answer)
         finally:
             CALLED.listening = False
             runner.run(stack.aclose())
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    with a_place(tmp_path_factory.mktemp("house")) as it:
+        yield it
 
 
 urls = st.sampled_from(
