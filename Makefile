@@ -4,7 +4,7 @@ BIN := .venv/bin
 TESTS ?= tests
 WORKERS ?= 2
 
-.PHONY: bench bench-engine bench-quick profile soak-engine tools serve test check setup dev format lint types contracts docs cover fuzz clean
+.PHONY: faults soak bench bench-engine bench-quick profile soak-engine tools serve test check setup dev format lint types contracts docs cover fuzz clean
 
 setup:
 	@$(PYTHON) tools/setup.py run
@@ -53,6 +53,14 @@ TARGET ?= service
 SECONDS ?= 60
 fuzz: dev
 	@$(BIN)/python tools/fuzz.py $(TARGET) $(SECONDS)
+
+# Every fault of the fake upstream, in every kind of request, under every policy; prints the matrix. Some minutes.
+faults: dev
+	@$(BIN)/python -m tests.fakes.matrix
+
+# A million requests of all kinds, with the memory of gate and workers read as it goes. Half an hour; needs 3 GB of disk.
+soak: dev
+	@$(BIN)/python -m tests.fakes.soak $(ARGS)
 
 clean:
 	@rm -rf .venv .cache ledger-run .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis

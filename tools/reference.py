@@ -18,10 +18,12 @@ from local_engine.hardware import decide
 from router.settings.environment import FIRST_TIER, TIER_PARTS, VARIABLES
 from router.settings.keymodel import KeyEntry
 from router.settings.model import SettingsFile
+from tools import tiers_page
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 PAGE: Final = ROOT / "docs" / "reference" / "policy-file.md"
 SAMPLE: Final = ROOT / ".env.example"
+TIERS: Final = ROOT / "docs" / "reference" / "tiers.md"
 HARDWARE: Final = ROOT / "docs" / "reference" / "hardware.md"
 SAMPLES: Final = {
     "CUSTOM_LLM_BASE_URL": "http://10.1.2.3:8000/v1",
@@ -97,7 +99,8 @@ def main() -> int:
     PAGE.write_text(page(), encoding="utf-8")
     SAMPLE.write_text(sample(), encoding="utf-8")
     HARDWARE.write_text(hardware(), encoding="utf-8")
-    print(f"{PAGE.relative_to(ROOT)}, {SAMPLE.relative_to(ROOT)}, {HARDWARE.relative_to(ROOT)}")
+    TIERS.write_text(tiers_page.page(row), encoding="utf-8")
+    print(", ".join(str(path.relative_to(ROOT)) for path in (PAGE, SAMPLE, HARDWARE, TIERS)))
     return 0
 
 
@@ -154,7 +157,12 @@ def _table(title: str, shape: type[BaseModel]) -> Iterator[str]:
     yield "| Key | Type | Default | What it is for |"
     yield "|---|---|---|---|"
     for name, field in shape.model_fields.items():
-        yield f"| `{name}` | {_type(field)} | {_default(field)} | {field.description} |"
+        yield row(name, field)
+
+
+def row(name: str, field: FieldInfo) -> str:
+    """One key's row."""
+    return f"| `{name}` | {_type(field)} | {_default(field)} | {field.description} |"
 
 
 def _inner(annotation: Any) -> tuple[type[BaseModel] | None, str]:

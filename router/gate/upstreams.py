@@ -136,8 +136,8 @@ class Upstreams:
         upstream.meter.failed()
         if fault.cause is Cause.COLD:
             self._become(upstream, State.WARMING, why(fault))
-        elif not self._ejected(upstream, fault):
-            return
+        elif upstream.state.state is State.FAILING or not self._ejected(upstream, fault):
+            return  # already out: what had begun before tells nothing new
         self._watcher.until_ready(upstream)
 
     def _ejected(self, upstream: Upstream, fault: UpstreamFault) -> bool:

@@ -37,6 +37,11 @@ class Fake:
         """Good again, and nothing seen."""
         self._ask("POST", "/_reset")
 
+    def kill(self) -> None:
+        """As by the OOM killer: no FIN is sent by the program, and nobody listens afterwards."""
+        self._process.kill()
+        self._process.wait()
+
     def seen(self) -> list[dict[str, Any]]:
         """Every request since the last reset, probes among them."""
         requests: list[dict[str, Any]] = self._ask("GET", "/_seen")["requests"]

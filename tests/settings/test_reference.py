@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 
+from router.channel.messages import Cause
+from router.channel.states import State
 from router.settings.environment import FIRST_TIER, TIER_PARTS, VARIABLES
 from router.settings.load import load_whole
-from tools import reference
+from tools import reference, tiers_page
 
 
 def test_the_reference_page_is_the_one_that_the_settings_make() -> None:
@@ -15,6 +17,12 @@ def test_the_reference_page_is_the_one_that_the_settings_make() -> None:
 
 def test_the_hardware_page_is_the_one_that_the_decision_makes() -> None:
     assert reference.HARDWARE.read_text(encoding="utf-8") == reference.hardware(), "run tools/reference.py"
+
+
+def test_the_tiers_page_is_the_one_that_the_settings_and_the_tables_make() -> None:
+    assert reference.TIERS.read_text(encoding="utf-8") == tiers_page.page(reference.row), "run tools/reference.py"
+    assert {cause for cause in Cause if cause not in tiers_page.HAPPENS} == tiers_page.NOT_OF_UPSTREAMS
+    assert set(tiers_page.STATES) == set(State)
 
 
 def test_the_sample_environment_is_the_one_that_the_settings_make() -> None:
