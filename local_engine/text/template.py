@@ -12,9 +12,9 @@ from typing import Any, NoReturn
 
 from jinja2 import TemplateError, meta
 from jinja2.ext import loopcontrols
-from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from local_engine.text.markup import CALL, CALLED, THINK, Markup
+from local_engine.text.sandbox import Sandbox
 
 MAX_TEMPLATE = 64 * 1024
 GIVEN = frozenset({"messages", "tools", "add_generation_prompt", "documents", "xml_tools", "custom_tools", "loop"})
@@ -43,7 +43,7 @@ class ChatTemplate:
     def __init__(self, source: str, special_texts: Iterable[str], bos: str = "", eos: str = "") -> None:
         if len(source) > MAX_TEMPLATE:
             raise TemplateRefusal(f"the chat template has {len(source)} characters; {MAX_TEMPLATE} are allowed")
-        environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols])
+        environment = Sandbox(trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols])
         environment.globals.update(raise_exception=_refuse, strftime_now=_today, bos_token=bos, eos_token=eos)
         environment.filters["tojson"] = _as_json
         try:

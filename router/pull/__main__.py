@@ -7,6 +7,7 @@ model sources of its order.
 from __future__ import annotations
 
 import asyncio
+import resource
 import sys
 from functools import partial
 from pathlib import Path
@@ -31,12 +32,14 @@ from router.seal.process import UnexpectedlyHeld
 from router.seal.profiles import Profile
 from router.seal.rooms import room_of
 
+MOST_MEMORY = 1 << 30
 NEWS_EVERY = 4 << 20
 """Bytes between two lines of progress."""
 
 
 def main() -> int:
     begin()
+    resource.setrlimit(resource.RLIMIT_DATA, (MOST_MEMORY, MOST_MEMORY))  # a model's template is foreign code
     order = msgspec.msgpack.decode(sys.stdin.buffer.read(), type=PullOrder)
     try:
         return _run(order)

@@ -230,6 +230,9 @@ def test_commands_listen_on_loopback_and_say_what_was_decided() -> None:
     small = command_of(propose(replace(HOST, gpus=(card(4),))))
     assert (small[0], small[small.index("-ngl") + 1]) == ("llama-server", "20")
     assert command_of(propose(HOST)) == []
-    assert "command:" in entry_of(several, managed=True)
-    assert "command:" not in entry_of(several, managed=False)
+    managed = entry_of(several, managed=True)
+    assert '/vllm", "serve", "/srv/models/Qwen3-8B-FP8", "--uds", "{socket}"' in managed
+    assert 'HF_HUB_OFFLINE: "1"' in managed
+    assert '"--host", "{socket}"' in entry_of(propose(replace(HOST, gpus=(card(4),))), managed=True)
+    assert "url:" in entry_of(several, managed=False)
     assert "model: auto" in entry_of(propose(HOST), managed=False)

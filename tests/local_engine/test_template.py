@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import sys
+
 import pytest
 
 from local_engine.text.template import ChatTemplate, Part, TemplateRefusal, prompt_tokens
+from local_engine.text.trial import try_template
 
 CHATML = (
     "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' + m['content'] + '<|im_end|>' + '\n' }}{% endfor %}"
@@ -60,3 +63,25 @@ def test_a_template_that_cannot_be_used(source: str, sentence: str) -> None:
 def test_templates_may_ask_for_the_date_and_the_beginning_token() -> None:
     [part] = ChatTemplate("{{ bos_token }}{{ strftime_now('%Y') }}", [], bos="<s>").render(user("x"))
     assert part.text.startswith("<s>20")
+
+
+def test_a_template_that_never_ends_is_ended() -> None:
+    loops = "{% for a in range(9999) %}{% for b in range(9999) %}{{ a * b }}{% endfor %}{% endfor %}"
+    before = sys.gettrace()
+    with pytest.raises(TemplateRefusal, match="does not end"):
+        try_template(loops)
+    assert sys.gettrace() is before
+    try_template("{% for message in messages %}{{ message.content }}{% endfor %}")
+
+
+@pytest.mark.parametrize(
+    "bomb", ["{{ 10 ** 10 }}", "{{ 'a' * 99999999 }}", "{{ 99999999 * 99999999 }}", "{{ [1] * 9999999 }}"]
+)
+def test_a_template_that_computes_without_end_is_refused(bomb: str) -> None:
+    with pytest.raises(TemplateRefusal, match="SecurityError"):
+        try_template(bomb)
+
+
+@pytest.mark.parametrize("fine", ["{{ '-' * 40 }}", "{{ 2 * 3 }}", "{{ 1.5 * 2 }}", "{{ [] * 3 }}"])
+def test_a_template_may_compute(fine: str) -> None:
+    try_template(fine)
