@@ -143,7 +143,7 @@ def _judge_names(table: dict[str, Any], place: _Place, allowance: Allowance) -> 
         if not allowance.takes(NAME * len(table)):
             raise _RefusedError(Reason.TOO_COMPLEX, place)
         _judge_table(table, place)
-    elif not place.depth and "model" in table and _judge_key("model", table["model"], place) is not None:
+    elif not place.depth and _names_cloud(table.get("model")):
         raise _RefusedError(Reason.CLOUD_MODEL, place, "model")
 
 
@@ -172,11 +172,15 @@ def _judge_key(key: str, value: Any, place: _Place) -> Reason | None:
         return None if _carries_itself(key, value) else Reason.REMOTE_CONTENT
     if is_hosted(key) or _is_hosted_tool(key, value, place):
         return Reason.HOSTED_TOOL
-    if key == "model" and not place.depth and isinstance(value, str) and is_cloud_model(value):
+    if key == "model" and not place.depth and _names_cloud(value):
         return Reason.CLOUD_MODEL
     if is_reaiming(key):
         return Reason.REAIMING_PARAMETER
     return Reason.AMBIGUOUS_NAME if is_misspelling(key) else None
+
+
+def _names_cloud(model: Any) -> bool:
+    return isinstance(model, str) and is_cloud_model(model)
 
 
 def _is_hosted_tool(key: str, value: Any, place: _Place) -> bool:

@@ -18,6 +18,10 @@ _WELL_FORMED = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 _UNSAFE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 
 
+def new_request_id() -> str:
+    return f"rf-{secrets.token_hex(8)}"
+
+
 class HotCycle:
     """One request of a generating endpoint and its answer; stands where uvicorn's RequestResponseCycle stands."""
 
@@ -37,6 +41,7 @@ class HotCycle:
         self.begun = False
         self.waits_for_100 = False
         self.refusal: RouterError | None = None  # known before the body was read
+        self._request_id = ""
         self.judge: object = None  # the pipeline that knows `caller` by the head
         self.caller: Caller | None = None
         self.message_event = _Unheard()
@@ -51,9 +56,11 @@ class HotCycle:
         return b",".join(value for key, value in self.headers if key == name)
 
     def request_id(self) -> str:
-        """The caller's own id if it is well formed, else one of ours."""
-        given = self.header(b"x-request-id")
-        return given.decode() if _WELL_FORMED.fullmatch(given) else f"rf-{secrets.token_hex(8)}"
+        """The caller's own id if it is well formed, else one of ours. The same, however often it is asked for."""
+        if not self._request_id:
+            given = self.header(b"x-request-id")
+            self._request_id = given.decode() if _WELL_FORMED.fullmatch(given) else new_request_id()
+        return self._request_id
 
 
 class _Unheard:
@@ -78,8 +85,9 @@ class TransportReply:
     async def start(self, status: int, headers: Headers) -> None:
         lines = [STATUS_LINE[status]]
         self._chunked = True
+        safe = _UNSAFE.search(b"".join([value for _, value in headers])) is None  # nearly always: one look at all
         for name, value in (*self._fixed, *headers):
-            lines += (name, b": ", value if value.isalnum() else _UNSAFE.sub(b"", value), b"\r\n")
+            lines += (name, b": ", value if safe else _UNSAFE.sub(b"", value), b"\r\n")
             if name == b"content-length":
                 self._chunked = False
         if self._chunked:

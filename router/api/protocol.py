@@ -39,6 +39,7 @@ class RouterProtocol(HttpToolsProtocol):
         self._running: RequestResponseCycle | None = None  # the ASGI cycle whose turn it was last
         self._ended = False  # refused: what still comes is not looked at
         self._unwhole = True  # a request, or the first one, is on its way
+        self._quiet_since = 0.0  # of the loop's clock: when the last answer was complete
         self._deadline: asyncio.TimerHandle | None = None
 
     # --- reading, with a deadline ---
@@ -49,6 +50,8 @@ class RouterProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._disarm()
+        if self.timeout_keep_alive_task is not None:
+            self.timeout_keep_alive_task.cancel()
         self._stop_work()  # the client left: the upstream stops
         for cycle in (self._running, *(queued for queued, _ in self.pipeline)):
             if cycle is not None and not cycle.response_complete:
@@ -79,6 +82,33 @@ class RouterProtocol(HttpToolsProtocol):
         cycle: object = self.cycle
         if isinstance(cycle, HotCycle):
             self._begin(cycle)
+
+    def _unset_keepalive_if_required(self) -> None:
+        """Uvicorn cancels its timer at every read and makes a new one after every answer: ours stays until due."""
+
+    def on_response_complete(self) -> None:
+        self.server_state.total_requests += 1
+        self._quiet_since = self.loop.time()
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+        elif self.timeout_keep_alive_task is None:
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Close a connection that has been quiet for so long; a busy one is looked at again after its next answer."""
+        self.timeout_keep_alive_task = None
+        if self._unwhole or not self.cycle.response_complete:
+            return
+        left_s = self._quiet_since + self.timeout_keep_alive - self.loop.time()
+        if left_s > 0:
+            self.timeout_keep_alive_task = self.loop.call_later(left_s, self.timeout_keep_alive_handler)
+        else:
+            super().timeout_keep_alive_handler()
 
     def _arm(self) -> None:
         self._deadline = self.loop.call_later(READ_S, self._too_slow)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 from router.audit.errors import LedgerFieldError, LedgerUnavailable
@@ -32,6 +32,7 @@ class Inbox:
         self._items: list[Item] = []
         self._changed = threading.Condition(threading.Lock())
         self._waiting = False
+        self._later: Callable[[Callable[[], None]], object] | None = None
         self._closed = False
         self._refusal: str | None = None
         self._refused: frozenset[Kind] = frozenset()
@@ -55,8 +56,22 @@ class Inbox:
                 self._put_checkpoint()
             if self._waiting:
                 self._waiting = False
-                self._changed.notify()
+                if self._later is None:
+                    self._changed.notify()
+                else:
+                    self._later(self._wake)
             return index
+
+    def gather(self, later: Callable[[Callable[[], None]], object] | None) -> None:
+        """From now on the writer is woken by a call that `later` puts off: a loop's pass fills one batch, and the two
+        threads do not contend while it runs. `later` is called from any thread; None: it is woken at once again.
+        """
+        with self._changed:
+            self._later = later
+
+    def _wake(self) -> None:
+        with self._changed:
+            self._changed.notify()
 
     def _close_decision(self, decision: int | None) -> None:
         if decision not in self._open:

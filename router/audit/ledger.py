@@ -160,6 +160,10 @@ class Ledger:
     def _digest_key_made(self, name: str, sha256: str) -> None:
         self.append(Kind.ADMIN, {"action": "digest_key", "target": name, "digest": sha256})
 
+    def gather(self, later: Callable[[Callable[[], None]], object] | None) -> None:
+        """Wake the writer by a call that `later` puts off (from any thread), so that more records share a batch."""
+        self._inbox.gather(later)
+
     def on_durable(self, listener: Listener) -> None:
         """`listener(highest durable index)`, once per batch, from the writer's thread; also once after a failure."""
         self._writer.on_durable(listener)

@@ -101,7 +101,7 @@ class Exchange:
             raise ExchangeFailed(self._failure)
 
     async def _wait(self) -> None:
-        self._waiter = asyncio.get_running_loop().create_future()
+        self._waiter = self._client.loop.create_future()
         await self._waiter
 
     def wake(self) -> None:
@@ -160,6 +160,7 @@ class GateClient:
 
     def __init__(self, on_lost: Callable[[], None] = lambda: None) -> None:
         self._link: Link | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._on_lost = on_lost
         self._attached = asyncio.Event()
         self._under_way: dict[int, Exchange] = {}
@@ -168,6 +169,13 @@ class GateClient:
         self.states: dict[str, UpstreamState] = {}
         self.ledger_refusal = ""  # why the ledger takes no record now, in the gate's words
         self.loads: dict[str, UpstreamLoad] = {}
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The one that all exchanges run in."""
+        if self._loop is None:
+            self._loop = asyncio.get_running_loop()
+        return self._loop
 
     @property
     def connected(self) -> bool:

@@ -28,6 +28,10 @@ class Link(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
 
     @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        return self._loop
+
+    @property
     def open(self) -> bool:
         return self._transport is not None
 

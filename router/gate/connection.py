@@ -100,6 +100,11 @@ class UpstreamConnection(asyncio.Protocol):
         return not self._chunks and not self.complete and self._fault is None
 
     @property
+    def now(self) -> float:
+        """The loop's clock."""
+        return self._loop.time()
+
+    @property
     def alive(self) -> bool:
         return self._transport is not None and not self._transport.is_closing()
 

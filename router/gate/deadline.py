@@ -17,8 +17,8 @@ from router.gate.connection import UpstreamFault
 class Deadline:
     """`total_s` seconds from now."""
 
-    def __init__(self, total_s: float) -> None:
-        self._loop = asyncio.get_running_loop()
+    def __init__(self, total_s: float, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = self._loop = loop
         self._total_s = total_s
         self._at = self._loop.time() + total_s
 
@@ -53,7 +53,7 @@ class Patience:
     __slots__ = ("_cause", "_deadline", "_due", "_loop", "_lost", "_rings_at", "_seconds", "_timer")
 
     def __init__(self, deadline: Deadline, lost: Callable[[UpstreamFault], None]) -> None:
-        self._loop = asyncio.get_running_loop()
+        self._loop = deadline.loop
         self._deadline = deadline
         self._lost = lost
         self._due = self._rings_at = math.inf

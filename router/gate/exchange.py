@@ -42,7 +42,7 @@ class GateExchange:
         self._open = message
         self._world = world
         self._over = over
-        self._deadline = Deadline(message.deadline_s)
+        self._deadline = Deadline(message.deadline_s, link.loop)
         self._body: list[bytes] = []
         self._message_macs: list[str] = []
         self._captured: dict[str, object] = {}  # the sealed prompt's name, if this exchange is captured
@@ -61,7 +61,7 @@ class GateExchange:
         if self._missing > 0:
             self._link.send(self._number, Kind.CREDIT, COUNT.pack(len(data)))
         elif self._missing == 0 and self._task is None:
-            self._task = asyncio.create_task(self._run())
+            self._task = self._link.loop.create_task(self._run())
         else:
             self.cancel("protocol")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import ssl
 from collections import deque
 
@@ -31,10 +30,9 @@ class Pool:
 
     def idle(self) -> UpstreamConnection | None:
         """A kept connection that was alive when we looked, or None."""
-        oldest = asyncio.get_running_loop().time() - IDLE_S
         while self._idle:
             since, connection = self._idle.pop()
-            if connection.alive and since >= oldest:
+            if connection.alive and since >= connection.now - IDLE_S:
                 return connection
             connection.abort()
         return None
@@ -62,7 +60,7 @@ class Pool:
         if not connection.reusable:
             connection.abort()
             return
-        self._idle.append((asyncio.get_running_loop().time(), connection))
+        self._idle.append((connection.now, connection))
         if len(self._idle) > MOST_IDLE:
             self._idle.popleft()[1].abort()
 

@@ -26,6 +26,7 @@ class Recorder:
         self._durable = -1
         self._look: asyncio.TimerHandle | None = None  # when we see for ourselves whether the ledger writes again
         ledger.on_durable(self._from_writer)
+        ledger.gather(self._loop.call_soon_threadsafe)
 
     @property
     def refusal(self) -> str:
@@ -86,6 +87,7 @@ class Recorder:
 
     def close(self) -> None:
         self._on_refusal = lambda _: None  # an orderly end is no refusal
+        self._ledger.gather(None)
         self._ledger.close()
 
     def _from_writer(self, highest: int) -> None:

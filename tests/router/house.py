@@ -46,6 +46,9 @@ class MemoryLedger:
     def on_durable(self, callback: Callable[[int], None]) -> None:
         self.told = callback
 
+    def gather(self, later: object) -> None:
+        """Nobody waits to be woken here."""
+
     def append(self, kind: Kind, body: Mapping[str, Any]) -> MemoryTicket:
         if self.failure is not None:
             raise LedgerUnavailable(self.failure)
