@@ -11,7 +11,7 @@ import time
 from collections import Counter
 from dataclasses import dataclass
 
-from policies import Caller, Decision, Endpoint, Reach, Reason, choose_model, judge_body
+from policies import Caller, Decision, Endpoint, Reach, Reason, choose_model, judge_body, plain_name
 from router.affinity import conversation
 from router.auth import Callers
 from router.balance import Moment, balance_of
@@ -19,6 +19,7 @@ from router.body import Inbound, read
 from router.channel.client import ExchangeFailed, GateClient
 from router.channel.messages import Denial
 from router.errors import (
+    BodyTooLarge,
     GateUnavailable,
     InvalidRequest,
     ModelNotFound,
@@ -26,6 +27,7 @@ from router.errors import (
     RouterError,
     as_openai,
 )
+from router.failures import error_of
 from router.forward import Forwarder
 from router.reply import Headers, Reply
 from router.settings.snapshot import Snapshot
@@ -81,6 +83,7 @@ class Pipeline:
     async def serve(self, arrival: Arrival, reply: Reply) -> None:
         """Answer one request, whatever it is."""
         caller: Caller | None = None
+        inbound: Inbound | None = None
         try:
             caller = arrival.caller or self._callers.authenticate(arrival.authorization)
             if arrival.refusal is not None:
@@ -90,15 +93,24 @@ class Pipeline:
             )
             forwarder = self._decide(inbound, caller, arrival.session)
         except RouterError as error:
-            await self._refuse(arrival, caller, error, reply)
+            await self._refuse(arrival, caller, error, reply, self._model_of_ours(inbound))
             return
         try:
             await self._gate.ready(CHANNEL_WAIT_S)
             await forwarder.run(reply)
         except ExchangeFailed:
             await refuse(reply, _gate_lost(), arrival.request_id)
+        except BodyTooLarge as error:  # as we would spell it: nothing was sent, so nothing is recorded yet
+            await self._refuse(arrival, caller, error, reply, self._model_of_ours(inbound))
         except RouterError as error:
             await refuse(reply, error, arrival.request_id, forwarder.record)
+
+    def _model_of_ours(self, inbound: Inbound | None) -> str:
+        """The model's name for the ledger, by the policy; "" for one that the client made up."""
+        if inbound is None:
+            return ""
+        name = plain_name(inbound.facts.model, self._snapshot.policy)
+        return name if name in self._snapshot.policy.models or name in self._snapshot.policy.autos else ""
 
     def _decide(self, inbound: Inbound, caller: Caller, session: str) -> Forwarder:
         policy, asked = self._snapshot.policy, inbound.facts.model
@@ -121,17 +133,19 @@ class Pipeline:
         key = conversation(caller, session, inbound.document) if wanted else b""
         return Moment(self._gate.loads, self._gate.busy, self._turns[tier], key)
 
-    async def _refuse(self, arrival: Arrival, caller: Caller | None, error: RouterError, reply: Reply) -> None:
+    async def _refuse(
+        self, arrival: Arrival, caller: Caller | None, error: RouterError, reply: Reply, model: str = ""
+    ) -> None:
         """A refused request of a known caller leaves a record first: no record, no answer but 503."""
         record: int | None = None
         if caller is not None:
             reason, param = error.reason or error.code, _name_of_ours(error.param)
-            denial = Denial(arrival.request_id, caller.name, "", arrival.endpoint, reason, param)
+            denial = Denial(arrival.request_id, caller.name, model, arrival.endpoint, reason, param)
             try:
                 await self._gate.ready(CHANNEL_WAIT_S)
                 record = await self._gate.deny(denial).recorded()
-            except ExchangeFailed:
-                error = _gate_lost()
+            except ExchangeFailed as failed:
+                error = error_of([failed.failure])
         await refuse(reply, error, arrival.request_id, record)
 
 

@@ -7,11 +7,12 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from policies import Endpoint
 from router.api.admin import Admin
 from router.api.answers import as_error
+from router.api.cycle import request_id
 from router.api.host import judge_origin
 from router.api.status import Status
 from router.channel.client import GateClient
@@ -42,12 +43,19 @@ class Application:
         self._operations = operations
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        identity = request_id(dict(reversed(scope["headers"])).get(b"x-request-id", b"")).encode()
+
+        async def named(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], (b"x-request-id", identity)]
+            await send(message)
+
         try:
             judge_origin(scope["headers"], self.snapshot)
         except HostNotAllowed as error:
-            await as_error(error)(scope, receive, send)
+            await as_error(error)(scope, receive, named)
             return
-        await self._operations(scope, receive, send)
+        await self._operations(scope, receive, named)
 
     async def _mistake(self, _request: Request, error: Exception) -> Response:
         self._log("internal_error", reason=type(error).__name__)

@@ -13,13 +13,14 @@ from policies import Caller, Endpoint
 from router.errors import RouterError
 from router.reply import Headers
 
-READ_S = 30.0  # for a request to be whole, and for a client to read something of its answer
+READ_S = 30.0  # for a client to read something of its answer
 _WELL_FORMED = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 _UNSAFE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 
 
-def new_request_id() -> str:
-    return f"rf-{secrets.token_hex(8)}"
+def request_id(given: bytes = b"") -> str:
+    """The caller's own id if it is well formed, else one of ours."""
+    return given.decode() if _WELL_FORMED.fullmatch(given) else f"rf-{secrets.token_hex(8)}"
 
 
 class HotCycle:
@@ -35,6 +36,7 @@ class HotCycle:
         self.keep_alive = keep_alive
         self.body = bytearray()
         self.more_body = True
+        self.chunks = True  # the client reads chunked answers
         self.disconnected = False
         self.response_complete = False
         self.turn = False  # answers leave in the order of requests: those before this one are complete
@@ -58,8 +60,7 @@ class HotCycle:
     def request_id(self) -> str:
         """The caller's own id if it is well formed, else one of ours. The same, however often it is asked for."""
         if not self._request_id:
-            given = self.header(b"x-request-id")
-            self._request_id = given.decode() if _WELL_FORMED.fullmatch(given) else new_request_id()
+            self._request_id = request_id(self.header(b"x-request-id"))
         return self._request_id
 
 
@@ -84,7 +85,7 @@ class TransportReply:
 
     async def start(self, status: int, headers: Headers) -> None:
         lines = [STATUS_LINE[status]]
-        self._chunked = True
+        self._chunked = self._cycle.chunks  # an answer to HTTP/1.0 ends with its connection
         safe = _UNSAFE.search(b"".join([value for _, value in headers])) is None  # nearly always: one look at all
         for name, value in (*self._fixed, *headers):
             lines += (name, b": ", value if safe else _UNSAFE.sub(b"", value), b"\r\n")

@@ -2,7 +2,7 @@
 
 A request for one of ENDPOINTS goes from the parser straight to the pipeline and its answer straight to the transport,
 without ASGI in between; everything else goes on to the ASGI application. llhttp parses, strictly; we parse nothing.
-Every read has a deadline: a request that is not whole READ_S after its first byte is answered 408 and closed.
+How long and how much it may send is `patient`'s.
 """
 
 from __future__ import annotations
@@ -12,14 +12,16 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, cast
 
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 
 from policies import Endpoint
 from router.api.app import Application
-from router.api.cycle import READ_S, HotCycle, TransportReply
+from router.api.cycle import HotCycle, TransportReply, request_id
 from router.api.host import judge_origin
+from router.api.intake import Intake
 from router.api.older import OLDER, Translation
-from router.errors import BodyTooLarge, InvalidKey, InvalidRequest, RequestTimeout, RouterError, as_openai
+from router.api.patient import PatientProtocol
+from router.errors import BodyTooLarge, InvalidKey, InvalidRequest, RouterError, Unavailable, as_openai
 from router.logs import Log
 from router.pipeline import Arrival, Pipeline, refuse
 
@@ -27,31 +29,18 @@ ENDPOINTS = {f"/v1/{endpoint}".encode(): endpoint for endpoint in Endpoint} | di
 LINGER_S = 1.0  # so that a client that still sends its body gets to read the answer
 
 
-class RouterProtocol(HttpToolsProtocol):
+class RouterProtocol(PatientProtocol):
     """One client connection. `serving` tells the application in force; `named` is what uvicorn gives a protocol."""
 
-    def __init__(self, serving: Callable[[], Application], log: Log, **named: Any) -> None:
-        super().__init__(**named)
+    def __init__(self, serving: Callable[[], Application], log: Log, intake: Intake, **named: Any) -> None:
+        super().__init__(intake, **named)
         self.serving = serving
         self.log = log
         self._work: asyncio.Task[None] | None = None
         self._reply: TransportReply | None = None  # of the work under way
         self._running: RequestResponseCycle | None = None  # the ASGI cycle whose turn it was last
-        self._ended = False  # refused: what still comes is not looked at
-        self._unwhole = True  # a request, or the first one, is on its way
-        self._quiet_since = 0.0  # of the loop's clock: when the last answer was complete
-        self._deadline: asyncio.TimerHandle | None = None
-
-    # --- reading, with a deadline ---
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
-        super().connection_made(transport)
-        self._arm()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._disarm()
-        if self.timeout_keep_alive_task is not None:
-            self.timeout_keep_alive_task.cancel()
         self._stop_work()  # the client left: the upstream stops
         for cycle in (self._running, *(queued for queued, _ in self.pipeline)):
             if cycle is not None and not cycle.response_complete:
@@ -59,22 +48,10 @@ class RouterProtocol(HttpToolsProtocol):
                 cycle.message_event.set()
         super().connection_lost(exc)
 
-    def data_received(self, data: bytes) -> None:
-        if self._ended:
-            return
-        super().data_received(data)
-        if self._unwhole and self._deadline is None and not self._ended:
-            self._arm()  # most requests are whole in one piece, and need no timer
-
-    def _unsupported_upgrade_warning(self) -> None:
-        """Uvicorn would go on; we have refused the request in on_headers_complete."""
-
-    def on_message_begin(self) -> None:
-        super().on_message_begin()
-        self._unwhole = True
+    # --- reading ---
 
     def on_message_complete(self) -> None:
-        if self._ended:
+        if self._ended or self._offered:
             return
         self._unwhole = False
         self._disarm()
@@ -82,48 +59,6 @@ class RouterProtocol(HttpToolsProtocol):
         cycle: object = self.cycle
         if isinstance(cycle, HotCycle):
             self._begin(cycle)
-
-    def _unset_keepalive_if_required(self) -> None:
-        """Uvicorn cancels its timer at every read and makes a new one after every answer: ours stays until due."""
-
-    def on_response_complete(self) -> None:
-        self.server_state.total_requests += 1
-        self._quiet_since = self.loop.time()
-        if self.transport.is_closing():
-            return
-        self.flow.resume_reading()
-        if self.pipeline:
-            self._start_asgi_task(*self.pipeline.pop())
-        elif self.timeout_keep_alive_task is None:
-            self.timeout_keep_alive_task = self.loop.call_later(
-                self.timeout_keep_alive, self.timeout_keep_alive_handler
-            )
-
-    def timeout_keep_alive_handler(self) -> None:
-        """Close a connection that has been quiet for so long; a busy one is looked at again after its next answer."""
-        self.timeout_keep_alive_task = None
-        if self._unwhole or not self.cycle.response_complete:
-            return
-        left_s = self._quiet_since + self.timeout_keep_alive - self.loop.time()
-        if left_s > 0:
-            self.timeout_keep_alive_task = self.loop.call_later(left_s, self.timeout_keep_alive_handler)
-        else:
-            super().timeout_keep_alive_handler()
-
-    def _arm(self) -> None:
-        self._deadline = self.loop.call_later(READ_S, self._too_slow)
-
-    def _disarm(self) -> None:
-        if self._deadline is not None:
-            self._deadline.cancel()
-            self._deadline = None
-
-    def _too_slow(self) -> None:
-        self._deadline = None
-        if self._answering():
-            self._arm()  # an answer is under way: it comes first
-        elif not self.transport.is_closing():
-            self._send_error(RequestTimeout(f"The request was not whole within {READ_S:g} s."))
 
     def _stop_work(self) -> None:
         if self._work is not None:
@@ -150,17 +85,17 @@ class RouterProtocol(HttpToolsProtocol):
             self.transport.close()
             return
         body = as_openai(error) + b"\n"
-        head = b"content-type: application/json\r\nconnection: close\r\ncontent-length: %d\r\n\r\n" % len(body)
-        self.transport.write(STATUS_LINE[error.status] + head + body)
+        head = b"content-type: application/json\r\nconnection: close\r\nx-request-id: %b\r\ncontent-length: %d\r\n\r\n"
+        self.transport.write(STATUS_LINE[error.status] + head % (request_id().encode(), len(body)) + body)
         self.transport.close()
 
     # --- the generating endpoints ---
 
     def on_headers_complete(self) -> None:
         if self.parser.should_upgrade():  # llhttp would take the body for another protocol, or a next request
-            self._send_error(
-                InvalidRequest("Nothing here can be upgraded: send it without 'Upgrade' and 'Connection'.")
-            )
+            self._offered = True
+            if self.parser.get_method() == b"CONNECT" or self.parser.get_http_version() != "1.1":
+                self._send_error(InvalidRequest("Nothing here can be upgraded, and no tunnel begins here."))
             return
         path = self.url.partition(b"?")[0]
         endpoint = ENDPOINTS.get(path)
@@ -168,8 +103,10 @@ class RouterProtocol(HttpToolsProtocol):
             super().on_headers_complete()
             return
         before = self.cycle
-        keep_alive = self.parser.get_http_version() != "1.0" and self.parser.should_keep_alive()
+        chunks = self.parser.get_http_version() != "1.0"
+        keep_alive = chunks and self.parser.should_keep_alive()
         cycle = HotCycle(endpoint, self.headers, keep_alive=keep_alive, path=path)
+        cycle.chunks = chunks
         self.cycle = cast("RequestResponseCycle", cycle)  # uvicorn reads of it what HotCycle has
         cycle.turn = before is None or before.response_complete
         if not cycle.turn:
@@ -204,10 +141,16 @@ class RouterProtocol(HttpToolsProtocol):
         if not isinstance(cycle, HotCycle):
             super().on_body(body)
         elif cycle.refusal is None:
-            cycle.body += body
-            if len(cycle.body) > self.serving().largest_body:
+            largest = self.serving().largest_body
+            if len(cycle.body) + len(body) > largest:
                 self._too_large(cycle)
-                self._begin(cycle)
+            elif self._intake.take(len(body), largest):
+                self._held += len(body)
+                cycle.body += body
+                return
+            else:
+                self._refuse_unread(cycle, Unavailable("Too many requests are being read; try again.", retry_after_s=1))
+            self._begin(cycle)
 
     def _too_large(self, cycle: HotCycle) -> None:
         self._refuse_unread(cycle, BodyTooLarge(f"The body is larger than {self.serving().largest_body} bytes."))
@@ -216,6 +159,7 @@ class RouterProtocol(HttpToolsProtocol):
         """Answer before the body was read. What is left of it is read and dropped, and the connection ends."""
         cycle.refusal = error
         cycle.keep_alive = cycle.more_body = False
+        self._drop(len(cycle.body))
         cycle.body.clear()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
@@ -249,6 +193,8 @@ class RouterProtocol(HttpToolsProtocol):
             self.log("internal_error", request_id=identity, reason=type(error).__name__)
             cycle.keep_alive = False
             await refuse(reply, RouterError("Something went wrong here; the operator's log says what."), identity)
+        self._drop(min(len(cycle.body), self._held))  # nothing is held any more where the connection is lost
+        cycle.body.clear()
         if self._work is not None:
             self.tasks.discard(self._work)
             self._work = None

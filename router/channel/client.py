@@ -14,7 +14,7 @@ from router.channel.link import Link, attach
 from router.channel.messages import Ask, Cause, Denial, Failure, Head, Look, Open, Queued, Warm, decode, encode
 from router.channel.states import UpstreamLoad, UpstreamState
 
-LOST = Failure(Cause.GATE_LOST, "the gate went away")
+LOST = Failure(Cause.GATE_LOST, "the gate went away", retry_after_s=1.0)
 
 
 class ExchangeFailed(Exception):

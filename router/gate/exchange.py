@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import msgspec
@@ -12,7 +12,7 @@ import msgspec
 from policies import Decision, Endpoint, Reach, Reason, RequestFacts, judge_body
 from router.audit import Kind as RecordKind
 from router.audit import LedgerUnavailable
-from router.channel.frames import COUNT, Kind
+from router.channel.frames import COUNT, PIECE, Kind
 from router.channel.link import Link
 from router.channel.messages import Cause, Failure, Open, Queued, encode
 from router.gate.admission import Admitted
@@ -20,6 +20,7 @@ from router.gate.capturing import AnswerTap
 from router.gate.connection import UpstreamFault
 from router.gate.deadline import Deadline
 from router.gate.digests import texts_of
+from router.gate.records import decision, denial
 from router.gate.relay import Relay
 from router.gate.world import World
 
@@ -36,7 +37,11 @@ _encode = msgspec.json.Encoder().encode
 class GateExchange:
     """The gate's side of one exchange. It keeps the world (policy, pools) that it began in."""
 
-    def __init__(self, number: int, link: Link, message: Open, world: World, over: Callable[[], None]) -> None:
+    def __init__(
+        self, number: int, link: Link, message: Open, world: World, over: Callable[[], None],
+        give_back: Callable[[int], None],
+    ) -> None:  # fmt: skip
+        """`over` hears when it is, `give_back` when so many bytes of its body are held no longer."""
         self._number = number
         self._link = link
         self._open = message
@@ -44,6 +49,7 @@ class GateExchange:
         self._over = over
         self._deadline = Deadline(message.deadline_s, link.loop)
         self._body: list[bytes] = []
+        self._outgoing = b""  # what was judged, until it is sent: a stream need not hold its prompt
         self._message_macs: list[str] = []
         self._captured: dict[str, object] = {}  # the sealed prompt's name, if this exchange is captured
         self._tap: AnswerTap | None = None
@@ -53,14 +59,19 @@ class GateExchange:
         self._ending = MISTAKE
         self._cancelled = CLIENT_LEFT
         self._begun = False  # the task has run
+        self._give_back = give_back
+        self._reserved = message.body_bytes
 
     def take_body(self, data: bytes) -> None:
         """Request bytes. The body is whole before anything is decided: what was checked is what is sent."""
         self._missing -= len(data)
+        if len(data) > PIECE or self._missing < 0:
+            self.cancel("protocol")
+            return
         self._body.append(data)
         if self._missing > 0:
             self._link.send(self._number, Kind.CREDIT, COUNT.pack(len(data)))
-        elif self._missing == 0 and self._task is None:
+        elif self._task is None:
             self._task = self._link.loop.create_task(self._run())
         else:
             self.cancel("protocol")
@@ -74,7 +85,16 @@ class GateExchange:
         if self._task is not None:
             self._task.cancel()
         if not self._begun:
-            self._over()
+            self._end()
+
+    def _end(self) -> None:
+        self._free()
+        self._over()
+
+    def _free(self) -> None:
+        """The upstream has the body, or will not have it."""
+        self._give_back(self._reserved)
+        self._reserved = 0
 
     @property
     def late(self) -> bool:
@@ -84,7 +104,8 @@ class GateExchange:
     async def _run(self) -> None:
         self._begun = True
         try:
-            await self._admitted(await self._decide())
+            self._outgoing = await self._decide()
+            await self._admitted()
         except UpstreamFault as fault:
             self._tell(Failure(fault.cause, fault.detail, fault.retry_after_s))
         except LedgerUnavailable as error:
@@ -95,7 +116,7 @@ class GateExchange:
         except asyncio.CancelledError:
             pass  # the worker asked for it, or is gone; the outcome says so
         finally:
-            self._over()
+            self._end()
 
     def _tell(self, failure: Failure) -> None:
         self._link.send(self._number, Kind.FAIL, encode(failure))
@@ -108,15 +129,14 @@ class GateExchange:
             raise UpstreamFault(Cause.STALE_POLICY, "the policy has changed")
         reach = Reach(message.reach) if message.reach is not None else None
         facts = RequestFacts(message.endpoint, message.model, message.stream, message.body_bytes, reach)
-        decision = self._world.verdicts.exchange(facts, message.caller, message.tier, message.upstream)
+        verdict = self._world.verdicts.exchange(facts, message.caller, message.tier, message.upstream)
         body = b""
-        if decision.allowed:
+        if verdict.allowed:
             served_model = policy.models[message.model].served.get(message.tier, message.model)
-            decision, body = self._judge_body(served_model)
-        if not decision.allowed:
-            self._world.metrics.denial(str(decision.reason))
-            await self._world.recorder.record(RecordKind.DENIAL, self._denial(str(decision.reason)))
-            raise UpstreamFault(Cause.POLICY, f"{decision.reason}: {decision.detail}")
+            verdict, body = self._judge_body(served_model)
+        if not verdict.allowed:
+            await self._deny(str(verdict.reason))
+            raise UpstreamFault(Cause.POLICY, f"{verdict.reason}: {verdict.detail}")
         return body
 
     def _judge_body(self, served_model: str) -> tuple[Decision, bytes]:
@@ -132,25 +152,38 @@ class GateExchange:
         self._message_macs = self._world.recorder.digests(self._open.caller, texts_of(document))
         return judge_body(document), _encode(document)  # what was judged is what is sent, to every parser
 
-    async def _admitted(self, body: bytes) -> None:
-        admission = self._world.admissions[self._open.tier]
-        admitted = await admission.enter(self._open.caller, self._deadline.left_s)
+    async def _admitted(self) -> None:
+        message, left_s = self._open, self._deadline.left_s
+        admission = self._world.admissions[message.tier]
+        admitted = await self._entered(admission.enter(message.caller, left_s))
         try:
-            own = await self._world.upstreams.enter(self._open.upstream, self._open.caller, self._deadline.left_s)
+            own = await self._entered(self._world.upstreams.enter(message.upstream, message.caller, left_s))
             try:
                 self._tell_queued(admitted, own)
-                await self._capture(body)
-                await self._exchange(self._world.recorder.append(RecordKind.DECISION, self._decision()), body)
+                await self._capture()
+                await self._exchange(self._world.recorder.append(RecordKind.DECISION, self._decision()))
             finally:
                 self._world.upstreams.leave(self._open.upstream)
         finally:
             admission.leave()
 
-    async def _capture(self, body: bytes) -> None:
+    async def _entered(self, waiting: Awaitable[Admitted]) -> Admitted:
+        """A place; who gets none leaves a denial, and only then is told so."""
+        try:
+            return await waiting
+        except UpstreamFault as fault:
+            await self._deny(str(fault.cause))
+            raise
+
+    async def _deny(self, reason: str) -> None:
+        self._world.metrics.denial(reason)
+        await self._world.recorder.record(RecordKind.DENIAL, denial(self._open, reason))
+
+    async def _capture(self) -> None:
         """Sealed before the decision that names it, and so before anything is sent."""
         message, recorder = self._open, self._world.recorder
         if self._world.snapshot.capture.wants(message.caller, message.model):
-            self._captured = {"capture": await recorder.seal_prompt(message.request_id, body)}
+            self._captured = {"capture": await recorder.seal_prompt(message.request_id, self._outgoing)}
             self._tap = await recorder.open_tap(message.request_id, message.caller)
 
     def _tell_queued(self, *waits: Admitted) -> None:
@@ -159,13 +192,13 @@ class GateExchange:
             waited_s = sum(wait.waited_s for wait in waits)
             self._link.send(self._number, Kind.QUEUED, encode(Queued(position, waited_s)))
 
-    async def _exchange(self, index: int, body: bytes) -> None:
+    async def _exchange(self, index: int) -> None:
         """From here on there is a decision, so there will be exactly one outcome. It is durable, then we dial."""
         upstream = self._open.upstream
         try:
             await self._world.recorder.durable(index)
             self._link.send(self._number, Kind.RECORD, COUNT.pack(index))
-            await self._ask_and_relay(body)
+            await self._ask_and_relay()
             self._ending = COMPLETED
         except UpstreamFault as fault:
             self._ending = str(fault.cause)
@@ -199,7 +232,7 @@ class GateExchange:
             with contextlib.suppress(LedgerUnavailable):
                 await self._tap.finish()
 
-    async def _ask_and_relay(self, body: bytes) -> None:
+    async def _ask_and_relay(self) -> None:
         upstreams, upstream = self._world.upstreams, self._open.upstream
         timeouts = self._world.snapshot.tiers[self._open.tier].timeouts
         ready = upstreams.is_ready(upstream)
@@ -209,11 +242,13 @@ class GateExchange:
         await upstreams.identified(upstream, min(timeouts.cold_start_s, self._deadline.left_s))
         self._relay = Relay(self._number, self._link, self._open, timeouts, self._deadline)
         self._relay.tap = self._tap
+        self._relay.on_head = self._free
+        body, self._outgoing = [self._outgoing], b""
         waits_for_all = not self._open.stream and self._open.endpoint is not Endpoint.EMBEDDINGS
         patience_s = timeouts.answer_s if waits_for_all else timeouts.first_token_s
         if not ready:
             patience_s = max(patience_s, timeouts.cold_start_s)
-        await self._relay.run(upstreams.pool(upstream), upstreams.credential(upstream), body, patience_s)
+        await self._relay.run(upstreams.pool(upstream), upstreams.credential(upstream), body.pop(), patience_s)
 
     def _first_byte_s(self) -> float:
         """How long the upstream took, once asked, to begin; for a whole answer that is all of it."""
@@ -229,36 +264,9 @@ class GateExchange:
 
     # --- records ---
 
-    def _denial(self, reason: str) -> dict[str, object]:
-        message = self._open
-        return {
-            "request_id": message.request_id,
-            "caller": message.caller,
-            "model": message.model,
-            "endpoint": str(message.endpoint),
-            "reason": reason,
-            "param": "",
-        }
-
     def _decision(self) -> dict[str, object]:
-        message = self._open
-        policy = self._world.snapshot.policy
-        return {
-            "request_id": message.request_id,
-            "caller": message.caller,
-            "model": message.model,
-            "served_model": policy.models[message.model].served.get(message.tier, message.model),
-            "endpoint": str(message.endpoint),
-            "tier": message.tier,
-            "upstream": message.upstream,
-            "reach": policy.upstreams[message.upstream].reach.word,
-            "attempt": message.attempt,
-            "policy": policy.digest,
-            "reason": "allowed",
-            "body_bytes": message.body_bytes,
-            "message_macs": self._message_macs,
-            **self._captured,
-        }
+        body = decision(self._open, self._world.snapshot.policy)
+        return {**body, "message_macs": self._message_macs, **self._captured}
 
     def _outcome(self, index: int) -> dict[str, object]:
         relay, total_s = self._relay, self._open.deadline_s

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 from policies import Decision
 from router.channel.frames import PIECE, WINDOW, Kind
@@ -39,6 +40,7 @@ class Relay:
         self.sent = 0  # a request that went out twice, because a kept connection was closed unread, counts twice
         self.asked_s = 0.0  # of deadline.left_s' clock, as first_byte_s: seconds left when the request was sent
         self.received = 0
+        self.on_head: Callable[[], None] = lambda: None  # the request is held no longer
         self.tap: AnswerTap | None = None  # sealed capture, if this exchange has it
         self.caught: Decision | None = None  # the head of the answer gave away what this upstream is
         self.first_byte_s: float | None = None  # of deadline.left_s' clock: seconds left when it came
@@ -60,7 +62,10 @@ class Relay:
     async def run(self, pool: Pool, credential: str, body: bytes, patience_s: float) -> None:
         """Returns when the whole answer was passed on; UpstreamFault when there is none, or it was cut."""
         request = post(pool.rule, credential, self._open, body)
+        del body
         connection = await self._ask(pool, request, patience_s)
+        del request
+        self.on_head()
         try:
             await self._pass_answer(connection, pool, patience_s)
         finally:

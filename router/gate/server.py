@@ -7,6 +7,7 @@ import contextlib
 import math
 import socket
 from collections.abc import Coroutine
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -18,6 +19,7 @@ from router.audit.prove import receipt_for_caller
 from router.channel.frames import COUNT, ChannelError, Kind, counted
 from router.channel.link import Link, attach
 from router.channel.messages import Ask, Cause, Denial, Failure, Look, Open, Warm, decode, encode
+from router.gate.budget import Budget
 from router.gate.exchange import CLIENT_LEFT, GateExchange
 from router.gate.world import World
 
@@ -25,6 +27,7 @@ WORKER_LOST = "worker_lost"
 CANCELLED_S = 0.05
 OLD_POLICY_S = 5.0
 SWEEP_S = 10.0
+BODIES_BACK_S = 1.0
 LOADS_APART_S = 0.1  # workers learn of loads at most so often
 MOST_EXCHANGES = 20_000  # of one worker
 MOST_WARMS = 64  # of one worker: each waits as long as its caller wishes
@@ -39,6 +42,7 @@ class Gate:
         self._links: dict[Link, dict[int, GateExchange]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._warms: dict[tuple[Link, int], asyncio.Task[None]] = {}
+        self._bodies = Budget()
         self._sweeper: asyncio.TimerHandle | None = None
         self._loads_due = False
         self._idle = asyncio.Event()
@@ -163,7 +167,12 @@ class Gate:
                 raise ChannelError(f"a body of {message.body_bytes} bytes")
             link.send(number, Kind.FAIL, encode(Failure(Cause.STALE_POLICY, "the policy has changed")))
             return
-        exchanges[number] = GateExchange(number, link, message, world, lambda: self._over(exchanges, number))
+        if not self._bodies.take(message.body_bytes, world.snapshot.limits.body_bytes):
+            failure = Failure(Cause.BUSY, "too many bodies are held", BODIES_BACK_S)
+            self._spawn(self._refuse(link, number, message, failure))
+            return
+        over = partial(self._over, exchanges, number)
+        exchanges[number] = GateExchange(number, link, message, world, over, self._bodies.give)
         self._idle.clear()
         if self._sweeper is None:
             self._sweeper = asyncio.get_running_loop().call_later(SWEEP_S, self._sweep)
@@ -206,6 +215,12 @@ class Gate:
             link.send(number, Kind.FAIL, encode(Failure(Cause.AUDIT, str(error))))
             return
         link.send(number, Kind.RECORD, COUNT.pack(index))
+
+    async def _refuse(self, link: Link, number: int, message: Open, failure: Failure) -> None:
+        """Before there is an exchange; recorded first, as every denial."""
+        denial = Denial(message.request_id, message.caller, message.model, message.endpoint, str(failure.cause))
+        await self._deny(link, number, denial)
+        link.send(number, Kind.FAIL, encode(failure))
 
     async def _receipt(self, link: Link, number: int, message: Ask) -> None:
         """Read in a thread: the ledger's files may be large, and other exchanges go on."""

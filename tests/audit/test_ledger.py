@@ -215,5 +215,5 @@ def test_a_loop_may_put_off_waking_the_writer_and_nothing_is_lost(tmp_path: Path
     ledger.gather(None)
     ledger.append(Kind.DENIAL, DENIAL).wait(WAIT_S)
     ledger.close()
-    assert len(put_off) <= 3
+    assert put_off
     assert kinds(tmp_path / "ledger").count("denial") == 4

@@ -39,10 +39,10 @@ async def fault_of(dialler: Dialler, rule: UpstreamRule) -> UpstreamFault:
     ("host", "answers", "cause", "says"),
     [
         ("gpu.lan", [], Cause.DNS, "host_unresolved"),
-        ("gpu.lan", ["10.1.2.3", "203.0.113.9"], Cause.POLICY, "203.0.113.9"),  # one bad answer refuses all
-        ("gpu.lan", ["10.1.2.3", "2606:4700::1"], Cause.POLICY, "2606:4700::1"),
-        ("gpu.lan", ["0.0.0.0"], Cause.POLICY, "0.0.0.0"),
-        ("gpu.lan", ["127.0.0.1"], Cause.POLICY, "127.0.0.1"),  # rebound to this machine
+        ("gpu.lan", ["10.1.2.3", "203.0.113.9"], Cause.POLICY, "forbidden_address"),  # one bad answer refuses all
+        ("gpu.lan", ["10.1.2.3", "2606:4700::1"], Cause.POLICY, "public_not_acknowledged"),
+        ("gpu.lan", ["0.0.0.0"], Cause.POLICY, "forbidden_address"),
+        ("gpu.lan", ["127.0.0.1"], Cause.POLICY, "forbidden_address"),  # rebound to this machine
         ("gpu.lan", ["169.254.169.254"], Cause.POLICY, "metadata"),
         ("api.openai.com", ["10.1.2.3"], Cause.POLICY, "cloud_provider"),
     ],
@@ -57,6 +57,7 @@ async def test_every_answer_of_the_resolver_is_judged(
     fault = await fault_of(Dialler(tmp_path), upstream(1, host))
     assert fault.cause is cause
     assert says in fault.detail
+    assert not any(answer in fault.detail for answer in answers)  # it is told to workers
 
 
 async def test_a_name_is_asked_for_as_an_absolute_one(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -334,6 +334,8 @@ async def test_a_full_tier_queues_in_order_and_refuses_beyond(tmp_path: Path) ->
             await gate.answer()
         assert caught.value.failure.cause is Cause.BUSY
         assert caught.value.failure.retry_after_s > 0
+        (denial,) = gate.ledger.bodies(Kind.DENIAL)
+        assert (denial["reason"], denial["model"]) == ("busy", "m")
         assert await first == await second == b'{"ok":true}'
 
 

@@ -224,8 +224,26 @@ async def test_what_would_reaim_the_request_is_refused_by_name(
         (denial,) = parts.ledger.bodies(Kind.DENIAL)
     assert (reply.status, reply.error["code"]) == (403, "policy_denied")
     assert (reply.error["param"], denial["reason"]) == (param, reason)
+    assert denial["model"] == "m"
     assert f"what '{param}' asks for: {reason}: " in reply.error["message"]
     assert advice in reply.error["message"]
+
+
+async def test_a_body_that_grows_too_large_by_our_spelling_is_recorded(tmp_path: Path) -> None:
+    raw = b'{"messages":[{"role":"user","content":"hi"}]}'  # the default model's name is written into it
+    async with running(answering(plain(b"{}")), tmp_path) as (parts, _):
+        limits = replace(parts.snapshot.limits, body_bytes=len(raw))
+        reply = await served(Pipeline(replace(parts.snapshot, limits=limits), parts.client), arrival(raw))
+        (denial,) = parts.ledger.bodies(Kind.DENIAL)
+    assert (reply.status, denial["reason"], denial["model"]) == (413, "body_too_large", "m")
+
+
+async def test_without_a_ledger_a_refusal_says_so(tmp_path: Path) -> None:
+    async with running(answering(plain(b"{}")), tmp_path) as (parts, pipeline):
+        parts.ledger.failure = "full"
+        reply = await served(pipeline, arrival(b"{"))
+    assert (reply.status, reply.error["code"]) == (503, "audit_unavailable")
+    assert b"retry-after" in reply.headers
 
 
 async def test_names_that_a_client_made_up_stay_out_of_the_ledger(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ import pytest
 import uvicorn
 
 from router.api.app import Application
+from router.api.intake import Intake
 from router.api.protocol import RouterProtocol
 from router.audit import Kind
 from router.logs import Log
@@ -34,12 +35,19 @@ def post(body: bytes = CHAT, head: str = "", path: str = "/v1/chat/completions",
 
 
 @asynccontextmanager
-async def serving(parts: House) -> AsyncIterator[int]:
+async def serving(parts: House, keep_alive_s: int = 5) -> AsyncIterator[int]:
     """A worker's server before a gate; its port."""
     application = Application(parts.snapshot, parts.client, View(), Log("test"))
-    made = cast("Any", partial(RouterProtocol, lambda: application, Log("test")))
+    made = cast("Any", partial(RouterProtocol, lambda: application, Log("test"), Intake()))
     config = uvicorn.Config(
-        application, http=made, interface="asgi3", ws="none", lifespan="off", log_config=None, server_header=False
+        application,
+        http=made,
+        interface="asgi3",
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        server_header=False,
+        timeout_keep_alive=keep_alive_s,
     )
     server = uvicorn.Server(config)
     with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -213,13 +221,13 @@ async def test_too_large_a_body_is_refused_and_recorded_before_it_is_read(*, chu
 async def test_a_request_that_is_never_whole_is_ended(
     sent: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("router.api.protocol.READ_S", 0.2)
+    monkeypatch.setattr("router.api.patient.READ_S", 0.2)
     async with front(answering(plain(b'{"a":1}')), tmp_path) as (_, port):
         assert statuses(await talk(port, sent)) == [408]
 
 
 async def test_a_slow_answer_is_not_a_slow_request(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("router.api.protocol.READ_S", 0.1)
+    monkeypatch.setattr("router.api.patient.READ_S", 0.1)
 
     async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await read_request(reader)
@@ -255,15 +263,130 @@ async def test_a_mistake_of_ours_is_a_500_without_a_word_of_it(tmp_path: Path, m
     assert json.loads(received.partition(b"\r\n\r\n")[2])["error"]["code"] == "internal_error"
 
 
-@pytest.mark.parametrize(
-    "head", ["Connection: Upgrade\r\nUpgrade: h2c\r\n", "Connection: upgrade\r\nUpgrade: websocket\r\n"]
-)
+UPGRADES = [
+    "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQCAAAAAAIAAAAA\r\n",
+    "Connection: upgrade\r\nUpgrade: websocket\r\n",
+    "Connection: keep-alive, Upgrade\r\nUpgrade: h2c\r\n",
+]
+
+
+@pytest.mark.parametrize("head", UPGRADES)
+async def test_an_offer_to_upgrade_is_ignored(head: str, tmp_path: Path) -> None:
+    live = f"GET /livez HTTP/1.1\r\nHost: localhost\r\n{head}\r\n".encode()
+    async with front(answering(plain(b'{"a":1}')), tmp_path) as (parts, port):
+        request = post(head=head)
+        assert statuses(await talk(port, request + live + request)) == [200, 200, 200]
+        assert statuses(await talk(port, *(request[at : at + 1] for at in range(len(request))))) == [200]
+        assert len(parts.ledger.bodies(Kind.DECISION)) == 3
+
+
+@pytest.mark.parametrize("head", UPGRADES)
 async def test_an_upgrade_smuggles_no_second_request(head: str, tmp_path: Path) -> None:
     hidden = post(path="/v1/chat/completions")
     async with front(answering(plain(b'{"a":1}')), tmp_path) as (parts, port):
         received = await talk(port, post(hidden, head)[: -len(hidden)], hidden, pause_s=0.1)
+        chunked = f"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n{head}\r\n"
+        received += await talk(port, chunked.encode(), b"%x\r\n%b\r\n0\r\n\r\n" % (len(hidden), hidden))
         assert not parts.ledger.bodies(Kind.DECISION)
-    assert statuses(received) == [400]
+    assert statuses(received) == [400, 400]
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [b"CONNECT evil.example:443 HTTP/1.1\r\nHost: evil.example\r\n\r\n", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"],
+)
+async def test_no_tunnel_begins_here(request_: bytes, tmp_path: Path) -> None:
+    async with front(answering(plain(b'{"a":1}')), tmp_path) as (_, port):
+        assert statuses(await talk(port, request_ + post())) in ([400], [505])
+
+
+async def test_every_answer_has_a_request_id(tmp_path: Path) -> None:
+    named = b"GET /livez HTTP/1.1\r\nHost: localhost\r\nX-Request-ID: mine\r\n\r\n"
+    async with front(answering(plain(b'{"a":1}')), tmp_path) as (_, port):
+        assert b"x-request-id: mine\r\n" in await talk(port, named)
+        for request in (b"GET /nowhere HTTP/1.1\r\nHost: x\r\n\r\n", b"\x00\r\n\r\n", post(), post(b"{")):
+            assert b"x-request-id: rf-" in await talk(port, request)
+
+
+async def test_a_stream_to_http_1_0_ends_with_its_connection(tmp_path: Path) -> None:
+    async with front(answering(streamed(b"data: 1\n\n", DONE)), tmp_path) as (_, port):
+        received = await talk(port, post(STREAM, version="1.0"))
+    head, _, body = received.partition(b"\r\n\r\n")
+    assert b"chunked" not in head
+    assert body == b"data: 1\n\n" + DONE
+
+
+async def test_more_bodies_than_may_be_held_are_refused_and_others_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("router.api.intake.LEAST", 0)
+    monkeypatch.setattr("router.api.intake.BODIES", 0.00003)
+    async with front(answering(plain(b'{"a":1}')), tmp_path) as (parts, port):
+        for _ in range(4):  # what was held is given back
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(post()[:-1])
+            assert statuses(await talk(port, post())) == [200]
+            writer.close()
+        received = await talk(port, post(CHAT[:-2] + b" " * 1000 + CHAT[-2:]))
+        (denial,) = parts.ledger.bodies(Kind.DENIAL)
+    assert statuses(received) == [503]
+    assert b"retry-after: 1" in received
+    assert denial["reason"] == "unavailable"
+
+
+async def test_one_address_has_so_many_connections(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("router.api.intake.MOST_CONNECTIONS", 2)
+    monkeypatch.setattr("router.api.intake._LOCAL", ("nowhere",))
+    async with front(answering(plain(b'{"a":1}')), tmp_path) as (_, port):
+        held = [await asyncio.open_connection("127.0.0.1", port) for _ in range(2)]
+        await asyncio.sleep(0.05)
+        assert await talk(port, post()) == b""
+        for _, writer in held:
+            writer.close()
+        await asyncio.sleep(0.05)
+        assert statuses(await talk(port, post())) == [200]
+
+
+async def test_idle_connections_and_as_many_slow_ones_hinder_nobody(tmp_path: Path) -> None:
+    async with front(answering(plain(b'{"a":1}')), tmp_path) as (_, port):
+        held = [await asyncio.open_connection("127.0.0.1", port) for _ in range(400)]
+        for number, (_, writer) in enumerate(held):
+            writer.write(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n" if number % 2 else b"POST /v1/chat/comp")
+        assert statuses(await talk(port, post())) == [200]
+        for number, (reader, writer) in enumerate(held):
+            if number % 2:
+                assert (await reader.readuntil(b"\r\n")).startswith(b"HTTP/1.1 200")
+            writer.close()
+
+
+async def test_who_reads_nothing_of_a_long_answer_is_cut_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("router.api.cycle.READ_S", 0.2)
+
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_request(reader)
+        writer.write(streamed(b"data: 1\n\n", end=False))
+        for _ in range(400):
+            writer.write(b"%x\r\ndata: %b\n\n\r\n" % (100_008, b"x" * 100_000))
+            await writer.drain()
+
+    async with front(script, tmp_path) as (parts, port):
+        _, writer = await asyncio.open_connection("127.0.0.1", port, limit=1)
+        writer.write(post(STREAM))
+        (outcome,) = await parts.outcomes()
+        writer.close()
+    assert outcome["ending"] == "client_left"
+
+
+async def test_a_quiet_connection_is_closed_and_a_used_one_is_not(tmp_path: Path) -> None:
+    async with scripted(answering(plain(b'{"a":1}'))) as up, house(up, tmp_path) as parts:
+        async with serving(parts, keep_alive_s=1) as port:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            for pause_s in (0.6, 0.6, 0.0):
+                writer.write(post())
+                await reader.readuntil(b'{"a":1}')
+                await asyncio.sleep(pause_s)
+            assert await reader.read() == b""
+            writer.close()
 
 
 async def test_a_stranger_is_refused_before_the_body_is_read(tmp_path: Path) -> None:

@@ -1,0 +1,38 @@
+"""What one worker takes in at once: bytes of bodies, and connections of one address."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+BODIES = 8  # of the largest size, held at once
+LEAST = 256 * 1024 * 1024  # bytes, however small the largest body is
+MOST_CONNECTIONS = 4096  # of one address, unless it is this machine's (a proxy in front has one for all its clients)
+_LOCAL = ("127.", "::1")
+
+
+class Intake:
+    """Shared by all connections of a worker."""
+
+    def __init__(self) -> None:
+        self._held = 0
+        self._connections: Counter[str] = Counter()
+
+    def take(self, size: int, largest_body: int) -> bool:
+        """Hold so many more bytes of a body; False (and nothing is held) when that is too much in all."""
+        if self._held + size > max(LEAST, BODIES * largest_body):
+            return False
+        self._held += size
+        return True
+
+    def give(self, size: int) -> None:
+        self._held -= size
+
+    def enter(self, address: str) -> bool:
+        """One more connection; False when its address has too many. `leave` follows either way."""
+        self._connections[address] += 1
+        return self._connections[address] <= MOST_CONNECTIONS or not address or address.startswith(_LOCAL)
+
+    def leave(self, address: str) -> None:
+        self._connections[address] -= 1
+        if not self._connections[address]:
+            del self._connections[address]
