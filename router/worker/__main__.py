@@ -15,6 +15,7 @@ import uvloop
 from starlette.types import Receive, Scope, Send
 
 from router.api.app import Application
+from router.api.intake import Intake
 from router.api.protocol import RouterProtocol
 from router.channel.client import GateClient
 from router.channel.control import Control, Message, Word, read_memory_file
@@ -39,6 +40,7 @@ class Worker:
         self._listener = listener
         self._gate = GateClient(lambda: self._control.send(Message(Word.LOST)))
         self._view = View()
+        self._intake = Intake()
         self._application: Application | None = None
         self._server: uvicorn.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -91,7 +93,7 @@ class Worker:
 
     def _protocol(self) -> type[asyncio.Protocol]:
         """Uvicorn calls this for each connection."""
-        return cast("type[asyncio.Protocol]", partial(RouterProtocol, self._serving, self._log))
+        return cast("type[asyncio.Protocol]", partial(RouterProtocol, self._serving, self._log, self._intake))
 
     def _serving(self) -> Application:
         assert self._application is not None  # noqa: S101 - there is one before there is a server
