@@ -142,11 +142,12 @@ class Ledger:
         return self._vault.begin_capture(request_id, part)
 
     def erase(self, day: str, reason: str, actor: str = "operator") -> int:
-        """Destroy a day's digest keys and sealed content (`day` as 2026-11-21), and record that; how many files."""
-        count = self._vault.erase(day)
-        body = {"subject": "content", "day": day, "count": count, "reason": reason, "actor": actor}
+        """Record that a day's digest keys and sealed content go (`day` as 2026-11-21), then destroy them; how many."""
+        paths = self._vault.erasable(day)
+        body = {"subject": "content", "day": day, "count": len(paths), "reason": reason, "actor": actor}
         self.append(Kind.ERASURE, body).wait(_OPENING_S)
-        return count
+        self._vault.erase(paths)
+        return len(paths)
 
     def prune(self, before: int, reason: str, actor: str = "operator") -> int:
         """Record that whole segments of records below `before` go, then remove them; their hashes stay. How many."""

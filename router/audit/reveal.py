@@ -6,13 +6,13 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
-from functools import cache
 from pathlib import Path
 
 from router.audit.format import content
 from router.audit.format.seal import ReviewerSecret, SealError
 from router.audit.show import moment_text
 from router.audit.verify.findings import CannotVerifyError
+from router.audit.verify.sealed import DAY_US, day_of
 from router.audit.verify.stream import Fields, Record
 
 _DAY = 10  # characters of a day: 2026-11-21
@@ -76,7 +76,7 @@ class Matcher:
         if not macs:
             return
         self.seen += 1
-        day = day_text(record.row.t)
+        day = day_of(record.row.t // DAY_US)
         if self._macs(str(asked.get("caller")), day).isdisjoint(macs):
             if not self.keys.by_day.get(day) or (self._named is not None and self._named not in self.keys.names):
                 self.erased[day] += 1
@@ -100,15 +100,6 @@ class Matcher:
             return told
         days = ", ".join(sorted(self.erased))
         return f"{told}; {self.erased.total()} cannot be asked any more: the digest keys of {days} were erased"
-
-
-@cache
-def _day_of(days: int) -> str:
-    return date.fromordinal(date(1970, 1, 1).toordinal() + days).isoformat()
-
-
-def day_text(t_us: int) -> str:
-    return _day_of(t_us // 86_400_000_000)
 
 
 def digest_keys(directory: Path, log: str, reviewer: ReviewerSecret) -> DigestKeys:

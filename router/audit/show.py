@@ -17,6 +17,7 @@ from router.audit.verify.findings import CannotVerifyError, Report
 from router.audit.verify.keys import Keys
 from router.audit.verify.stream import Codec, Fields, Record, Row
 
+_LAST_US: Final = 253_402_300_800_000_000  # the year 10000 begins
 _IN_MEMORY: Final = 16 * 1024 * 1024
 
 
@@ -99,6 +100,9 @@ class Filter:
 
 
 def moment_text(t_us: int) -> str:
+    """In UTC; a number beyond the calendar as it is."""
+    if not 0 <= t_us < _LAST_US:
+        return str(t_us)
     return datetime.fromtimestamp(t_us / 1_000_000, UTC).isoformat(sep=" ", timespec="milliseconds")[:-6]
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hmac
 import os
 import secrets
-import shutil
 import threading
 import time
 from collections.abc import Callable
@@ -89,25 +88,25 @@ class Vault:
         info = content.capture_info(self._home.log, request_id, part)
         return Capture(self._folder(content.CAPTURES, self._today()), self._home.reviewer, info)
 
-    def erase(self, day: str) -> int:
-        """Destroy the day's digest keys and sealed content; how many files went. The records stay, and stay valid.
-
-        ValueError if `day` is no date such as 2026-11-21.
-        """
+    def erasable(self, day: str) -> list[Path]:
+        """The day's digest keys and sealed content. ValueError if `day` is no date such as 2026-11-21."""
         day = date.fromisoformat(day).isoformat()
-        with self._lock:
-            if day == self._day:
-                self._forget()
-        keys = list((self._home.directory / content.DIGESTS).glob(f"{day}-*{content.SUFFIX}"))
         captures = self._home.directory / content.CAPTURES / day
-        count = len(keys) + (len(list(captures.iterdir())) if captures.is_dir() else 0)
-        for path in keys:
+        keys = (self._home.directory / content.DIGESTS).glob(f"{day}-*{content.SUFFIX}")
+        return [*keys, *(captures.iterdir() if captures.is_dir() else ())]
+
+    def erase(self, paths: list[Path]) -> None:
+        """Destroy them, and forget a key of theirs that is in use. The records stay, and stay valid."""
+        with self._lock:
+            if any(path.name.startswith(f"{self._day}-") for path in paths if self._day):
+                self._forget()
+        for path in paths:
             path.unlink()
-            sync_directory(path.parent)
-        if captures.is_dir():
-            shutil.rmtree(captures)
-            sync_directory(captures.parent)
-        return count
+        for folder in {path.parent for path in paths}:
+            sync_directory(folder)
+            if folder.parent.name == content.CAPTURES:
+                folder.rmdir()
+                sync_directory(folder.parent)
 
     def close(self) -> None:
         with self._lock:

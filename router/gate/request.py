@@ -46,8 +46,11 @@ def post_question(rule: UpstreamRule, path: str, credential: str, body: bytes) -
 
 def post_text(rule: UpstreamRule, path: str, body: bytes) -> bytes:
     """Plain text to a place under the destination's own path."""
-    lines = [*_lines("POST", f"{base_path(rule)}{path}", rule, ""), "Accept: text/plain", "Content-Type: text/plain"]
-    return "\r\n".join([*lines, f"Content-Length: {len(body)}"]).encode("latin-1") + b"\r\n\r\n" + body
+    head = (
+        f"{_lines('POST', f'{base_path(rule)}{path}', rule, '')}Accept: text/plain\r\n"
+        f"Content-Type: text/plain\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    return head.encode("latin-1") + body
 
 
 def get(rule: UpstreamRule, path: str, credential: str) -> bytes:

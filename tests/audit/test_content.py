@@ -12,10 +12,11 @@ from router.audit.format import content, layout
 from router.audit.format.seal import SealError
 from router.audit.home import open_home
 from router.audit.reveal import Matcher, Opener, _unseal, digest_keys, with_variants
-from router.audit.show import CODEC
+from router.audit.show import CODEC, moment_text
 from router.audit.vault import Vault
 from router.audit.verify.check import verify
 from router.audit.verify.findings import CannotVerifyError
+from tests.audit.attacker import Forger, steal
 from tests.audit.ledgers import DECISION, WAIT_S, all_keys, check, codes, fields, reviewer, settings
 
 PROMPT = b"the prompt: CANARY-7f3a91"
@@ -139,6 +140,48 @@ def test_what_was_erased_is_said_to_be(tmp_path: Path) -> None:
     for path in (tmp_path / content.CAPTURES).rglob("*.sealed"):
         path.unlink()
     assert [text for _, _, text in opened(tmp_path)] == [None, None]
+
+
+def test_what_was_taken_away_without_an_erasure_is_missed(tmp_path: Path) -> None:
+    """Whoever may delete files could else destroy what a reviewer might ask about, and nobody would know."""
+    talk(tmp_path)
+    day = today(tmp_path)
+    for path in (tmp_path / content.CAPTURES).rglob("*.sealed"):
+        path.unlink()
+    assert f"2 sealed texts that records of {day} name are missing" in check(tmp_path).text()
+    [key] = (tmp_path / content.DIGESTS).iterdir()
+    data = key.read_bytes()
+    key.write_bytes(data[:-1] + b"x")
+    assert check(tmp_path).exit_code() == 1
+    assert "it was altered" in check(tmp_path).text()
+    key.unlink()
+    report = check(tmp_path)
+    assert (codes(report), report.exit_code()) == (["sealed", "sealed"], 2)
+    assert f"digests/{key.name} is missing, and no erasure record tells of it" in report.text()
+    key.symlink_to("/dev/zero")
+    assert "cannot be read" in check(tmp_path).text()
+    key.unlink()
+    ledger = Ledger.open(settings(tmp_path))
+    ledger.erase(day, "asked_for")
+    ledger.close()
+    assert codes(check(tmp_path)) == []
+
+
+def test_names_that_lead_elsewhere_are_not_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Records of a writer that was taken over."""
+    talk(tmp_path)
+    forger = Forger(tmp_path, steal(tmp_path, mac_at=0, signing=True))
+    for record in forger.records:
+        if "capture" in record["body"]:
+            record["body"]["capture"] = "../../digests"
+            record["t"] = 10**25
+        if record["body"].get("action") == "digest_key":
+            record["body"]["target"] = "../reviewer.key"
+    forger.rebuild()
+    report = check(tmp_path)
+    assert set(codes(report)) == {"sealed"}
+    assert "2 sealed texts" in report.text()
+    assert moment_text(10**25) == str(10**25)
 
 
 def test_altered_sealed_content_is_refused(tmp_path: Path) -> None:

@@ -113,6 +113,8 @@ def running_witness() -> Iterator[Witness]:
     witness = Witness()
 
     class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"])).decode()
             known = self.path == f"{PREFIX}/add-checkpoint"

@@ -13,6 +13,7 @@ from router.audit.format.tiles import HashReader, TileError, TileStack
 from router.audit.verify.findings import CannotVerifyError, Finding, Report, Weight
 from router.audit.verify.keys import Keys, Note
 from router.audit.verify.macs import MacCheck
+from router.audit.verify.sealed import SealedCheck
 from router.audit.verify.story import Story
 from router.audit.verify.stream import STANDARD, Codec, Record, Stream
 from router.audit.verify.tree import TreeCheck
@@ -38,15 +39,18 @@ def verify(directory: Path, keys: Keys, codec: Codec = STANDARD, sink: Sink | No
     macs = MacCheck(report.log, keys.vkey, keys.reviewer, report.add)
     report.first = stream.index
     story = Story(report.first, report.add)
+    sealed = SealedCheck(directory, report.add)
     for batch in stream.batches():
         macs.see(batch)
         tree.see(batch)
         story.see(batch)
+        sealed.see(batch)
         if sink is not None and not report.counts.get(Weight.TAMPERED):
             for record in batch.records():
                 sink(record)
     tree.finish()
     story.finish()
+    sealed.finish()
     report.records, report.segments, report.bytes = stream.index - report.first, stream.segments, stream.bytes
     report.root = tree.root.hex()
     _conclude(report, keys, macs, tree, story)
