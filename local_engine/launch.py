@@ -27,7 +27,7 @@ class EngineSpec:
     alone may use all of it. `parallel` requests generate at once, `queue` more wait. `threads` None means one for each
     core that this process may use. A request may name the model by `name` or one of `aliases`; the alias `*` accepts
     any name. Answers name it as the request did. `chat_template` is a file with a Jinja template to use instead of
-    the model's own.
+    the model's own. `idle_unload` seconds without a request unload the model until the next one; 0: never.
     """
 
     name: str = "small"
@@ -39,6 +39,7 @@ class EngineSpec:
     threads: int | None = None
     aliases: tuple[str, ...] = ()
     chat_template: str = ""
+    idle_unload: float = 0
 
 
 def command(spec: EngineSpec, fd: int, state_dir: Path) -> list[str]:
@@ -51,9 +52,10 @@ def command(spec: EngineSpec, fd: int, state_dir: Path) -> list[str]:
     threads = [] if spec.threads is None else ["--threads", str(spec.threads)]
     aliases = [part for alias in spec.aliases for part in ("--alias", alias)]
     template = ["--chat-template", spec.chat_template] if spec.chat_template else []
+    idle = ["--idle-unload", str(spec.idle_unload)] if spec.idle_unload else []
     shape = ["--context", str(spec.context), "--parallel", str(spec.parallel), "--queue", str(spec.queue)]
     return [
         *(sys.executable, "-I", "-m", "local_engine"),
-        *("--name", spec.name, "--model", spec.model, *pinned, *template, *shape, *threads, *aliases),
+        *("--name", spec.name, "--model", spec.model, *pinned, *template, *idle, *shape, *threads, *aliases),
         *("--fd", str(fd), "--parent", str(os.getpid()), "--state-dir", str(state_dir)),
     ]

@@ -39,7 +39,7 @@ class Options:
 def parse(arguments: Sequence[str] | None = None) -> Options:
     """Raises BadOptions; argparse itself exits with 2 on unknown or malformed arguments."""
     found = _parser().parse_args(arguments)
-    shape = ("name", "model", "sha256", "chat_template", "context", "parallel", "queue", "threads")
+    shape = ("name", "model", "sha256", "chat_template", "idle_unload", "context", "parallel", "queue", "threads")
     spec = EngineSpec(**{key: getattr(found, key) for key in shape}, aliases=tuple(found.alias))
     options = Options(
         spec,
@@ -68,6 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     model.add_argument("--context", type=int, default=8192, help="tokens that all requests share")
     model.add_argument("--parallel", type=int, default=8, help="requests that generate at once")
     model.add_argument("--queue", type=int, default=64, help="requests that may wait")
+    model.add_argument("--idle-unload", type=float, default=0, help="unload after so many seconds unused; 0: never")
     model.add_argument("--threads", type=int, help="default: one per usable core")
     listen = place.add_mutually_exclusive_group(required=True)
     listen.add_argument("--fd", type=int, help="an inherited listening socket")
@@ -92,6 +93,7 @@ def _check(options: Options) -> None:
         ("--queue", spec.queue, 1, 100_000),
         ("--threads", 1 if spec.threads is None else spec.threads, 1, 512),
         ("--port", options.port, 0, 65535),
+        ("--idle-unload", spec.idle_unload, 0, 10**7),
     ):
         if not low <= value <= high:
             raise BadOptions(f"{name} must be from {low} to {high}, not {value}")

@@ -48,7 +48,7 @@ def main() -> int:
     except (BadOptions, NoSuchModel, OSError, ValueError) as error:
         print(f"local_engine: {error}", file=sys.stderr)  # noqa: T201 - the log may not be up yet
         return 2
-    service = Service(functools.partial(_fetch_and_boot, options, find))
+    service = Service(functools.partial(_fetch_and_boot, options, find), options.spec.idle_unload)
     front = Front(service, options.spec, options.max_body, options.ready_wait, keys)
     with asyncio.Runner(loop_factory=_loop) as runner:
         return runner.run(_serve(front, listener, options))

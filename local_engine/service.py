@@ -1,13 +1,14 @@
-"""The engine as the server sees it: loading, ready or failed; jobs in, events out. Lives on the event loop."""
+"""The engine as the server sees it: loading, ready, idle or failed; jobs in, events out. Lives on the event loop."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import itertools
 import logging
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -69,10 +70,20 @@ class Answers:
 
 
 class Service:
-    """Owns the engine thread. `start` on the running loop, `stop` once."""
+    """Owns the engine thread. `start` on the running loop, `stop` once.
 
-    def __init__(self, boot: Boot) -> None:
+    With `idle_unload`, a model that nobody asked for that many seconds is unloaded; the next request loads it again,
+    and all that come meanwhile wait for that one load.
+    """
+
+    def __init__(self, boot: Boot, idle_unload: float = 0) -> None:
         self._boot = boot
+        self._idle_unload = idle_unload
+        self._leases = 0
+        self._used = 0.0
+        self._turn = asyncio.Lock()
+        self._watch: asyncio.Task[None] | None = None
+        self.idle = False
         self._numbers = itertools.count(1)
         self._texts = ThreadPoolExecutor(1, thread_name_prefix="tokeniser")
         self._engine: EngineThread | None = None
@@ -81,7 +92,13 @@ class Service:
         self.on_failure: Callable[[], None] = lambda: None
 
     def start(self) -> None:
+        self._load()
+        if self._idle_unload:
+            self._watch = asyncio.create_task(self._unload_when_idle())
+
+    def _load(self) -> None:
         loop = asyncio.get_running_loop()
+        self._used = time.monotonic()
         began = time.monotonic()
         state = self._state = loop.create_future()
 
@@ -101,6 +118,8 @@ class Service:
         self._engine.start()
 
     def stop(self) -> None:
+        if self._watch:
+            self._watch.cancel()
         if self._engine:
             self._engine.inbox.put(Stop())
             self._engine.join(timeout=5)
@@ -123,8 +142,23 @@ class Service:
             return None
         return self._state.result()
 
+    @contextlib.contextmanager
+    def lease(self) -> Iterator[None]:
+        """Within it the model stays loaded: what was learnt from `wait_ready` stays true."""
+        self._leases += 1
+        try:
+            yield
+        finally:
+            self._leases -= 1
+
     async def wait_ready(self, seconds: float) -> Loaded:
-        """Raises TimeoutError while it still loads, EngineFailed when it cannot serve."""
+        """Loads an idle engine. Raises TimeoutError while it still loads, EngineFailed when it cannot serve."""
+        self._used = time.monotonic()
+        if self.idle:
+            async with self._turn:
+                if self.idle:
+                    self.idle = False
+                    self._load()
         if self._state is None:
             raise EngineFailed("the engine was not started")
         return await asyncio.wait_for(asyncio.shield(self._state), seconds)
@@ -156,6 +190,25 @@ class Service:
         if isinstance(vectors, Failed):
             raise EngineFailed(vectors.message)
         return vectors
+
+    async def _unload_when_idle(self) -> None:
+        while True:
+            await asyncio.sleep(self._idle_unload / 4)
+            async with self._turn:
+                if (engine := self._engine) and self._nobody_needs_it():
+                    self._engine, self._state, self.idle = None, None, True
+                    engine.inbox.put(Stop())
+                    await asyncio.to_thread(engine.join)
+                    log.info("unloaded after %g s without requests", self._idle_unload)
+
+    def _nobody_needs_it(self) -> bool:
+        loaded = self.ready
+        if loaded is None:
+            return False
+        now = loaded.occupancy()
+        if self._leases or now.running or now.waiting:
+            self._used = time.monotonic()
+        return time.monotonic() - self._used >= self._idle_unload
 
     def _fail(self, error: Exception) -> None:
         failed = EngineFailed(str(error))

@@ -26,7 +26,8 @@ def make_app(front: Front) -> Starlette:
             try:
                 if guarded:
                     front.authorise(request)
-                return await endpoint(front, request)
+                with front.service.lease():
+                    return await endpoint(front, request)
             except ApiError as error:
                 return error.response()
 

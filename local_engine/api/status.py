@@ -20,13 +20,22 @@ ENDPOINTS = (
 
 
 async def index(front: Front, _request: Request) -> Response:
-    status = "ready" if front.service.ready else "failed" if front.service.failure else "loading"
-    body = {"service": "ringfence-engine", "model": front.spec.name, "status": status, "endpoints": ENDPOINTS}
+    body = {"service": "ringfence-engine", "model": front.spec.name, "status": _status(front), "endpoints": ENDPOINTS}
     return _json(body)
 
 
+def _status(front: Front) -> str:
+    service = front.service
+    return "idle" if service.idle else "ready" if service.ready else "failed" if service.failure else "loading"
+
+
 async def health(front: Front, _request: Request) -> Response:
-    """503 while the model loads: come again. 500 when it cannot be loaded, or broke: waiting would not help."""
+    """503 while the model loads: come again. 500 when it cannot be loaded, or broke: waiting would not help.
+
+    An idle engine is 200: the next request is served once it has loaded the model again.
+    """
+    if front.service.idle:
+        return _json({"status": "idle", "ready": True, "model": front.spec.name})
     loaded = front.service.ready
     if loaded is None:
         failure = front.service.failure

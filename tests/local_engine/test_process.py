@@ -18,7 +18,8 @@ import pytest
 
 from local_engine.launch import command
 from tests.local_engine.conftest import SPEC, Child, listen, spawn, wait_until_ready
-from tests.local_engine.conversation import chat, chat_body, events_of
+from tests.local_engine.conversation import chat, chat_body, events_of, text_of
+from tests.local_engine.soak import resident_mb
 
 pytestmark = pytest.mark.engine
 
@@ -194,3 +195,20 @@ def test_a_unix_socket_of_its_own_is_private_and_removed(built: None, tmp_path: 
     os.kill(process.pid, signal.SIGINT)
     assert process.wait(10) == 0
     assert not path.exists()
+
+
+def test_an_idle_engine_gives_its_memory_back_and_loads_again_when_asked(
+    built: None, tmp_path: Path, state_dir: Path
+) -> None:
+    listener, path = listen(tmp_path)
+    child = Child(listener, path, spawn(listener, replace(SPEC, idle_unload=0.5), state_dir))
+    with child.client() as client:
+        before = chat(client)
+        loaded = resident_mb(child)
+        deadline = time.monotonic() + 60
+        while client.get("/health").json()["status"] != "idle":
+            assert time.monotonic() < deadline, "it was never unloaded"
+            time.sleep(0.05)
+        assert resident_mb(child) < loaded - 60
+        assert text_of(chat(client)) == text_of(before)
+    child.end()
