@@ -25,6 +25,7 @@ from router.settings.shape import nearest
 
 NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _TLS_PIN: Final = re.compile(r"sha256/[A-Za-z0-9+/]{43}=")
+MOST_NOTES: Final = 8
 BUILT_IN_ENGINE: Final = "small"
 
 
@@ -52,12 +53,18 @@ def compile_upstreams(settings: SettingsFile, report: Report) -> dict[str, Upstr
 
 
 def asked_beside_v1(rules: Mapping[str, UpstreamRule]) -> tuple[str, ...]:
-    """A note for each upstream whose URL does not end as OpenAI's surface does nearly everywhere."""
-    return tuple(
-        f"upstream '{name}' will be asked at {rule.destination.url}/chat/completions: "
-        f'most servers answer at {rule.destination.url}/v1/chat/completions, with url: "{rule.destination.url}/v1"'
-        for name, rule in rules.items()
-        if rule.destination is not None and not rule.destination.path.endswith("/v1")
+    """A note for each upstream whose URL does not end as OpenAI's surface does nearly everywhere; a few of them."""
+    beside = [rule for rule in rules.values() if rule.destination and not rule.destination.path.endswith("/v1")]
+    notes = [_beside_v1(rule.name, rule.destination.url) for rule in beside[:MOST_NOTES] if rule.destination]
+    if len(beside) > MOST_NOTES:
+        notes.append(f"and so will {len(beside) - MOST_NOTES} more upstreams whose url does not end in /v1")
+    return tuple(notes)
+
+
+def _beside_v1(name: str, url: str) -> str:
+    return (
+        f"upstream '{name}' will be asked at {url}/chat/completions: "
+        f'most servers answer at {url}/v1/chat/completions, with url: "{url}/v1"'
     )
 
 

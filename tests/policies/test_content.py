@@ -35,6 +35,9 @@ TOO_COMPLEX = [
     ("text-of-objects", {**SAY, "x": "[" + "{}," * 3_000_000 + "{}]"}, "x"),
     ("deep-text", {**SAY, "user": "[" * 65 + "]" * 65}, "user" + "[0]" * 64),
     ("deepest-text", {**SAY, "user": "[" * 100_000}, "user"),
+    ("text-beyond-the-parser", {**SAY, "user": "[" * 2_000 + "]" * 2_000}, "user"),
+    ("names", {**SAY, **{f"made-up-{number}": 0 for number in range(200_001)}}, ""),
+    ("names-below", {**SAY, "x": {f"made-up-{number}": 0 for number in range(199_000)}}, "x"),
     ("long-text-in-text", {**SAY, "x": json.dumps([json.dumps([json.dumps(["a" * 5_000_000])])])}, "x[0][0]"),
     ("deep-texts", {**SAY, "x": [("[" * 900 + "]" * 900)] * 280}, "x[44]"),
 ]

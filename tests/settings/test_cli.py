@@ -94,6 +94,9 @@ def test_a_url_beside_v1_is_told(write: Write) -> None:
     result = run("check", write("upstreams: {a: {url: 'http://10.0.0.1:80'}}\ndefault_model: m\n"))
     assert result.exit_code == 0
     assert "note: upstream 'a' will be asked at http://10.0.0.1:80/chat/completions: most servers" in result.stdout
+    rows = ", ".join(f"u{number}: {{url: 'http://10.0.0.{number}:80'}}" for number in range(1, 13))
+    many = run("check", write(f"upstreams: {{{rows}}}\ndefault_model: m\n")).stdout
+    assert (many.count("note:"), "and so will 4 more upstreams" in many) == (9, True)
     below = write("upstreams: {a: {url: 'http://10.0.0.1:80/v1'}}\ndefault_model: m\n")
     assert "note:" not in run("check", below).stdout
 
