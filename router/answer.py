@@ -6,6 +6,7 @@ still answer in its place, and nothing of this one has gone out.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import msgspec
@@ -19,6 +20,7 @@ from router.tiers import Attempt
 
 EVENT_STREAM = "text/event-stream"
 JSON = "application/json"
+Hear = Callable[[bytes], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +55,8 @@ async def begin(exchange: Exchange, attempt: Attempt, wanted: str, most_bytes: i
     return Answer(attempt, exchange, head, body)
 
 
-async def deliver(answer: Answer, reply: Reply, headers: Headers) -> None:
-    """Pass it on to the client, to its end; ExchangeFailed when the upstream cuts it."""
+async def deliver(answer: Answer, reply: Reply, headers: Headers, hear: Hear) -> None:
+    """Pass it on to the client, to its end; ExchangeFailed when the upstream cuts it. `hear`: is told what passes."""
     if not answer.streamed:
         await _deliver_whole(answer.first or b"", answer.head.status, reply, headers)
         return
@@ -62,6 +64,7 @@ async def deliver(answer: Answer, reply: Reply, headers: Headers) -> None:
         await reply.start(answer.head.status, headers)
     data = answer.first
     while data is not None:
+        hear(data)
         await reply.write(data)
         data = await answer.exchange.chunk()
     await reply.finish()

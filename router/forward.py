@@ -9,14 +9,16 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Coroutine, Iterator
+from contextlib import suppress
 from dataclasses import replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from policies import Decision
 from router.answer import EVENT_STREAM, JSON, Answer, begin, deliver
 from router.body import Inbound
 from router.channel.client import Exchange, ExchangeFailed, GateClient
 from router.channel.messages import Cause, Failure, Open
+from router.continuation import Spoken, continued, marker
 from router.errors import BodyTooLarge, UpstreamFailed
 from router.failures import MOVE_ON, error_of
 from router.race import race
@@ -27,6 +29,10 @@ from router.tiers import Attempt
 HEARTBEAT_S = 10.0
 HEARTBEAT = b": waiting for the model\n\n"
 T = TypeVar("T")
+
+
+def _deaf(_: bytes) -> None:
+    """Of a stream that will not be continued nothing is kept."""
 
 
 class Forwarder:
@@ -48,22 +54,25 @@ class Forwarder:
         self._under_way: list[Exchange] = []
         self._asleep: list[Attempt] = []
         self._failures: list[Failure] = []
+        self._order = self._in_order()
+        self._spoken = Spoken(inbound.document)
+        self._said = ""  # what an upstream had said when it broke off
         self.record: int | None = None
 
     async def run(self, reply: Reply) -> None:
         """Answer from the first upstream that can; a RouterError tells why none did."""
         try:
-            answer = await self._patiently(self._first_answer(), reply)
-            await self._deliver(answer, reply)
+            answer: Answer | None = await self._patiently(self._first_answer(), reply)
+            while answer is not None:
+                answer = await self._deliver(answer, reply)
         finally:
             for exchange in self._under_way:
                 exchange.cancel()
 
     async def _first_answer(self) -> Answer:
-        order = self._in_order()
-        for attempt in order:
+        for attempt in self._order:
             try:
-                return await self._hedged(attempt, order)
+                return await self._hedged(attempt, self._order)
             except ExchangeFailed as error:
                 if error.failure.cause not in MOVE_ON:
                     break
@@ -122,7 +131,8 @@ class Forwarder:
     def _open(self, attempt: Attempt) -> Exchange:
         policy = self._snapshot.policy
         served = policy.models[self._model].served.get(attempt.tier, self._model)
-        body = self._inbound.body(served)
+        inbound = self._inbound if not self._said else replace(self._inbound, document=self._document(attempt) or {})
+        body = inbound.body(served)
         if len(body) > self._snapshot.limits.body_bytes:  # our spelling of it may be longer than the client's
             raise BodyTooLarge(f"The body is larger than {self._snapshot.limits.body_bytes} bytes.")
         message = Open(
@@ -139,15 +149,46 @@ class Forwarder:
             reach=int(self._ceiling),
             deadline_s=self._left_s(attempt.tier),
             wait=attempt.wait,
+            continued=bool(self._said),
         )
         return self._gate.exchange(message, body)
 
-    async def _deliver(self, answer: Answer, reply: Reply) -> None:
+    async def _deliver(self, answer: Answer, reply: Reply) -> Answer | None:
+        """To its end; or, when it was cut, the answer of another upstream that goes on, where that is wished."""
+        hear = self._spoken.hear if self._continues(answer.attempt) else _deaf
         try:
-            await deliver(answer, reply, self._headers(answer))
+            await deliver(answer, reply, self._headers(answer), hear)
         except ExchangeFailed as error:
             answer.exchange.cancel(error.failure.cause)
-            raise UpstreamFailed("The upstream broke off: this answer is not complete.") from None
+        else:
+            return None
+        following = await self._patiently(self._continuation(answer.attempt), reply)
+        await reply.write(marker(following.attempt.tier, following.attempt.upstream))
+        return following
+
+    async def _continuation(self, broken: Attempt) -> Answer:
+        """The beginning of the rest, from the next upstream that can; UpstreamFailed when there is none."""
+        said = self._spoken.text() if self._continues(broken) else None
+        if said is not None:
+            self._said = said
+            for attempt in self._order:
+                if self._document(attempt) is None:
+                    continue
+                with suppress(ExchangeFailed):
+                    return await self._try(attempt)
+        raise UpstreamFailed("The upstream broke off: this answer is not complete.")
+
+    def _continues(self, attempt: Attempt) -> bool:
+        return self._inbound.facts.stream and self._snapshot.tiers[attempt.tier].continues
+
+    def _document(self, attempt: Attempt) -> dict[str, Any] | None:
+        """What to ask this upstream; of a rest that it cannot go on with, None."""
+        if not self._said:
+            return self._inbound.document
+        rule = self._snapshot.policy.upstreams[attempt.upstream]
+        if rule.engine is not None:
+            return None  # ours begins every answer anew
+        return continued(self._inbound.document, self._said, rule.backend)
 
     async def _patiently(self, waiting: Coroutine[None, None, T], reply: Reply) -> T:
         """Await; a streaming client that waits long gets a comment now and then, so that nothing closes its line."""

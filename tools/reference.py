@@ -162,7 +162,7 @@ def _table(title: str, shape: type[BaseModel]) -> Iterator[str]:
 
 def row(name: str, field: FieldInfo) -> str:
     """One key's row."""
-    return f"| `{name}` | {_type(field)} | {_default(field)} | {field.description} |"
+    return f"| `{field.alias or name}` | {_type(field)} | {_default(field)} | {field.description} |"
 
 
 def _inner(annotation: Any) -> tuple[type[BaseModel] | None, str]:

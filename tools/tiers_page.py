@@ -15,7 +15,8 @@ from router.failures import MOVE_ON, error_of, failure_of
 from router.gate.breaker import FEWEST_FOR_A_RATE, HOLD_S, IN_A_ROW, LONGEST_HOLD_S, RATE, WINDOW_S
 from router.gate.staggered import APART_S
 from router.gate.watcher import LOOK_AGAIN_S, PROBE_AGAIN_S
-from router.settings.model import TierEntry, TimeoutSettings, UpstreamSettings, WarmSettings
+from router.settings.model import UpstreamSettings
+from router.settings.tier_entries import TierEntry, TimeoutSettings, WarmSettings
 
 Row = Callable[[str, FieldInfo], str]
 OF_UPSTREAMS: Final = ("weight", "concurrency", "may_sleep", "backend", "third_party_host")
@@ -55,8 +56,11 @@ and on to the next upstream or tier for as long as nothing of an answer has gone
 `ringfence explain` tells the order for a request.
 """
 STREAMS: Final = """
-After the first content nothing is tried again: a stream that is cut ends in an error event. A client that leaves stops
-the upstream's work, and counts against nobody. An upstream's own 4xx (but 401, 403, 408 and 429) goes to the client.
+After the first content nothing is tried again: a stream that is cut ends in an error event, or, with `continue: true`,
+goes on at the next upstream that takes an unfinished answer (plain text, one choice, no tools): a comment in the stream
+and `reason: continued` in the ledger say so. The rest is asked with the request's own `max_tokens`. A client that
+leaves stops the upstream's work, and counts against nobody. An upstream's own 4xx (but 401, 403, 408 and 429) goes to
+the client.
 """
 
 

@@ -32,6 +32,7 @@ class Open(msgspec.Struct, frozen=True, array_like=True):
     reach: Annotated[int, Meta(ge=0, le=3)] | None = None  # the client's own ceiling
     deadline_s: Annotated[float, Meta(ge=0.0, le=LONGEST_S)] = 600.0  # what is left of the chain's time
     wait: bool = False  # if it is cold, wait until it is ready (the tier's cold_start)
+    continued: bool = False  # its body ends with what another upstream has said before it broke off
 
 
 class Denial(msgspec.Struct, frozen=True, array_like=True):

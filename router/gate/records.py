@@ -31,6 +31,6 @@ def decision(message: Open, policy: Policy) -> dict[str, object]:
         "reach": policy.upstreams[message.upstream].reach.word,
         "attempt": message.attempt,
         "policy": policy.digest,
-        "reason": "allowed",
+        "reason": "continued" if message.continued else "allowed",
         "body_bytes": message.body_bytes,
     }

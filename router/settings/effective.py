@@ -41,7 +41,7 @@ def _completed(settings: SettingsFile, policy: Policy) -> SettingsFile:
 
 def _of_model(path: Path, model: BaseModel) -> Iterator[Leaf]:
     for name, field in type(model).model_fields.items():
-        yield from _of_value((*path, name), getattr(model, name), field)
+        yield from _of_value((*path, field.alias or name), getattr(model, name), field)
 
 
 def _of_value(path: Path, value: Any, field: FieldInfo) -> Iterator[Leaf]:

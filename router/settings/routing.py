@@ -18,10 +18,11 @@ from policies import (
     is_cloud_model,
 )
 from router.settings.findings import Path, Report
-from router.settings.model import ModelEntry, SettingsFile, TierEntry, UpstreamSettings
+from router.settings.model import ModelEntry, SettingsFile, UpstreamSettings
 from router.settings.naming import check_default, check_model_name
 from router.settings.shape import nearest
 from router.settings.snapshot import TierSettings, Timeouts
+from router.settings.tier_entries import TierEntry
 from router.settings.upstreams import check_name
 
 EMBEDDED_MODEL: Final = "smollm2-135m-instruct"
@@ -61,7 +62,15 @@ def tier_settings(tier: TierEntry, upstreams: Mapping[str, UpstreamSettings]) ->
     timeouts = Timeouts(connect, cold, first, answer, between, times.total)
     weights = {name: upstreams[name].weight for name in tier.upstreams if name in upstreams}
     return TierSettings(
-        tier.name, timeouts, tier.concurrency, tier.queue, tier.balance, weights, tier.hedge_after, tier.warm.every
+        tier.name,
+        timeouts,
+        tier.concurrency,
+        tier.queue,
+        tier.balance,
+        weights,
+        tier.hedge_after,
+        tier.warm.every,
+        tier.continue_,
     )
 
 

@@ -78,7 +78,7 @@ def _keys_at(shape: type[BaseModel], path: Path) -> list[str]:
             current = _bare(current.model_fields[str(part)].annotation)
         else:  # a mapping's or list's item: its value type
             current = _bare([item for item in get_args(current) if item is not Ellipsis][-1])
-    return list(current.model_fields)
+    return [field.alias or name for name, field in current.model_fields.items()]
 
 
 def _bare(annotation: Any) -> Any:

@@ -33,6 +33,7 @@ class TierSettings:
     weights: Mapping[str, int] = field(default_factory=dict)  # upstream name -> its share; absent: 1
     hedge_after_s: float = 0.0  # 0: never
     warm_every_s: float = 0.0  # 0: only when asked
+    continues: bool = False  # a stream that is cut goes on at another upstream
 
 
 @dataclass(frozen=True, slots=True)
