@@ -31,7 +31,9 @@ def _counted(most: int) -> Iterator[None]:
     """Of this thread alone. Whoever traced before (a debugger, a measurement of coverage) is given its place back."""
     left = [most]
 
-    def trace(_frame: FrameType, _event: str, _argument: Any) -> Callable[..., Any]:
+    def trace(
+        _frame: FrameType, _event: str, _argument: Any
+    ) -> Callable[..., Any]:  # pragma: no cover - traced by nobody
         left[0] -= 1
         if left[0] < 0:
             raise TemplateRefusal(f"the chat template does not end within {most} steps")

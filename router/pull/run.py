@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -18,8 +19,9 @@ def run_pull(order: PullOrder, environment: Mapping[str, str], hear: Callable[[A
     with subprocess.Popen(command, stdin=pipes, stdout=pipes, env=dict(environment), start_new_session=True) as process:
         try:
             if process.stdin is not None:
-                process.stdin.write(msgspec.msgpack.encode(order))
-                process.stdin.close()
+                with contextlib.suppress(BrokenPipeError):  # it has died already: how is told below
+                    process.stdin.write(msgspec.msgpack.encode(order))
+                    process.stdin.close()
             for line in process.stdout or ():
                 hear(msgspec.json.decode(line, type=AnyNews))
         except BaseException:

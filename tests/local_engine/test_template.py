@@ -80,8 +80,11 @@ def test_a_template_that_never_ends_is_ended() -> None:
 def test_a_template_that_computes_without_end_is_refused(bomb: str) -> None:
     with pytest.raises(TemplateRefusal, match="SecurityError"):
         try_template(bomb)
+    with pytest.raises(TemplateRefusal, match="SecurityError"):
+        ChatTemplate(bomb, ()).render(user("Hi"))
 
 
 @pytest.mark.parametrize("fine", ["{{ '-' * 40 }}", "{{ 2 * 3 }}", "{{ 1.5 * 2 }}", "{{ [] * 3 }}"])
 def test_a_template_may_compute(fine: str) -> None:
     try_template(fine)
+    ChatTemplate(fine, ()).render(user("Hi"))

@@ -18,8 +18,10 @@ from typer.testing import CliRunner
 from local_engine.model_file import locate
 from router.audit import Ledger, LedgerSettings
 from router.cli.app import app
-from router.pull.order import pulls_beside
+from router.pull.order import AnyNews, Failed, PullOrder, pulls_beside
+from router.pull.run import run_pull
 from router.seal.landlock import version as landlock_version
+from router.settings.snapshot import AuditSettings, Weights
 from tests.e2e.conversations import chat, wait_until_ready
 from tests.fakes.hub import FILE, REPO, Hub, fake_hub, gguf
 from tests.local_engine.conftest import BUILT
@@ -228,3 +230,21 @@ def test_the_engine_serves_what_was_pulled(tmp_path: Path) -> None:
         wait_until_ready(service, 60)
         answer = service.post("/v1/chat/completions", chat(model="m", max_tokens=2))
         assert answer.status_code == 200, answer.text
+
+
+def test_a_puller_that_dies_is_told_and_one_that_is_left_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    order = PullOrder((), Weights(str(tmp_path / "models")), AuditSettings(str(tmp_path / "ledger")), "0" * 64)
+    heard: list[AnyNews] = []
+    script = tmp_path / "python"
+    script.write_text("#!/bin/sh\nkill -9 $$\n")
+    script.chmod(0o700)
+    monkeypatch.setattr("router.pull.run.sys.executable", str(script))
+    assert run_pull(order, environment(), heard.append) == 1
+    assert heard == [Failed("", "the pulling process ended by signal 9")]
+    script.write_text('#!/bin/sh\necho \'{"event":"failed","model":"","reason":"x"}\'\nexec sleep 60\n')
+
+    def leave(_: AnyNews) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_pull(order, environment(), leave)
