@@ -52,6 +52,10 @@ def peers(threads: int) -> list[Peer]:
     """{port} is filled in at start."""
     ours = [sys.executable, "-I", "-m", "local_engine", "--host", "127.0.0.1", "--port", "{port}"]
     ours += ["--model", str(MODEL), "--context", str(CONTEXT), "--parallel", str(PARALLEL), "--threads", str(threads)]
+    ours += [
+        "--state-dir",
+        str(ROOT / ".cache" / "engine" / "state"),
+    ]  # the CPU's verdict is kept, as in any second start
     found = [Peer("ringfence", ours, {})]
     if SERVER.exists():
         server = [str(SERVER), "-m", str(MODEL), "--host", "127.0.0.1", "--port", "{port}", "-t", str(threads)]
