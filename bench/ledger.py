@@ -113,8 +113,8 @@ def fill(directory: Path, records: int) -> None:
     ledger = Ledger.open(LedgerSettings(directory, Durability.ASYNC))
     with measured("write, async, one caller", records):
         for number in range(records // 2):
-            mark = {"prompt_mac": ledger.digest("alice", TEXT)} if number % 1000 == 0 else {}
-            ticket = ledger.append(Kind.DECISION, {**DECISION, **mark})
+            text = TEXT if number % 1000 == 0 else b"another text %d" % number
+            ticket = ledger.append(Kind.DECISION, {**DECISION, "message_macs": [ledger.digest("alice", text)]})
             last = ledger.append(Kind.OUTCOME, {"decision": ticket.index, **OUTCOME})
             if number % 5000 == 0:
                 last.wait(60)

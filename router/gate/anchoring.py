@@ -5,6 +5,7 @@ No prompt and no record goes there: a size, hashes and signatures do.
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -53,17 +54,26 @@ async def anchor(directory: Path, witness: Witness) -> Anchored:
     reach = classify_reach(witness.destination) or Reach.RENTED
     rule = UpstreamRule(witness.name, reach, destination=witness.destination)
     pool = Pool(rule, Dialler(directory), TlsMaterial(witness.authorities) if witness.authorities else None)
-    request = _request(directory, 0)
-    answer = await _ask(pool, request)
-    if answer.status == CONFLICT:
-        request = _request(directory, _size(answer))
-        answer = await _ask(pool, request)
+    try:
+        request, answer = await _submit(directory, pool)
+    finally:
+        pool.close()
+        await asyncio.sleep(0)  # for the loop to close what it was told to
     if answer.status in (CONFLICT, UNPROVEN):
         raise AnchorRefused(f"the witness {witness.name} knows another log than this one: it was rewritten; verify it")
     if answer.status != OK:
         why = _REFUSALS.get(answer.status, "see C2SP tlog-witness for what that means")
         raise AnchorError(f"the witness {witness.name} answered {answer.status}: {why}")
     return _checked(directory, witness, request.partition("\n\n")[2], answer)
+
+
+async def _submit(directory: Path, pool: Pool) -> tuple[str, Answer]:
+    request = _request(directory, 0)
+    answer = await _ask(pool, request)
+    if answer.status == CONFLICT:
+        request = _request(directory, _size(answer))
+        answer = await _ask(pool, request)
+    return request, answer
 
 
 def _request(directory: Path, old: int) -> str:
