@@ -52,6 +52,7 @@ class UpstreamRule:
     backend: Backend = Backend.OTHER
     destination: Destination | None = None
     engine: str | None = None
+    managed: bool = False  # a program of ours answers there; without a destination, on a socket of its own
     gateway: bool = False  # it may pass requests on to others: the operator answers for where to
 
 

@@ -15,8 +15,8 @@ from router.failures import MOVE_ON, error_of, failure_of
 from router.gate.breaker import FEWEST_FOR_A_RATE, HOLD_S, IN_A_ROW, LONGEST_HOLD_S, RATE, WINDOW_S
 from router.gate.staggered import APART_S
 from router.gate.watcher import LOOK_AGAIN_S, PROBE_AGAIN_S
-from router.settings.model import UpstreamSettings
 from router.settings.tier_entries import TierEntry, TimeoutSettings, WarmSettings
+from router.settings.upstream_entry import UpstreamSettings
 
 Row = Callable[[str, FieldInfo], str]
 OF_UPSTREAMS: Final = ("weight", "concurrency", "may_sleep", "backend", "third_party_host")

@@ -24,6 +24,8 @@ class Word(StrEnum):
 
     SETTINGS = "settings"  # + memory file: the first ones, or new ones to swap in; `name`: who asked for these
     REFUSED = "refused"  # `text`: new settings were not taken, and why; `name`: who asked for them
+    PROGRAMS = "programs"  # `text`: the managed programs' phases, as JSON; DEMANDS answers it
+    PROGRAM = "program"  # `name`, `text`: what happened to one of them, and why: for the ledger
     NOTICE = "notice"  # `text`: how the last reload ended, as JSON: for /health
     CHANNEL = "channel"  # + socket; `name`: the worker at the other end
     PROCESSES = "processes"  # `rows`: the state of every process
@@ -33,6 +35,7 @@ class Word(StrEnum):
     SEALED = "sealed"  # `text`: an attestation as JSON; the supervisor passes it on to the gate, `name`: whose it is
     READY = "ready"  # `text`: the digest of the policy now in force here
     PONG = "pong"
+    DEMANDS = "demands"  # `text`: how much each managed program is asked for, as JSON; from the gate
     FATAL = "fatal"  # `text`: starting again would not help
     LOST = "lost"  # a worker's channel to the gate has closed
 

@@ -18,7 +18,7 @@ from router.cli.keys import keys_app
 from router.cli.listing import WholeSentences
 from router.cli.model_rows import absent
 from router.cli.models import models_app
-from router.cli.orders import narrow, reload
+from router.cli.orders import logs, narrow, reload, stop, switch
 from router.cli.prove import prove
 from router.cli.warm import warm
 from router.settings.environment import current
@@ -74,6 +74,9 @@ app.command()(explain)
 app.command()(warm)
 app.command()(reload)
 app.command()(narrow)
+app.command()(switch)
+app.command()(stop)
+app.command()(logs)
 app.command()(prove)
 app.command()(doctor)
 app.command()(export)

@@ -13,7 +13,7 @@ from local_engine.hardware.facts import AMX, GIB, Hardware
 from local_engine.hardware.upstream import command_of, entry_of
 from local_engine.library import NoLibrary, candidates, choose, prefer, run_probe
 from local_engine.measure import Speed, measure
-from router.settings.model import UpstreamSettings
+from router.settings.upstream_entry import UpstreamSettings
 
 MANAGED = "command" in UpstreamSettings.model_fields
 

@@ -10,10 +10,12 @@ import typer
 from policies import Reach
 from router.settings.environment import current
 from router.settings.locate import ledger_directory
-from router.supervisor.orders import NoService, Order, ask
+from router.supervisor.orders import NoService, Order, ask, homes
+from router.supervisor.output import tail
 
 BAD, UNREACHABLE = 1, 2
 RELOADED_WITHIN_S = 60.0
+SWITCHED_WITHIN_S = 660.0
 REACHES = [reach.word for reach in Reach]
 
 Config = Annotated[Path | None, typer.Option("--config", help="the service's policy file: it says where its ledger is")]
@@ -42,6 +44,41 @@ def narrow(
         typer.echo("say what to take away: --without NAME, --reach WORD", err=True)
         raise typer.Exit(UNREACHABLE)
     order(Order("narrow", without=tuple(without or ()), reach=reach), config, ledger, RELOADED_WITHIN_S)
+
+
+def switch(
+    model: Annotated[str, typer.Argument(help="a model, or an upstream with a 'command'")],
+    config: Config = None,
+    ledger: LedgerOption = None,
+) -> None:
+    """Load this model now; what holds its card finishes and gives way. Exit 0: it answers; 1: not; 2: no service."""
+    order(Order("switch", name=model), config, ledger, SWITCHED_WITHIN_S)
+
+
+def stop(
+    name: Annotated[str, typer.Argument(help="an upstream with a 'command'; all of them if left out")] = "",
+    config: Config = None,
+    ledger: LedgerOption = None,
+) -> None:
+    """Stop a model's program when what runs is finished; the next request starts it again."""
+    order(Order("stop", name=name), config, ledger, SWITCHED_WITHIN_S)
+
+
+def logs(
+    name: Annotated[str, typer.Argument(help="an upstream with a 'command'")],
+    lines: Annotated[int, typer.Option("--lines", "-n", min=1, help="so many of the last lines")] = 100,
+    config: Config = None,
+    ledger: LedgerOption = None,
+) -> None:
+    """Print the last lines that a model's program wrote. They may hold what clients asked, if it was told to log so."""
+    directory = ledger.absolute() if ledger is not None else ledger_directory(config, current())
+    file = homes(directory) / f"{Path(name).name}.log"
+    try:
+        kept = tail(file, lines)
+    except OSError as error:
+        typer.echo(f"{file}: {error.strerror}", err=True)
+        raise typer.Exit(UNREACHABLE) from None
+    typer.echo("\n".join(kept))
 
 
 def order(given: Order, config: Path | None, ledger: Path | None, wait_s: float) -> None:

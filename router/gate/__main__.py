@@ -20,6 +20,7 @@ from router.channel.states import State, UpstreamState
 from router.gate.admission import Admission
 from router.gate.capturing import KEY_IS_HERE
 from router.gate.dial import Dialler
+from router.gate.doors import Doors
 from router.gate.metrics import Metrics
 from router.gate.recorder import Recorder
 from router.gate.sealing import enter_directory, gate_plan, record_seal
@@ -46,6 +47,7 @@ class GateProcess:
         self._drain_s = 20.0
         self._stopping = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._doors = Doors(lambda text: self._control.send(Message(Word.DEMANDS, text=text)))
         self._control = Control(control, self._on_message, self._stopping.set)
 
     async def run(self) -> None:
@@ -70,8 +72,16 @@ class GateProcess:
             case Word.DRAIN:
                 self._stopping.set()
             case _:
+                self._on_program(message)
                 for descriptor in descriptors:
                     os.close(descriptor)
+
+    def _on_program(self, message: Message) -> None:
+        """What the supervisor says of the programs that it runs."""
+        if message.word is Word.PROGRAMS:
+            self._hear_programs(message.text)
+        elif message.word is Word.PROGRAM:
+            self._note_program(message)
 
     def _attach(self, descriptor: int) -> None:
         sock = socket.socket(fileno=descriptor)
@@ -99,6 +109,8 @@ class GateProcess:
             world = self._world(snapshot, before.recorder, before.upstreams)
             self._gate.swap(world)
         self._drain_s = snapshot.limits.drain_s
+        for name, state in self._doors.states().items():
+            world.upstreams.program(name, state)
         world.upstreams.start()
         self._keep_warm(world)
         self._control.send(Message(Word.READY, text=snapshot.policy.digest))
@@ -124,9 +136,12 @@ class GateProcess:
         }
         metrics = kept.metrics if kept is not None else Metrics()
         changed = partial(self._on_change, metrics)
-        ears = Ears(changed, self._tell_loads_soon, self._tell_loads, partial(self._note_identity, recorder))
+        self._doors.settle({name: one.exclusive for name, one in snapshot.managed.items()})
+        ears = Ears(
+            changed, self._tell_loads_soon, self._tell_loads, partial(self._note_identity, recorder), self._doors.poke
+        )
         upstreams = Upstreams(snapshot, self._dialler, ears, before)
-        return World(snapshot, recorder, upstreams, admissions, Verdicts(snapshot.policy), metrics)
+        return World(snapshot, recorder, upstreams, admissions, Verdicts(snapshot.policy), metrics, self._doors)
 
     def _open_ledger(self, snapshot: Snapshot) -> Recorder | None:
         """None when there is no ledger to be had: then there is no service either."""
@@ -173,8 +188,25 @@ class GateProcess:
         self._log(
             "upstream_state", upstream=upstream, before=before.value, state=after.state.value, reason=after.reason
         )
+        if after.state is State.READY:
+            self._doors.found_ready(upstream)
         if self._gate is not None:
             self._gate.tell_states()
+
+    def _hear_programs(self, text: str) -> None:
+        """Acted upon first, and then answered: the answer says so."""
+        for name, state in self._doors.heard(text).items():
+            if self._gate is not None:
+                self._gate.world.upstreams.program(name, state)
+        self._doors.tell()
+
+    def _note_program(self, message: Message) -> None:
+        """What was done to a program of ours, and why."""
+        if self._gate is not None:
+            action, _, reason = message.text.partition("\n")
+            self._gate.world.recorder.note(
+                RecordKind.ADMIN, {"action": action, "target": message.name, "result": reason}
+            )
 
     def _tell_loads(self) -> None:
         if self._gate is not None:

@@ -51,12 +51,13 @@ class Dialler:
             raise UpstreamFault(Cause.CONNECT_TIMEOUT, f"no connection within {timeout_s:g} s") from None
 
     async def _dial_engine(self, rule: UpstreamRule) -> UpstreamConnection:
-        path = f"{self._engines}/{rule.engine}.sock"
+        own = rule.engine if rule.engine is not None else f"{rule.name}@"  # no engine's name ends so
+        path = f"{self._engines}/{own}.sock"
         loop = asyncio.get_running_loop()
         try:
             _, connection = await loop.create_unix_connection(UpstreamConnection, path)
         except OSError as error:
-            raise UpstreamFault(Cause.REFUSED, f"engine: {error.strerror}") from None
+            raise UpstreamFault(Cause.REFUSED, f"its socket: {error.strerror}") from None
         return connection
 
     async def _judged(self, destination: Destination, timeout_s: float) -> Sequence[Address]:

@@ -198,7 +198,7 @@ class GateExchange:
         try:
             await self._world.recorder.durable(index)
             self._link.send(self._number, Kind.RECORD, COUNT.pack(index))
-            await self._ask_and_relay()
+            await self._at_its_door()
             self._ending = COMPLETED
         except UpstreamFault as fault:
             self._ending = str(fault.cause)
@@ -231,6 +231,18 @@ class GateExchange:
         if self._tap is not None:
             with contextlib.suppress(LedgerUnavailable):
                 await self._tap.finish()
+
+    async def _at_its_door(self) -> None:
+        """A program of ours may have to be started first, or to wait for its turn with the card."""
+        doors = self._world.doors
+        door = doors.get(self._open.upstream)
+        if door is None:
+            await self._ask_and_relay()
+            return
+        cold_start_s = self._world.snapshot.tiers[self._open.tier].timeouts.cold_start_s
+        await doors.enter(door, min(cold_start_s, self._deadline.left_s) if self._open.wait else 0.0)
+        with doors.inside(door):
+            await self._ask_and_relay()
 
     async def _ask_and_relay(self) -> None:
         upstreams, upstream = self._world.upstreams, self._open.upstream

@@ -41,6 +41,7 @@ class Upstream:
     fault: UpstreamFault | None = None  # of the last look
     prober: asyncio.Task[None] | None = None
     looking: bool = False
+    dormant: bool = False  # a program of ours that does not run, or gives way: nobody looks at it
     closed: bool = False  # no longer listed: nothing may look at it again, whoever still holds it
     look: asyncio.Event = field(default_factory=asyncio.Event)  # a look is wanted that has not begun
     changed: asyncio.Event = field(default_factory=asyncio.Event)

@@ -11,10 +11,13 @@ import msgspec
 
 from policies import Decision, Reach, asked_by_upstream
 from router.channel.messages import Cause
+from router.channel.programs import ProgramState
 from router.channel.states import State, UpstreamReport, UpstreamState
 from router.gate.admission import Admitted
+from router.gate.breaker import Breaker
 from router.gate.connection import UpstreamFault
 from router.gate.dial import Dialler
+from router.gate.doors import FAILED, RUNNING
 from router.gate.pool import Pool
 from router.gate.upstream import CONNECT_CAUSES, Upstream
 from router.gate.watcher import Note, Watcher, why
@@ -46,6 +49,7 @@ class Ears:
     busier: Callable[[], None]
     rests: Callable[[], None]
     note: Note
+    wanted: Callable[[str], None] = lambda _: None  # a program that does not run is asked for, and not waited for
 
 
 class Upstreams:
@@ -63,8 +67,9 @@ class Upstreams:
                 snapshot.credentials.get(name, ""),
                 UpstreamState(name, State.COLD),
                 asked_by[name],
-                may_sleep=rule.engine is not None or name in snapshot.may_sleep,
+                may_sleep=rule.engine is not None or rule.managed or name in snapshot.may_sleep,
                 places=snapshot.places.get(name, 0),
+                dormant=rule.managed,
             )
             # unchanged: it keeps its connections, its state and what it was found to be
             self._all[name] = kept if kept is not None and kept.given == new.given else new
@@ -74,6 +79,25 @@ class Upstreams:
         for upstream in self._all.values():
             if upstream.pool.rule.reach is not Reach.RENTED and upstream.state.state is State.COLD:
                 self._watcher.until_ready(upstream)
+
+    def program(self, name: str, state: ProgramState) -> None:
+        """What the supervisor says of the program behind an upstream. Only one that runs is looked at."""
+        upstream = self._all.get(name)
+        if upstream is None or not upstream.pool.rule.managed:
+            return
+        upstream.dormant = state.phase != RUNNING
+        if not upstream.dormant:
+            upstream.breaker = Breaker()  # what the last process did is over
+            self._become(upstream, State.WARMING, state.reason)
+            self._watcher.until_ready(upstream)
+            return
+        if upstream.prober is not None:
+            upstream.prober.cancel()
+        upstream.look.clear()  # nobody will
+        upstream.changed.set()
+        upstream.pool.close()
+        failed = state.phase == FAILED
+        self._become(upstream, State.FAILING if failed else State.COLD, state.reason or state.phase)
 
     # --- what is known ---
 
@@ -119,6 +143,8 @@ class Upstreams:
 
     def succeeded(self, name: str, first_byte_s: float = 0.0) -> None:
         upstream = self._all[name]
+        if upstream.dormant:
+            return
         upstream.breaker.succeeded(time.monotonic())
         upstream.meter.succeeded(first_byte_s)
         if upstream.refusal is None:
@@ -127,7 +153,7 @@ class Upstreams:
     def failed(self, name: str, fault: UpstreamFault) -> None:
         """Count a failure that is the upstream's own; a client that left never is."""
         upstream = self._all[name]
-        if fault.cause is Cause.IDENTITY:
+        if fault.cause is Cause.IDENTITY or upstream.dormant:
             return
         if fault.cause is Cause.BUSY:
             upstream.meter.rest_until = time.time() + fault.retry_after_s
@@ -191,6 +217,8 @@ class Upstreams:
         self._watcher.until_ready(upstream)
         while upstream.state.state is not State.READY:
             upstream.check()
+            if upstream.dormant:
+                raise UpstreamFault(Cause.COLD, upstream.state.reason)
             if (absent := upstream.absent) is not None:
                 raise absent
             upstream.changed.clear()
@@ -205,6 +233,7 @@ class Upstreams:
         was_cold = upstream.state.state is not State.READY
         began = time.monotonic()
         if was_cold:
+            self._rouse(upstream)
             self._watcher.until_ready(upstream)
         else:
             self._watcher.touch(upstream)
@@ -231,8 +260,13 @@ class Upstreams:
         """Touch these upstreams now and every so often, for as long as the task lives."""
         while True:
             for name in names:
+                self._rouse(self._all[name])
                 self._watcher.touch(self._all[name])
             await asyncio.sleep(every_s)
+
+    def _rouse(self, upstream: Upstream) -> None:
+        if upstream.dormant:
+            self._ears.wanted(upstream.state.name)
 
     def close(self, heir: Upstreams | None = None) -> None:
         """Stop probing and close kept connections, but for those that `heir` has taken over."""

@@ -15,7 +15,7 @@ from router.channel.states import State
 from router.gate.connection import UpstreamFault
 from router.gate.identity import identify
 from router.gate.probe import probe
-from router.gate.upstream import Upstream
+from router.gate.upstream import CONNECT_CAUSES, Upstream
 
 LOOKS_APART_S = 0.1  # however many ask for a look
 LOOK_S = 4.0  # for an answer, of one that does not serve: a look that hangs must not hide that it is back
@@ -36,7 +36,7 @@ class Watcher:
 
     def touch(self, upstream: Upstream) -> None:
         """Look now: the prober is started, or its sleep is cut short. One that was taken off the list: never."""
-        if upstream.closed:
+        if upstream.closed or upstream.dormant:
             return
         upstream.look.set()
         if upstream.prober is None or upstream.prober.done():
@@ -44,7 +44,7 @@ class Watcher:
 
     def until_ready(self, upstream: Upstream) -> None:
         """Look until it is ready."""
-        if upstream.state.state is State.COLD:
+        if upstream.state.state is State.COLD and not upstream.dormant:
             self._become(upstream, State.WARMING, "asked")
         self.touch(upstream)
 
@@ -84,7 +84,8 @@ class Watcher:
             await self._ask(upstream)
         except UpstreamFault as fault:
             upstream.fault = fault
-            state = State.WARMING if fault.cause is Cause.COLD else State.FAILING
+            starting = upstream.pool.rule.managed and fault.cause in CONNECT_CAUSES  # it runs, or we would not look
+            state = State.WARMING if fault.cause is Cause.COLD or starting else State.FAILING
             self._become(upstream, state, why(fault))
         else:
             upstream.fault = None

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from router.gate.admission import Admission
+from router.gate.doors import Doors
 from router.gate.metrics import Metrics
 from router.gate.recorder import Recorder
 from router.gate.upstreams import Upstreams
@@ -21,3 +22,4 @@ class World:
     admissions: Mapping[str, Admission]  # by tier
     verdicts: Verdicts
     metrics: Metrics = field(default_factory=Metrics)  # handed on at a reload
+    doors: Doors = field(default_factory=lambda: Doors(lambda _: None))  # of managed programs; handed on at a reload

@@ -11,8 +11,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 
 from router.settings.files import read_text
 from router.settings.findings import Path, Report, SettingsError
-from router.settings.model import SettingsFile, UpstreamSettings
+from router.settings.model import SettingsFile
 from router.settings.snapshot import TlsMaterial
+from router.settings.upstream_entry import UpstreamSettings
 
 Resolve = Callable[[str, Path, Report], FilePath]
 KEYS: Final = ("ca_file", "client_cert", "client_key")

@@ -17,6 +17,7 @@ from router.settings.callers import callers_of, read_keys, rules_of
 from router.settings.credentials import read_token
 from router.settings.findings import Path, Report, SettingsError
 from router.settings.keymodel import KeyEntry
+from router.settings.managed import compile_managed
 from router.settings.model import EngineEntry, SettingsFile
 from router.settings.naming import check_callers_models, compile_aliases, compile_autos
 from router.settings.routing import (
@@ -84,6 +85,7 @@ def compile_snapshot(settings: SettingsFile, base: Base, secrets: dict[str, str]
         weights=compile_sources(settings, base.resolve, report),
         witnesses=compile_witnesses(settings, base.resolve, report),
         require_seal=settings.require_seal,
+        managed=compile_managed(settings, report),
         files=_files(settings, base, report),
         watch_s=settings.watch,
     )
@@ -98,6 +100,7 @@ def digest(snapshot: Snapshot) -> str:
         "engines": snapshot.engines,
         "limits": snapshot.limits,
         "require_seal": snapshot.require_seal,
+        "managed": {name: replace(one, environment={}) for name, one in snapshot.managed.items()},
         "may_sleep": sorted(snapshot.may_sleep),
         "places": snapshot.places,
         "tls": {name: (material.authorities, material.certificate) for name, material in snapshot.tls.items()},

@@ -12,7 +12,8 @@ from pydantic.fields import FieldInfo
 from policies import Policy
 from router.settings.durations import write_duration
 from router.settings.findings import Origin, Path, dotted
-from router.settings.model import ModelEntry, SettingsFile
+from router.settings.model import SettingsFile
+from router.settings.model_entries import ModelEntry
 
 _MEANS: Final[Mapping[tuple[str, object], str]] = {
     ("workers", 0): "auto",

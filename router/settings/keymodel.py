@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from router.settings.model import ReachWord
+from router.settings.model_entries import ReachWord
 from router.settings.strict import Strict
 
 

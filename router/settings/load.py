@@ -17,10 +17,11 @@ from router.settings.credentials import is_token
 from router.settings.files import read_text
 from router.settings.findings import Finding, Origin, Path, Report, SettingsError
 from router.settings.layers import EMBEDDED_ALONE, Layer, lay, names_upstreams
-from router.settings.model import EngineEntry, SettingsFile, UpstreamSettings
+from router.settings.model import EngineEntry, SettingsFile
 from router.settings.salvage import salvage
 from router.settings.shape import validate
 from router.settings.snapshot import Snapshot
+from router.settings.upstream_entry import UpstreamSettings
 from router.settings.upstreams import asked_beside_v1, compile_upstreams
 
 

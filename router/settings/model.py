@@ -10,13 +10,11 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BeforeValidator, Field
 
 from router.settings.ledger_entries import AuditEntry, CaptureEntry, WitnessEntry
+from router.settings.model_entries import ModelEntry
 from router.settings.strict import Duration, Strict
 from router.settings.tier_entries import TierEntry
+from router.settings.upstream_entry import UpstreamSettings
 
-ReachWord = Literal["process", "host", "network", "rented"]
-Language = Literal[
-    "ar", "de", "el", "en", "es", "fr", "he", "hi", "it", "ja", "ko", "nl", "pt", "ru", "th", "zh", "other"
-]
 SEALS: Final = ("seccomp", "landlock", "netns")
 
 
@@ -44,54 +42,6 @@ class ListenSettings(Strict):
         le=256,
         json_schema_extra={"written": "auto"},
         description="Worker processes; `auto`: one per CPU core, at most 8.",
-    )
-
-
-class UpstreamSettings(Strict):
-    url: str | None = Field(
-        default=None, description="Where it listens: `http(s)://HOST:PORT/PATH`, canonical, port included."
-    )
-    engine: str | None = Field(default=None, description="Instead of `url`: the embedded engine of this name.")
-    backend: Literal["llama_cpp", "vllm", "ollama", "tgi", "other"] = Field(
-        default="other", description="The software that answers there."
-    )
-    addresses: tuple[str, ...] = Field(
-        default=(), description="Pins: CIDR blocks in which every address of the host must lie."
-    )
-    tls_pin: tuple[str, ...] = Field(
-        default=(),
-        description="Pins: `sha256/` and base64 of the SHA-256 of the certificate's public key; one must match.",
-    )
-    ca_file: str | None = Field(
-        default=None, description="PEM certificates of the authorities to trust here, instead of the system's."
-    )
-    client_cert: str | None = Field(
-        default=None, description="The certificate (PEM, with its chain) to show to the server; needs `client_key`."
-    )
-    client_key: str | None = Field(default=None, description="Its private key (PEM, mode 0600, no passphrase).")
-    third_party_host: bool = Field(
-        default=False, description="Set to true to accept that it runs on somebody else's computer (reach `rented`)."
-    )
-    weight: int = Field(default=1, ge=1, le=100, description="Its share of its tier's requests, against the others'.")
-    concurrency: int = Field(
-        default=0,
-        ge=0,
-        le=100_000,
-        json_schema_extra={"written": "no limit"},
-        description="Its exchanges at the same time, within its tier's; more go to the tier's others, or wait.",
-    )
-    may_sleep: bool = Field(
-        default=False,
-        description="Set to true when nothing may listen there until its machine or server has started: a refused "
-        "connection is then waited for like a cold start, else the next upstream is asked at once.",
-    )
-    gateway: bool = Field(
-        default=False,
-        description="Set to true when a gateway of yours (LiteLLM and its like) answers there: where it passes prompts "
-        "on to is then yours to answer for.",
-    )
-    key_file: str | None = Field(
-        default=None, description="A file (mode 0600) with the bearer token that this upstream wants."
     )
 
 
@@ -145,46 +95,6 @@ class SourceEntry(Strict):
     key_file: str | None = Field(
         default=None, description="A file (mode 0600) with a token for it. No other host is shown the token."
     )
-
-
-class ConditionEntry(Strict):
-    images: bool | None = Field(default=None, description="Whether the request holds images.")
-    tools: bool | None = Field(default=None, description="Whether the request offers tools.")
-    prompt_over: int | None = Field(
-        default=None, ge=0, description="More characters of text than this, all messages together."
-    )
-    messages_over: int | None = Field(default=None, ge=0, description="More messages than this.")
-    answer_over: int | None = Field(
-        default=None, ge=0, description="More tokens asked for (`max_completion_tokens`, `max_tokens`) than this."
-    )
-    code_over: float | None = Field(
-        default=None, ge=0, lt=1, description="A larger share of the last message's lines is code than this (0 to 1)."
-    )
-    languages: tuple[Language, ...] = Field(
-        default=(), description="The language of the user's last message, by script and common words."
-    )
-
-
-class AutoEntry(Strict):
-    use: str = Field(description="The model, one that has `tiers`.")
-    when: ConditionEntry = Field(
-        default=ConditionEntry(), description="All of it must hold; the last rule has none, and takes the rest."
-    )
-
-
-class ModelEntry(Strict):
-    tiers: tuple[str, ...] = Field(default=(), description="Tiers in the order they are tried, by name.")
-    auto: tuple[AutoEntry, ...] = Field(
-        default=(),
-        description="Instead of `tiers`: rules that choose one of the other models by facts about the request; the "
-        "first that matches, and whose model the caller may use, counts.",
-    )
-    aliases: tuple[str, ...] = Field(
-        default=(),
-        description="Other names that clients may ask for it by; `org/name:*` stands for every `org/name:provider`.",
-    )
-    served: dict[str, str] = Field(default={}, description="Tier name: what that tier's upstreams call the model.")
-    reach: ReachWord = Field(default="rented", description="How far prompts for this model may travel at most.")
 
 
 class CallersSettings(Strict):

@@ -7,7 +7,8 @@ from typing import Final
 
 from policies import ANY_PROVIDER, AutoModel, AutoRule, Condition, ModelRule, Policy, is_cloud_model
 from router.settings.findings import Path, Report
-from router.settings.model import AutoEntry, ConditionEntry, ModelEntry, SettingsFile
+from router.settings.model import SettingsFile
+from router.settings.model_entries import AutoEntry, ConditionEntry, ModelEntry
 from router.settings.shape import nearest
 
 LONGEST_MODEL_NAME: Final = 256

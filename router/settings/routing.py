@@ -18,11 +18,13 @@ from policies import (
     is_cloud_model,
 )
 from router.settings.findings import Path, Report
-from router.settings.model import ModelEntry, SettingsFile, UpstreamSettings
+from router.settings.model import SettingsFile
+from router.settings.model_entries import ModelEntry
 from router.settings.naming import check_default, check_model_name
 from router.settings.shape import nearest
 from router.settings.snapshot import TierSettings, Timeouts
 from router.settings.tier_entries import TierEntry
+from router.settings.upstream_entry import UpstreamSettings
 from router.settings.upstreams import check_name
 
 EMBEDDED_MODEL: Final = "smollm2-135m-instruct"

@@ -79,6 +79,22 @@ class Witness:
 
 
 @dataclass(frozen=True, slots=True)
+class ManagedSettings:
+    """A program that the supervisor runs behind an upstream. `command` may hold `{socket}` still."""
+
+    name: str
+    command: tuple[str, ...] = ()
+    network: str = "none"
+    eager: bool = False
+    idle_s: float = 900.0
+    exclusive: str = ""
+    patience_s: float = 30.0
+    start_within_s: float = 180.0
+    stop_within_s: float = 10.0
+    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Listen:
     host: str = "127.0.0.1"
     port: int = 7860
@@ -155,6 +171,7 @@ class Snapshot:
     weights: Weights = field(default_factory=Weights)
     witnesses: tuple[Witness, ...] = ()
     require_seal: tuple[str, ...] = ()  # what the kernel must enforce, or nothing starts; empty: none
+    managed: Mapping[str, ManagedSettings] = field(default_factory=dict)  # by upstream; workers have none
     files: tuple[str, ...] = ()  # all that the settings were read from; supervisor only
     watch_s: float = 0.0  # how often the supervisor looks whether one of them has changed; 0: never
     source: str = "defaults"  # the file's path, "environment" or "defaults"
@@ -163,8 +180,9 @@ class Snapshot:
         """The same without any destination or credential: a worker cannot leak what it never held."""
         upstreams = {name: replace(rule, destination=None) for name, rule in self.policy.upstreams.items()}
         policy = replace(self.policy, upstreams=upstreams)
-        return replace(self, policy=policy, credentials={}, tls={}, weights=Weights(), files=())
+        return replace(self, policy=policy, credentials={}, tls={}, weights=Weights(), managed={}, files=())
 
     def for_gate(self) -> Snapshot:
         """The same without callers' key hashes, and without places that no prompt may go to."""
-        return replace(self, keys=(), weights=Weights(), files=())
+        managed = {name: replace(one, command=(), environment={}) for name, one in self.managed.items()}
+        return replace(self, keys=(), weights=Weights(), managed=managed, files=())

@@ -20,8 +20,9 @@ from policies import (
 )
 from router.settings.findings import Path, Report
 from router.settings.hosts import Hosts, check_addresses, compile_hosts
-from router.settings.model import SettingsFile, UpstreamSettings
+from router.settings.model import SettingsFile
 from router.settings.shape import nearest
+from router.settings.upstream_entry import UpstreamSettings
 
 NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _TLS_PIN: Final = re.compile(r"sha256/[A-Za-z0-9+/]{43}=")
@@ -86,14 +87,17 @@ def _embedded(name: str, upstream: UpstreamSettings, engines: set[str], report: 
 
 def _listed(name: str, upstream: UpstreamSettings, hosts: Hosts, report: Report) -> UpstreamRule | None:
     path: Path = ("upstreams", name)
+    managed = bool(upstream.command)
+    if managed and upstream.network == "none" and upstream.url is None:
+        return UpstreamRule(name, Reach.HOST, Backend(upstream.backend), gateway=upstream.gateway, managed=True)
     if upstream.url is None:
-        report.add(path, "has neither 'url' nor 'engine'", "write one of them")
+        report.add(path, "has neither 'url' nor 'engine' nor 'command'", "write one of them")
         return None
     destination = compile_destination(upstream, path, hosts, report)
     reach = classify_reach(destination) if destination is not None else None
     if destination is None or reach is None:
         return None
-    return UpstreamRule(name, reach, Backend(upstream.backend), destination, gateway=upstream.gateway)
+    return UpstreamRule(name, reach, Backend(upstream.backend), destination, gateway=upstream.gateway, managed=managed)
 
 
 def compile_destination(

@@ -16,8 +16,9 @@ from router.settings.authorities import read_authorities
 from router.settings.credentials import read_token
 from router.settings.findings import Path, Report
 from router.settings.hosts import compile_hosts
-from router.settings.model import EngineEntry, ModelSource, SettingsFile, SourceEntry, UpstreamSettings
+from router.settings.model import EngineEntry, ModelSource, SettingsFile, SourceEntry
 from router.settings.snapshot import Weights, WeightSource
+from router.settings.upstream_entry import UpstreamSettings
 from router.settings.upstreams import check_name, compile_destination
 
 Resolve = Callable[[str, Path, Report], FilePath]

@@ -10,8 +10,9 @@ from typing import Final
 from router.settings.authorities import read_authorities
 from router.settings.findings import Path, Report
 from router.settings.hosts import compile_hosts
-from router.settings.model import SettingsFile, UpstreamSettings
+from router.settings.model import SettingsFile
 from router.settings.snapshot import Witness
+from router.settings.upstream_entry import UpstreamSettings
 from router.settings.upstreams import check_name, compile_destination
 
 _VKEY: Final = re.compile(r"[^+\s]+\+[0-9a-f]{8}\+B[A-P][A-Za-z0-9+/]{42}")  # base64 of 0x04 and 32 bytes

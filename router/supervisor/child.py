@@ -45,6 +45,7 @@ class Watcher:
     sealed: Callable[[Child], None]  # `child.attestation` is new
     changed: Callable[[], None]
     lost: Callable[[Child], None]  # its channel to the gate has closed
+    demands: Callable[[str], None]  # how much managed programs are asked for
     fatal: Callable[[str], None]
 
 
@@ -166,6 +167,8 @@ class Child:
             self._watcher.changed()
         elif message.word is Word.LOST:
             self._watcher.lost(self)
+        elif message.word is Word.DEMANDS:
+            self._watcher.demands(message.text)
         elif message.word is Word.FATAL:
             self._stopping.set()  # starting it again would not help
             self._watcher.fatal(message.text)

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from policies import Reach
+from policies.choosing import plain_name
 from policies.narrowing import Narrowing
+from router.supervisor.managed import Managed
 from router.supervisor.orders import Order, Told
 from router.supervisor.reload import Reloaded, Reloader
 
 REACHES = {reach.word: reach for reach in Reach}
+SWITCHED_WITHIN_S = 600.0
 
 
 class Commander:
     """Takes orders for one service."""
 
-    def __init__(self, reloader: Reloader) -> None:
+    def __init__(self, reloader: Reloader, managed: Managed) -> None:
         self._reloader = reloader
+        self._managed = managed
 
     async def obey(self, order: Order) -> Told:
         match order.do:
@@ -22,6 +26,10 @@ class Commander:
                 return _told(await self._reloader.reload("ringfence reload", lift=order.do == "lift"))
             case "narrow":
                 return await self.narrow(order, "ringfence narrow")
+            case "switch":
+                return await self._switch(order.name)
+            case "stop":
+                return await self._stop(order.name)
         return Told(good=False, text=f"'{order.do[:32]}' is no order that this version knows")
 
     async def narrow(self, order: Order, actor: str) -> Told:
@@ -33,6 +41,44 @@ class Commander:
             return Told(good=False, text=f"the reach must be one of {', '.join(REACHES)}")
         reach = REACHES[order.reach] if order.reach else Reach.RENTED
         return _told(await self._reloader.narrow(Narrowing(frozenset(order.without), reach), actor))
+
+    async def _switch(self, name: str) -> Told:
+        """Load a managed upstream, or the first one that serves a model, and say when it answers."""
+        upstream = self._upstream_of(name)
+        if not upstream:
+            return self._not_managed(name)
+        self._managed.order(upstream)
+        row = await self._managed.until_ready(upstream, SWITCHED_WITHIN_S)
+        good = row.state == "ready"
+        return Told(good, f"{upstream}: {row.state}" + (f" ({row.reason})" if row.reason and not good else ""))
+
+    async def _stop(self, name: str) -> Told:
+        """Stop one, or all: what runs is finished first; the next request for it starts it again."""
+        names = [name] if name else self._managed.names()
+        if not names:
+            return Told(good=False, text="the settings name no program that this service runs")
+        if not self._managed.managed(names[0]):
+            return self._not_managed(name)
+        stopping = [one for one in names if self._managed.dismiss(one)]
+        gone = {one: await self._managed.until_gone(one, SWITCHED_WITHIN_S) for one in stopping}
+        lines = [f"{one}: {'stopped' if done else 'still finishes what runs'}" for one, done in gone.items()]
+        return Told(good=all(gone.values()), text="\n".join(lines) or "nothing was running")
+
+    def _upstream_of(self, name: str) -> str:
+        """The managed upstream of this name, or the first one of the model's; "" if there is none."""
+        if self._managed.managed(name):
+            return name
+        policy = self._reloader.policy
+        model = policy.models.get(plain_name(name, policy))
+        tiers = model.tiers if model is not None else ()
+        upstreams = [one for tier in tiers for one in policy.tiers[tier].upstreams]
+        return next((one for one in upstreams if self._managed.managed(one)), "")
+
+    def _not_managed(self, name: str) -> Told:
+        known = ", ".join(self._managed.names()) or "none"
+        return Told(
+            good=False, text=f"'{name[:64]}' is no program that this service runs, nor a model of one ({known})"
+        )
 
 
 def _told(reloaded: Reloaded) -> Told:

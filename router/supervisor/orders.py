@@ -107,6 +107,11 @@ def ask(ledger: Path, order: Order, wait_s: float) -> Told:
     raise NoService(f"no running service takes orders in {parent}: is this its ledger, and are you its owner?")
 
 
+def homes(ledger: Path) -> Path:
+    """Where managed programs of the service that writes this ledger have their homes and logs."""
+    return ledger.with_name(f"{ledger.name}-run") / "managed"
+
+
 def _alive(parent: Path) -> list[Path]:
     """The directories of services, the newest first."""
     try:

@@ -12,6 +12,7 @@ from typing import Final
 
 import msgspec
 
+from policies import Policy
 from policies.narrowing import Narrowing, narrow
 from router.settings.compiling import digest
 from router.settings.findings import SettingsError
@@ -60,6 +61,11 @@ class Reloader:
         async with self._turn:
             return await self._swap(self._loaded, self._narrowing.and_also(narrowing), actor)
 
+    @property
+    def policy(self) -> Policy:
+        """As the file has it."""
+        return self._loaded.policy
+
     def lists(self, upstream: str) -> bool:
         """Is there such an upstream in the file?"""
         return upstream in self._loaded.policy.upstreams
@@ -100,7 +106,9 @@ def narrowed(snapshot: Snapshot, narrowing: Narrowing) -> Snapshot:
     """The settings with less, under the digest of what is left."""
     if not narrowing.words:
         return snapshot
-    left = replace(snapshot, policy=narrow(snapshot.policy, narrowing))
+    policy = narrow(snapshot.policy, narrowing)
+    managed = {name: one for name, one in snapshot.managed.items() if name in policy.upstreams}
+    left = replace(snapshot, policy=policy, managed=managed)
     source = f"{snapshot.source} ({narrowing.words})"
     return replace(left, policy=replace(left.policy, digest=digest(left)), source=source)
 

@@ -63,7 +63,7 @@ async def _serve(
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, tree.stop)
     reloader = Reloader(snapshot, tree, reload, say)
-    orders = Orders(directory, Commander(reloader).obey)
+    orders = Orders(directory, Commander(reloader, tree.managed).obey)
     await orders.start()
     tasks: set[asyncio.Task[object]] = {asyncio.create_task(_greet(tree, _greeting(snapshot, listener), say))}
     tasks.add(asyncio.create_task(reloader.watch()))

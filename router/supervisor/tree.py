@@ -19,6 +19,8 @@ from router.settings.codec import encode
 from router.settings.snapshot import EngineSettings, Snapshot
 from router.supervisor.cage import Cage, caged
 from router.supervisor.child import Child, Program, Watcher
+from router.supervisor.managed import Managed
+from router.supervisor.program import Places
 
 PYTHON = (sys.executable, "-I", "-m")
 ENGINE_BACKLOG = 128
@@ -52,6 +54,8 @@ class Tree:
         self._channelless: set[str] = set()  # workers whose channel closed and was not replaced yet
         self.failure: str | None = None
         self._engine_sockets = {name: _engine_socket(run_directory, name) for name in snapshot.engines}
+        places = Places(run_directory, run_directory.parent / "managed")
+        self.managed = Managed(places, environment, self._log, self._tell_gate, self._tell)
         self._gate = self._child(Program("gate", self._gate_command, (), controlled=True))
         self._workers = [self._child(self._worker(number)) for number in range(snapshot.listen.workers)]
         self._engines = [self._child(self._engine(engine)) for engine in snapshot.engines.values()]
@@ -63,9 +67,12 @@ class Tree:
     async def run(self) -> None:
         """Start all, keep all running; returns when stopped, with all of them ended."""
         running = [asyncio.create_task(child.run()) for child in self.children]
+        self.managed.settle(self._snapshot.managed)
+        programs = asyncio.create_task(self.managed.run())
         await self._ended.wait()
         await self._drain()
-        await asyncio.gather(*running)
+        await self.managed.close()
+        await asyncio.gather(programs, *running)
 
     def stop(self) -> None:
         """The first call drains; a second one, from an impatient operator, kills."""
@@ -83,6 +90,7 @@ class Tree:
         self._awaited = {child.program.name for child in (self._gate, *self._workers)}
         self._swapped.clear()
         self._give_settings(self._gate)
+        self.managed.settle(snapshot.managed)
 
     async def in_force(self, wait_s: float) -> bool:
         """Whether gate and workers serve by the newest settings, once they do or the time is over."""
@@ -120,7 +128,15 @@ class Tree:
     # --- children ---
 
     def _child(self, program: Program) -> Child:
-        watcher = Watcher(self._on_started, self._on_ready, self._on_sealed, self._tell, self._on_lost, self._on_fatal)
+        watcher = Watcher(
+            started=self._on_started,
+            ready=self._on_ready,
+            sealed=self._on_sealed,
+            changed=self._tell,
+            lost=self._on_lost,
+            demands=self.managed.heard,
+            fatal=self._on_fatal,
+        )
         return Child(program, self._environment, self._log, watcher)
 
     def _gate_command(self, control: int) -> list[str]:
@@ -167,6 +183,8 @@ class Tree:
         if child is self._gate:
             for other in (*self._workers, *self._engines):
                 self._pass_on_seal(other)
+            self.managed.forget_demand()
+            self.managed.tell()
         self._tell()
 
     def _on_sealed(self, child: Child) -> None:
@@ -203,6 +221,9 @@ class Tree:
         if all(one.state == "ready" for one in (self._gate, *self._workers)):
             self.serving.set()
 
+    def _tell_gate(self, message: Message) -> None:
+        self._gate.send(message)
+
     def _connect(self, worker: Child) -> None:
         """A channel between the gate and one worker, once both run."""
         if not (worker.alive and self._gate.alive):
@@ -225,7 +246,7 @@ class Tree:
             self._connect(worker)
 
     def _tell(self) -> None:
-        rows = tuple(child.row for child in self.children)
+        rows = (*(child.row for child in self.children), *self.managed.rows)
         for worker in self._workers:
             worker.send(Message(Word.PROCESSES, rows=rows))
 

@@ -9,7 +9,7 @@ from typing import get_args
 import pytest
 
 from policies import LANGUAGES, Condition
-from router.settings.model import Language
+from router.settings.model_entries import Language
 from tests.service import ringfence
 from tests.settings.conftest import Write, refused, taken
 

@@ -101,7 +101,16 @@ def test_every_example_is_good(path: Path) -> None:
 
 
 def test_the_examples_are_those_that_the_documentation_promises() -> None:
-    promised = {"auto", "embedded-only", "one-space", "three-spaces", "lan-gpus", "air-gapped", "deepsite"}
+    promised = {
+        "auto",
+        "one-gpu-three-models",
+        "embedded-only",
+        "one-space",
+        "three-spaces",
+        "lan-gpus",
+        "air-gapped",
+        "deepsite",
+    }
     assert {path.stem for path in EXAMPLES} == promised
 
 

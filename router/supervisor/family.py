@@ -1,0 +1,65 @@
+"""A process and what it started: who is below it, and that nothing of them is left when it is over."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from pathlib import Path
+from typing import Final
+
+from router.seal.machine import prctl
+
+PR_SET_PDEATHSIG: Final = 1
+PR_SET_CHILD_SUBREAPER: Final = 36
+
+
+def adopt() -> None:
+    """From now on, what our descendants leave behind becomes our child, not init's (prctl(2))."""
+    prctl(PR_SET_CHILD_SUBREAPER, 1)
+
+
+def die_with_parent() -> None:
+    """To be killed when the parent ends; what is started later does not inherit it (prctl(2))."""
+    prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def children(pid: int) -> list[int]:
+    """Of every thread of a process (proc_pid_task(5)); none of one that is gone."""
+    found: list[int] = []
+    with contextlib.suppress(OSError):
+        for thread in Path(f"/proc/{pid}/task").iterdir():
+            with contextlib.suppress(OSError):
+                found += [int(child) for child in (thread / "children").read_text().split()]
+    return found
+
+
+def descendants(pid: int) -> list[int]:
+    """All processes below this one, parents first."""
+    found: list[int] = []
+    waiting = [pid]
+    while waiting:
+        below = children(waiting.pop())
+        found += below
+        waiting += below
+    return found
+
+
+def tell(pid: int, number: signal.Signals) -> None:
+    """A signal, if the process is still there."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.kill(pid, number)
+
+
+def reap(pid: int) -> None:
+    """Collect a child that was adopted, if it has ended."""
+    with contextlib.suppress(ChildProcessError):
+        os.waitpid(pid, os.WNOHANG)
+
+
+def marked(pid: int, mark: str) -> bool:
+    """Was this process started with the mark in its environment (proc_pid_environ(5)), or by one that was?"""
+    try:
+        return mark.encode() in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    except OSError:
+        return False

@@ -1,0 +1,138 @@
+"""Between the supervisor and one managed program: `python -I -m router.supervisor.keeper … -- COMMAND`.
+
+It starts the program in a session and, if told, a network of its own, keeps its output within bounds, and sees to it
+that nothing of it is left: it adopts what the program's children leave behind (PR_SET_CHILD_SUBREAPER), and ends all of
+of it when the program ends, when it is told to (SIGTERM), or when the supervisor is gone (the lifeline closes).
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from router.seal.namespace import leave_network
+from router.seal.process import gain_nothing
+from router.supervisor.family import adopt, children, descendants, die_with_parent, reap, tell
+from router.supervisor.output import Output
+
+NOT_STARTED: Final = 126  # as a shell would say
+LOOK_S: Final = 0.05
+READ: Final = 65536
+
+
+class Keeper:
+    """One program from its start until nothing of it is left."""
+
+    def __init__(self, command: Sequence[str], output: Output, lifeline: int, stop_within_s: float) -> None:
+        self._command = command
+        self._output = output
+        self._lifeline = lifeline
+        self._stop_within_s = stop_within_s
+        self._program: subprocess.Popen[bytes] | None = None
+        self._told_to_stop = False
+        self._kill_at = 0.0
+
+    def run(self, *, without_network: bool) -> int:
+        """Start it and wait until all of it is gone; its exit code, or 126 with the reason in the log."""
+        adopt()
+        signal.signal(signal.SIGTERM, lambda *_: self._stop())
+        refusal = leave_network() if without_network else ""
+        if refusal:
+            self._output.say(f"not started: it has no network of its own ({refusal}), and 'network: none' asks for one")
+            return NOT_STARTED
+        reading, writing = os.pipe()
+        try:
+            self._program = self._start(writing)
+        except (OSError, subprocess.SubprocessError) as error:
+            self._output.say(f"not started: {error}")
+            return NOT_STARTED
+        finally:
+            os.close(writing)
+        return self._keep(reading)
+
+    def _start(self, output: int) -> subprocess.Popen[bytes]:
+        ours = os.getpid()
+
+        def before() -> None:  # in the child, before the program: this process has one thread
+            os.setsid()
+            gain_nothing()
+            die_with_parent()
+            if os.getppid() != ours:
+                os._exit(NOT_STARTED)
+
+        return subprocess.Popen(
+            self._command,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            preexec_fn=before,  # noqa: PLW1509 - there is one thread, so no lock is held
+        )
+
+    def _keep(self, reading: int) -> int:
+        waiting = [reading, self._lifeline]
+        while not self._is_over():
+            with contextlib.suppress(InterruptedError):
+                for ready in select.select(waiting, [], [], LOOK_S)[0]:
+                    if ready == self._lifeline:
+                        self._stop()
+                        waiting.remove(self._lifeline)
+                    elif data := os.read(reading, READ):
+                        self._output.write(data)
+                    else:
+                        waiting.remove(reading)
+        while select.select([reading], [], [], 0)[0] and (data := os.read(reading, READ)):
+            self._output.write(data)
+        assert self._program is not None  # noqa: S101 - it was started
+        return _as_a_shell_says(self._program.returncode)
+
+    def _is_over(self) -> bool:
+        """Nothing is left. What outlives the program gets the same polite signal and the same time."""
+        assert self._program is not None  # noqa: S101 - it was started
+        if self._program.poll() is not None:
+            self._stop()
+            for pid in children(os.getpid()):
+                reap(pid)
+        left = descendants(os.getpid())
+        if left and self._told_to_stop and time.monotonic() > self._kill_at:
+            for pid in left:
+                tell(pid, signal.SIGKILL)
+        return not left and self._program.poll() is not None
+
+    def _stop(self) -> None:
+        if self._told_to_stop:
+            return
+        self._told_to_stop = True
+        self._kill_at = time.monotonic() + self._stop_within_s
+        for pid in descendants(os.getpid()):
+            tell(pid, signal.SIGTERM)
+
+
+def _as_a_shell_says(code: int) -> int:
+    return code if code >= 0 else 128 - code
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="router.supervisor.keeper")
+    parser.add_argument("--lifeline", type=int, required=True)
+    parser.add_argument("--log", type=Path, required=True)
+    parser.add_argument("--stop-within", type=float, required=True)
+    parser.add_argument("--network", choices=("none", "loopback"), required=True)
+    parser.add_argument("command", nargs=argparse.REMAINDER)
+    arguments = parser.parse_args()
+    os.umask(0o077)
+    with Output(arguments.log) as output:
+        keeper = Keeper(arguments.command[1:], output, arguments.lifeline, arguments.stop_within)
+        return keeper.run(without_network=arguments.network == "none")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,198 @@
+"""One managed program: its settings, its process, and what is known of it. `Managed` owns it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from router.channel.control import ProcessState
+from router.channel.programs import Demand, ProgramState
+from router.settings.snapshot import ManagedSettings
+from router.supervisor.swapping import HOLDING, Known, Phase, back_off_s
+
+KEEPER: Final = (sys.executable, "-I", "-m", "router.supervisor.keeper")
+LONGEST_SOCKET: Final = 107  # bytes of a path: sockaddr_un of unix(7), with its end
+LIVED_LONG_S: Final = 30.0  # ready for so long: its next failure is the first again
+
+
+class CannotStart(Exception):
+    """Nothing was started; the message says why."""
+
+
+@dataclass(slots=True)
+class Places:
+    """Where programs have their things: sockets in the service's own directory, logs and homes beside it."""
+
+    sockets: Path
+    homes: Path
+
+    def socket(self, name: str) -> Path:
+        return self.sockets / f"{name}@.sock"
+
+    def home(self, name: str) -> Path:
+        return self.homes / name
+
+    def log(self, name: str) -> Path:
+        return self.homes / f"{name}.log"
+
+
+@dataclass(slots=True)
+class ManagedProgram:
+    """What the swapper decides by, and the process behind it."""
+
+    settings: ManagedSettings
+    phase: Phase = Phase.STOPPED
+    reason: str = ""
+    demand: Demand = field(default_factory=Demand)
+    heard_at: float = 0.0  # of the demand
+    told: int = 0  # the number of the telling that held this phase first
+    settled: bool = False
+    ordered: bool = False
+    dismissed: bool = False
+    listed: bool = True  # in the settings in force
+    started_at: float = 0.0
+    ready_since: float = 0.0
+    used_at: float = 0.0
+    retry_at: float = 0.0
+    failures: int = 0
+    starts: int = 0
+    ending: str = ""  # why it is stopped, when that is a failure
+    process: asyncio.subprocess.Process | None = None
+    lifeline: int = -1
+
+    @property
+    def state(self) -> ProgramState:
+        return ProgramState(self.phase.value, self.reason)
+
+    @property
+    def row(self) -> ProcessState:
+        """For /health."""
+        state = self.phase.value
+        if self.phase is Phase.RUNNING:
+            state = "ready" if self.demand.ready else "starting"
+        return ProcessState(f"managed-{self.settings.name}", state, max(0, self.starts - 1), self.reason)
+
+    def known(self) -> Known:
+        """What the decision is made by."""
+        settings, demand = self.settings, self.demand
+        running = self.phase is Phase.RUNNING
+        return Known(
+            name=settings.name,
+            phase=self.phase,
+            group=settings.exclusive,
+            waiting=demand.waiting,
+            waiting_since=self.heard_at - demand.waits_s,
+            under_way=demand.under_way,
+            settled=self.settled,
+            ready=running and self.settled and demand.ready,
+            ready_since=self.ready_since,
+            started_at=self.started_at,
+            used_at=self.used_at,
+            retry_at=self.retry_at,
+            eager=settings.eager and self.listed,
+            ordered=self.ordered,
+            dismissed=self.dismissed or not self.listed,
+            idle_s=settings.idle_s,
+            patience_s=settings.patience_s,
+            start_within_s=settings.start_within_s,
+        )
+
+    def hear(self, demand: Demand, number: int, now: float) -> None:
+        """What the gate says of it, having acted upon our telling of this number."""
+        self.settled = number >= self.told
+        if self.phase is Phase.RUNNING and self.settled and demand.ready and not self.ready_since:
+            self.ready_since = now
+            self.ordered = False
+        if demand.under_way or self.demand.under_way:
+            self.used_at = now
+        self.demand, self.heard_at = demand, now
+
+    async def start(self, places: Places, environment: Mapping[str, str], now: float) -> None:
+        """CannotStart when there is no process afterwards."""
+        self.started_at, self.ready_since, self.used_at, self.ending = now, 0.0, now, ""
+        self.starts += 1
+        reading, self.lifeline = os.pipe()
+        try:
+            self.process = await asyncio.create_subprocess_exec(
+                *self._command(places, reading),
+                stdin=subprocess.DEVNULL,
+                cwd=places.home(self.settings.name),
+                env=self._environment(places, environment),
+                pass_fds=(reading,),
+                start_new_session=True,
+            )
+        except OSError as error:
+            self.let_go()
+            raise CannotStart(f"cannot be started: {error.strerror}") from None
+        finally:
+            os.close(reading)
+
+    def _environment(self, places: Places, environment: Mapping[str, str]) -> dict[str, str]:
+        name, value = self.mark.split("=", 1)
+        own = {"HOME": str(places.home(self.settings.name)), name: value}
+        return {**environment, **own, **self.settings.environment}
+
+    @property
+    def mark(self) -> str:
+        """In the environment of all that it starts: by it what a killed keeper left behind is known."""
+        return f"RINGFENCE_PROGRAM={os.getpid()}:{self.settings.name}"
+
+    def _command(self, places: Places, lifeline: int) -> list[str]:
+        settings, socket = self.settings, places.socket(self.settings.name)
+        places.home(settings.name).mkdir(mode=0o700, parents=True, exist_ok=True)
+        socket.unlink(missing_ok=True)
+        if settings.network == "none" and len(os.fsencode(socket)) > LONGEST_SOCKET:
+            self.let_go()
+            raise CannotStart("its socket's path is too long: put the ledger in a directory with a shorter one")
+        command = [part.replace("{socket}", str(socket)) for part in settings.command]
+        log, stop = str(places.log(settings.name)), f"{settings.stop_within_s:g}"
+        bounds = ("--lifeline", str(lifeline), "--log", log, "--stop-within", stop, "--network", settings.network)
+        return [*KEEPER, *bounds, "--", *command]
+
+    def stop(self) -> None:
+        """Ask the keeper to end all of it."""
+        if self.process is not None and self.process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                self.process.send_signal(signal.SIGTERM)
+
+    def ended(self, code: int, now: float) -> bool:
+        """Nothing of it is left. Whether that was a failure, after which it is left alone for a while."""
+        self.let_go()
+        meant = self.phase is Phase.STOPPING and not self.ending
+        self.phase, self.dismissed = Phase.STOPPED, False
+        self.reason = ""
+        if not meant:
+            lived_long = self.ready_since and now - self.ready_since > LIVED_LONG_S
+            self.fail(self.ending or _described(code), now, first=bool(lived_long))
+        return not meant
+
+    def fail(self, reason: str, now: float, *, first: bool = False) -> None:
+        self.failures = 1 if first else self.failures + 1
+        self.phase, self.ordered, self.reason = Phase.FAILED, False, reason
+        self.retry_at = now + back_off_s(self.failures)
+
+    def let_go(self) -> None:
+        """The lifeline closes: a keeper that still lives ends everything."""
+        if self.lifeline >= 0:
+            os.close(self.lifeline)
+            self.lifeline = -1
+
+    @property
+    def holds(self) -> bool:
+        return self.phase in HOLDING
+
+
+def _described(code: int) -> str:
+    """A keeper gives back what a shell would: 128 and the signal's number."""
+    code = 128 - code if code < 0 else code
+    if code > 128 and code - 128 in set(signal.Signals):
+        return f"killed by {signal.Signals(code - 128).name}"
+    return f"exit code {code}"
