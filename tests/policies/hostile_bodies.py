@@ -86,6 +86,7 @@ REFUSED = [
     ("67-made-up-schema", {**SAY, "schema": {"api_base": 1}}, Reason.REAIMING_PARAMETER, "schema.api_base"),
     ("67-parameters", {**SAY, "parameters": {"api_base": 1}}, Reason.REAIMING_PARAMETER, "parameters.api_base"),
     ("67-properties", {**SAY, "properties": {"api_base": 1}}, Reason.REAIMING_PARAMETER, "properties.api_base"),
+    ("69-among-others", {**SAY, "made_up": 1, "model": "x:cloud"}, Reason.CLOUD_MODEL, "model"),
     *[
         (f"69-{name}", {**SAY, "model": name}, Reason.CLOUD_MODEL, "model")
         for name in ("gpt-oss:120b-cloud", "qwen3:cloud", "x:CLOUD", "qwen3:cloud ", " kimi-k2:1T-CLOUD\n", "x-cloud")

@@ -91,6 +91,7 @@ ALLOWED = [
     ("free-names", function({"properties": {"Model": {}, "model": {}, "$REF": {}}})),
     ("free-body-names", {**SAY, "chat_template_kwargs": {"Model": 1, "model": 2}}),
     ("data-names", function({"default": {"Model": 1, "model": 2}})),
+    ("texts-like-json", {**SAY, "x": ["{ no", "[", "no"], "y": "{ no"}),
     ("many-values", {**SAY, "x": [0] * 199_000}),
     ("many-values-in-a-text", {**SAY, "x": json.dumps([0] * 150_000)}),
     ("cloudy-names", {**SAY, "model": "cloud-model"}),
