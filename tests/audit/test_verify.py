@@ -244,6 +244,22 @@ def test_a_segment_that_is_a_link_is_not_followed(bad: Path, tmp_path: Path) -> 
     assert "unreadable" in codes(check(bad))
 
 
+def test_a_line_longer_than_the_format_allows_is_named(bad: Path) -> None:
+    filler = b'"attempt":1,"x":"' + b"y" * 65_200 + b'"'
+    rewrite(bad, replace_line(3, b'"attempt":1', filler))
+    assert ("form", 3) in [(finding.code, finding.record) for finding in check(bad).findings]
+
+
+def test_a_library_without_ml_dsa_is_said_to_be_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    directory = build(tmp_path / "ledger", exchanges=1, ml_dsa=True)
+    keys = load_keys(directory, None, None, ())
+    assert "post-quantum" in check(directory, keys).checks
+    monkeypatch.setitem(sys.modules, "cryptography.hazmat.primitives.asymmetric.mldsa", None)
+    report = check(directory, keys)
+    assert "that needs cryptography 50 or newer" in report.text()
+    assert (report.exit_code(), report.exit_code(strict=True)) == (0, 2)
+
+
 def test_the_checkpoint_file_is_missed(bad: Path) -> None:
     (bad / layout.CHECKPOINT).unlink()
     assert codes(check(bad)) == ["checkpoint"]
