@@ -17,6 +17,7 @@ from bench.gateways.scenarios import Arrangement, Scenario
 from bench.gateways.wire import Mock, Target, Window, free_ports, mock, run_load
 
 Row = dict[str, Any]
+STREAMS_BEGIN = 3  # times as long a warm-up for paced streams: all must have begun
 DIRECT = "direct"  # no gateway: the load asks the mock
 
 
@@ -105,9 +106,10 @@ def one_round(scenario: Scenario, stage: Stage, plan: Plan) -> Iterable[Row]:
         *(each for each in stage.gateways if scenario.everyone or each.contestant.near),
     ]
     random.shuffle(order)
-    stage.mock.answers(scenario.mock_answers(plan.warm_up_s + plan.seconds))
+    warm_up_s = plan.warm_up_s * (STREAMS_BEGIN if scenario.load.interval_us else 1)
+    stage.mock.answers(scenario.mock_answers(warm_up_s + plan.seconds))
     rest, _ = split_cores(scenario.arrangement)
-    window = Window(plan.warm_up_s, plan.seconds, rest)
+    window = Window(warm_up_s, plan.seconds, rest)
     for gateway in order:
         yield one_run(scenario, gateway, stage, window)
 
