@@ -17,6 +17,8 @@ from bench.gateways.ours import RINGFENCE
 from bench.gateways.processes import Usage, cores, start, stop, usage, wait_for
 from bench.gateways.rounds import DIRECT, Stage, costs, one_run
 from bench.gateways.scenarios import PACE_US, Scenario, paced
+from bench.gateways.summary import costs as costs_by_round
+from bench.gateways.summary import goals
 from bench.gateways.table import spread, table
 from bench.gateways.wire import Answers, Load, Mock, Target, Window, connects, free_ports, mock, post, run_load
 from bench.quick import broken, ratios_to_nginx
@@ -140,9 +142,9 @@ def window(seconds: float = 0.3) -> Window:
 # --- what is made of the rows ---
 
 
-def row(gateway: str, number: int, cpu_us: float, failed: int = 0) -> dict[str, object]:
+def row(gateway: str, number: int, cpu_us: float, failed: int = 0, done: int = 1000) -> dict[str, object]:
     times = {"p50": 1000.0 * (1 + number), "p99": 5000.0, "count": 10}
-    wire = {"latency_us": times, "ttft_us": times, "jitter_us": times, "failed": failed}
+    wire = {"latency_us": times, "ttft_us": times, "jitter_us": times, "failed": failed, "done": done, "seconds": 2.0}
     had: dict[str, object] = {"scenario": "chat-1k", "gateway": gateway, "unit": "request", "units_per_s": 100.0}
     had |= {"wire": wire, "round": number}
     if gateway != DIRECT:
@@ -157,6 +159,17 @@ def test_the_table_shows_medians_and_spread_cheapest_first() -> None:
     assert "40 (30–50)" in shown
     assert shown.index("nginx") < shown.index("ringfence")
     assert spread([0.0]) == ""
+
+
+def test_the_summary_leaves_out_windows_too_short_for_a_slow_gateway() -> None:
+    """64 connections: 100 answers in the window are those of requests begun before it, and their cost is anybody's."""
+    rows = [row("ringfence", number, 50.0) for number in range(3)]
+    rows += [row("envoy", number, 100.0) for number in range(3)]
+    rows += [row("litellm", 0, 9000.0, done=100), row("portkey", 0, 800.0, failed=1)]
+    assert costs_by_round(rows).keys() == {("chat-1k", "ringfence"), ("chat-1k", "envoy")}
+    told = goals(rows)
+    assert "| chat-1k | envoy | ≤ 1 × | 0.5 × (0.5–0.5) | reached |" in told
+    assert "| chat-1k | litellm | ≤ 1/150 | not measured | |" in told
 
 
 def judged(ratios: tuple[float, ...], budget: float = 3.0, rss: float = 60, failed: int = 0) -> list[str]:
