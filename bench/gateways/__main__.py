@@ -63,7 +63,7 @@ def main() -> None:
 
         def tell(row: Row) -> None:
             rows.append(row)
-            file.write(json.dumps(row) + "\n")
+            file.write(json.dumps(row).replace(f"{HERE.parent}/", "") + "\n")  # no place of one machine
             file.flush()
             if "cpu_us" in row:
                 shown = f"{row['cpu_us']:9.1f} us CPU per {row['unit']}  {row['units_per_s']:9.0f}/s"
