@@ -80,7 +80,7 @@ class BreakerMachine(RuleBasedStateMachine):
         self.out_since: float | None = None
         self.row = 0
 
-    @rule(seconds=st.floats(0, 10))
+    @rule(seconds=st.integers(0, 160).map(lambda sixteenths: sixteenths / 16))  # sums of these are exact
     def time_passes(self, seconds: float) -> None:
         self.now += seconds
 
