@@ -68,7 +68,8 @@ def ordered(upstreams: Sequence[str], balance: Balance, moment: Moment) -> list[
 
 
 def _in_turn(upstreams: Sequence[str], rotation: Sequence[str], turn: int) -> list[str]:
-    cycle = [name for name in rotation if name in upstreams] or list(upstreams)
+    allowed = frozenset(upstreams)
+    cycle = [name for name in rotation if name in allowed] or list(upstreams)
     start = turn % len(cycle) if cycle else 0
     return list(dict.fromkeys(cycle[start:] + cycle[:start]))
 

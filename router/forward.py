@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any, TypeVar
@@ -40,7 +40,7 @@ class Forwarder:
 
     def __init__(
         self, snapshot: Snapshot, gate: GateClient, inbound: Inbound, caller: str, decision: Decision,
-        attempts: tuple[Attempt, ...],
+        order: Callable[[], tuple[Attempt, ...]],
     ) -> None:  # fmt: skip
         self._snapshot = snapshot
         self._gate = gate
@@ -48,7 +48,7 @@ class Forwarder:
         self._caller = caller
         self._model = inbound.facts.model or snapshot.policy.default_model
         self._ceiling = decision.ceiling
-        self._attempts = attempts
+        self._plan = order
         self._began = time.monotonic()
         self._until: dict[str, float] = {}  # by tier, from its first attempt on: when its `total` is over
         self._under_way: list[Exchange] = []
@@ -79,11 +79,15 @@ class Forwarder:
         raise error_of(self._failures)
 
     def _in_order(self) -> Iterator[Attempt]:
-        """The plan; then, patiently, once more whoever was found asleep: it is being woken since."""
-        for attempt in self._attempts:
+        """The plan; then, patiently, once more whoever was found asleep: it is being woken since.
+
+        Planned at the moment of the first try: of a thousand that come at once, each sees those before it under way.
+        """
+        attempts = self._plan()
+        for attempt in attempts:
             if self._left_s(attempt.tier) > 0:
                 yield attempt
-        for number, attempt in enumerate(tuple(self._asleep), start=len(self._attempts) + 1):
+        for number, attempt in enumerate(tuple(self._asleep), start=len(attempts) + 1):
             timeouts = self._snapshot.tiers[attempt.tier].timeouts
             if self._left_s(attempt.tier) > timeouts.total_s - timeouts.cold_start_s:
                 yield replace(attempt, number=number, wait=True)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from dataclasses import dataclass
+from functools import partial
 
 from policies import Caller, Decision, Endpoint, Reach, Reason, choose_model, judge_body, plain_name
 from router.affinity import conversation
@@ -31,7 +32,7 @@ from router.failures import error_of
 from router.forward import Forwarder
 from router.reply import Headers, Reply
 from router.settings.snapshot import Snapshot
-from router.tiers import Load, plan
+from router.tiers import Attempt, Load, plan
 from router.verdicts import Verdicts
 
 CHANNEL_WAIT_S = 3.0
@@ -123,9 +124,13 @@ class Pipeline:
         judged = judge_body(inbound.document)
         if not judged.allowed:
             raise _refused_content(judged)
-        moments = {tier: self._moment(tier, inbound, caller.name, session) for tier in decision.tiers}
-        attempts = plan(decision, policy, Load(self._gate.states, moments, self._balances, time.time()))
-        return Forwarder(self._snapshot, self._gate, inbound, caller.name, decision, attempts)
+        order = partial(self._plan, decision, inbound, caller.name, session)
+        return Forwarder(self._snapshot, self._gate, inbound, caller.name, decision, order)
+
+    def _plan(self, decision: Decision, inbound: Inbound, caller: str, session: str) -> tuple[Attempt, ...]:
+        moments = {tier: self._moment(tier, inbound, caller, session) for tier in decision.tiers}
+        load = Load(self._gate.states, moments, self._balances, time.time())
+        return plan(decision, self._snapshot.policy, load)
 
     def _moment(self, tier: str, inbound: Inbound, caller: str, session: str) -> Moment:
         self._turns[tier] += 1

@@ -39,8 +39,9 @@ def plan(decision: Decision, policy: Policy, load: Load) -> tuple[Attempt, ...]:
     Tiers keep the policy's order (a tier that sleeps must be woken, or it would sleep for ever), but one whose
     upstreams all fail stands behind the others.
     """
-    tiers = sorted(decision.tiers, key=lambda tier: _all_fail(_within(policy, tier, decision), load))
-    order = [(tier, upstream) for tier in tiers for upstream in _in_tier(_within(policy, tier, decision), tier, load)]
+    within = {tier: _within(policy, tier, decision) for tier in decision.tiers}
+    tiers = sorted(within, key=lambda tier: _all_fail(within[tier], load))
+    order = [(tier, upstream) for tier in tiers for upstream in _in_tier(within[tier], tier, load)]
     wait = all(_rank(load, upstream) for _, upstream in order)
     return tuple(Attempt(number, tier, upstream, wait) for number, (tier, upstream) in enumerate(order, start=1))
 
@@ -62,6 +63,8 @@ def _in_tier(upstreams: list[str], tier: str, load: Load) -> list[str]:
     """By state first: an upstream that fails fast, and so is never busy, must not attract any; nor one whose places
     are taken, or that said when to come back, before then.
     """
+    if len(upstreams) == 1:
+        return upstreams
     moment = load.moments.get(tier, Moment())
     balanced = ordered(upstreams, load.balances.get(tier, NO_BALANCE), moment)
 

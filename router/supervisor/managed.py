@@ -19,12 +19,13 @@ from router.channel.control import Message, ProcessState, Word
 from router.channel.programs import Demand, Demands, Programs
 from router.logs import Log
 from router.settings.snapshot import ManagedSettings
-from router.supervisor.family import adopt, children, marked, reap, tell
+from router.supervisor.family import adopt, descendants, marked, reap, tell
 from router.supervisor.program import CannotStart, ManagedProgram, Places
 from router.supervisor.swapping import Action, Do, Phase, decide
 
 LOOK_S: Final = 0.2
 STEP_S: Final = 0.05
+EMPTY_LOOKS: Final = 3  # in a row, before nothing is believed to be left
 GONE_S: Final = 3.0  # beyond `stop_within`
 Tell = Callable[[Message], None]
 
@@ -208,12 +209,21 @@ class Managed:
         self._news.set()
 
     async def _end_orphans(self, mark: str) -> None:
-        """A keeper ends all that is its own, unless it was killed itself: then it has become ours."""
-        while left := [pid for pid in children(os.getpid()) if marked(pid, mark)]:
+        """A keeper ends all that is its own, unless it was killed itself: then it has become ours.
+
+        A process that dies has no environment to be known by, and may hold a child that is ours only a moment later:
+        so it is looked below our own children too, and more than once.
+        """
+        empty, seen = 0, set[int]()
+        while empty < EMPTY_LOOKS:
+            left = {pid for pid in descendants(os.getpid()) if marked(pid, mark)}
+            empty = 0 if left else empty + 1
+            seen |= left
             for pid in left:
                 tell(pid, signal.SIGKILL)
-                reap(pid)
             await asyncio.sleep(STEP_S)
+            for pid in seen:
+                reap(pid)
 
     def _enter(self, program: ManagedProgram, phase: Phase, reason: str) -> None:
         """A new phase, and the gate hears of it."""

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.e2e.conversations import wait_until_ready
 from tests.fakes.clients import Answer, Client
 from tests.fakes.running import fake_upstream
 from tests.fakes.soak import POLICY, soak
@@ -44,6 +45,7 @@ async def test_a_thousand_streams_while_one_upstream_dies_and_one_is_slow(tmp_pa
         fakes = [stack.enter_context(fake_upstream("--tokens", "6", "--delay", "0.3")) for _ in range(4)]
         rows = "\n".join(f'  up-{number}: {{url: "{fake.url}"}}' for number, fake in enumerate(fakes, 1))
         service = stack.enter_context(running(tmp_path, FOUR.format(upstreams=rows)))
+        wait_until_ready(service)
         fakes[1].become(delay_s=1.0)
         clients = [Client(service.port) for _ in range(STREAMS)]
         asking = [asyncio.create_task(client.ask(_stream(number))) for number, client in enumerate(clients)]

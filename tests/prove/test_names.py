@@ -16,7 +16,7 @@ ENDS = {
     "missing": ("dns", "host_unresolved"),
     "failing": ("dns", "host_unresolved"),
     "silent": ("dns", "no answer from the resolver within 0.5 s"),
-    "lying": ("policy_denied", "203.0.113.9"),
+    "lying": ("policy_denied", "forbidden_address"),
     "metadata": ("policy_denied", "metadata_address"),
     "flood": ("dns", "4000 addresses for one name"),
     "alias": ("policy_denied", "an alias of acme.openai.azure.com"),
