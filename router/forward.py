@@ -40,7 +40,7 @@ class Forwarder:
 
     def __init__(
         self, snapshot: Snapshot, gate: GateClient, inbound: Inbound, caller: str, decision: Decision,
-        order: Callable[[], tuple[Attempt, ...]],
+        order: Callable[[], Iterator[Attempt]],
     ) -> None:  # fmt: skip
         self._snapshot = snapshot
         self._gate = gate
@@ -83,11 +83,11 @@ class Forwarder:
 
         Planned at the moment of the first try: of a thousand that come at once, each sees those before it under way.
         """
-        attempts = self._plan()
-        for attempt in attempts:
+        planned = 0
+        for planned, attempt in enumerate(self._plan(), start=1):  # noqa: B007 - the last one counts
             if self._left_s(attempt.tier) > 0:
                 yield attempt
-        for number, attempt in enumerate(tuple(self._asleep), start=len(attempts) + 1):
+        for number, attempt in enumerate(tuple(self._asleep), start=planned + 1):
             timeouts = self._snapshot.tiers[attempt.tier].timeouts
             if self._left_s(attempt.tier) > timeouts.total_s - timeouts.cold_start_s:
                 yield replace(attempt, number=number, wait=True)

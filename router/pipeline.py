@@ -8,14 +8,14 @@ A cancelled `serve` (the client left) stops the upstream's work: `Forwarder` see
 from __future__ import annotations
 
 import time
-from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 
 from policies import Caller, Decision, Endpoint, Reach, Reason, choose_model, judge_body, plain_name
 from router.affinity import conversation
 from router.auth import Callers
-from router.balance import Moment, balance_of
+from router.balance import balance_of
 from router.body import Inbound, read
 from router.channel.client import ExchangeFailed, GateClient
 from router.channel.messages import Denial
@@ -32,7 +32,7 @@ from router.failures import error_of
 from router.forward import Forwarder
 from router.reply import Headers, Reply
 from router.settings.snapshot import Snapshot
-from router.tiers import Attempt, Load, plan
+from router.tiers import Attempt, Load, Planner
 from router.verdicts import Verdicts
 
 CHANNEL_WAIT_S = 3.0
@@ -71,11 +71,11 @@ class Pipeline:
         self._gate = gate
         self._callers = Callers(snapshot)
         self._verdicts = Verdicts(snapshot.policy)
-        self._balances = {
+        balances = {
             name: balance_of(snapshot.tiers[name].balance, tier.upstreams, snapshot.tiers[name].weights)
             for name, tier in snapshot.policy.tiers.items()
         }
-        self._turns: Counter[str] = Counter()  # requests so far, by tier
+        self._planner = Planner(snapshot.policy, balances)
 
     def authenticate(self, authorization: str) -> Caller:
         """The caller of this Authorization header; InvalidKey if there is none."""
@@ -127,16 +127,10 @@ class Pipeline:
         order = partial(self._plan, decision, inbound, caller.name, session)
         return Forwarder(self._snapshot, self._gate, inbound, caller.name, decision, order)
 
-    def _plan(self, decision: Decision, inbound: Inbound, caller: str, session: str) -> tuple[Attempt, ...]:
-        moments = {tier: self._moment(tier, inbound, caller, session) for tier in decision.tiers}
-        load = Load(self._gate.states, moments, self._balances, time.time())
-        return plan(decision, self._snapshot.policy, load)
-
-    def _moment(self, tier: str, inbound: Inbound, caller: str, session: str) -> Moment:
-        self._turns[tier] += 1
-        wanted = self._balances[tier].way == "affinity"
-        key = conversation(caller, session, inbound.document) if wanted else b""
-        return Moment(self._gate.loads, self._gate.busy, self._turns[tier], key)
+    def _plan(self, decision: Decision, inbound: Inbound, caller: str, session: str) -> Iterator[Attempt]:
+        load = Load(self._gate.states, self._gate.loads, self._gate.busy, time.time())
+        key = partial(conversation, caller, session, inbound.document)
+        return self._planner.plan(inbound.facts.model or self._snapshot.policy.default_model, decision, load, key)
 
     async def _refuse(
         self, arrival: Arrival, caller: Caller | None, error: RouterError, reply: Reply, model: str = ""
