@@ -17,7 +17,7 @@ import uvicorn
 
 from local_engine.api.app import make_app
 from local_engine.api.front import Front, read_keys
-from local_engine.confine import shut_memory
+from local_engine.confine import keep_heap_small, shut_memory
 from local_engine.fetch import weights
 from local_engine.jobs import Loaded
 from local_engine.lifeline import die_with
@@ -42,6 +42,7 @@ def main() -> int:
             die_with(options.parent)
         start_logging(f"engine-{options.spec.name}", options.log_level)
         shut_memory()
+        keep_heap_small()
         find = weights(options.spec.model, options.spec.sha256, options.hub)
         keys = read_keys(options.api_key_file)
         listener = _listener(options)

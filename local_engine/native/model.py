@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +37,7 @@ class Model:
         self.adds_bos = bool(lib.llama_vocab_get_add_bos(self.vocab))
         spelled = (self.tokenise(tag, special=True) for tag in TAGS)
         self._tags = {tokens[0] for tokens in spelled if len(tokens) == 1}
-        self.piece = lru_cache(maxsize=65536)(self._piece)
+        self._pieces: list[bytes | None] = [None] * self.vocabulary_size
 
     def close(self) -> None:
         lib.llama_model_free(self.pointer)
@@ -82,8 +81,14 @@ class Model:
             raise ModelError("the tokeniser returned more tokens than the text has bytes")
         return list(buffer[:count])
 
-    def _piece(self, token: int) -> bytes:
+    def piece(self, token: int) -> bytes:
         """The bytes of one token; control tokens have none, but for the tags that `text.markup` reads."""
+        found = self._pieces[token]
+        if found is None:
+            found = self._pieces[token] = self._piece(token)
+        return found
+
+    def _piece(self, token: int) -> bytes:
         shown = token in self._tags
         buffer = ctypes.create_string_buffer(64)
         count = lib.llama_token_to_piece(self.vocab, token, buffer, len(buffer), 0, shown)

@@ -35,6 +35,7 @@ class Sampler:
         self._greedy = sampling.temperature == 0 and len(links) == bool(sampling.logit_bias)
         self._biased = np.array([token for token, _ in sampling.logit_bias], np.intp)
         self._biases = np.array([bias for _, bias in sampling.logit_bias], np.float32)
+        self._room: Any = None
         self._chain = lib.llama_sampler_chain_init(lib.llama_sampler_chain_default_params())
         for link in (*links, *_ending(sampling)):
             lib.llama_sampler_chain_add(self._chain, link)
@@ -92,10 +93,13 @@ class Sampler:
         return bool(np.isfinite(single["logit"][0]))
 
     def _candidates(self, scores: Any) -> Any:
-        candidates = np.zeros(self._model.vocabulary_size, CANDIDATE)
-        candidates["id"] = np.arange(self._model.vocabulary_size)
-        candidates["logit"] = scores
-        return candidates
+        """The whole vocabulary with these scores, in the one array that this sampler has for it."""
+        if self._room is None:
+            self._room = np.empty(self._model.vocabulary_size, CANDIDATE)
+        self._room["id"] = np.arange(len(self._room))
+        self._room["logit"] = scores
+        self._room["p"] = 0
+        return self._room
 
 
 def _view(candidates: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import resource
 import socket
 import subprocess
@@ -12,7 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from local_engine.confine import SLACK, limit_memory
+from local_engine.confine import SLACK, keep_heap_small, limit_memory
 from local_engine.fetch import Hub, weights
 from local_engine.hub.transport import PullFailed
 from local_engine.library import Choice, NoLibrary, candidates, choose
@@ -141,6 +142,54 @@ def test_the_limit_is_computed_and_never_raised(monkeypatch: pytest.MonkeyPatch)
     hard[0] = 1 << 20
     assert limit_memory(need) == 1 << 20
     assert set_to == [(limit, limit) for limit in (2 * need.total + SLACK, 5, 1 << 20)]
+
+
+CHURN = """
+import ctypes, sys, threading
+from local_engine.confine import keep_heap_small
+
+def resident():
+    return int(open("/proc/self/statm").read().split()[1]) * 4096
+
+def churn():
+    global before, after
+    libc = ctypes.CDLL(None)
+    libc.malloc.restype = ctypes.c_void_p
+    libc.free.argtypes = [ctypes.c_void_p]
+    def block(size):
+        found = libc.malloc(size)
+        ctypes.memset(found, 1, size)
+        return found
+    libc.free(block(600_000))
+    before = resident()
+    large = []
+    for _ in range(100):
+        large.append(block(590_000))
+        block(1_000)  # lives on
+    for one in large:
+        libc.free(one)
+    after = resident()
+
+if sys.argv[1] == "small":
+    assert keep_heap_small()
+thread = threading.Thread(target=churn)
+thread.start()
+thread.join()
+print((after - before) // 1_000_000)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="NOT GNU'S C LIBRARY: its allocator is not told anything")
+@pytest.mark.parametrize(("heap", "least", "most"), [("small", 0, 5), ("as it is", 40, 80)])
+def test_what_a_request_needed_is_given_back_between_blocks_that_live_longer(heap: str, least: int, most: int) -> None:
+    command = [sys.executable, "-c", CHURN, heap]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert least <= int(done.stdout) <= most, "megabytes that stay"
+
+
+def test_another_allocator_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("local_engine.confine.ctypes.CDLL", lambda _: object())
+    assert not keep_heap_small()
 
 
 @pytest.mark.parametrize(
