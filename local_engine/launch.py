@@ -19,6 +19,15 @@ from pathlib import Path
 
 
 @dataclass(frozen=True, slots=True)
+class Adapter:
+    """A LoRA adapter: a GGUF file, how strongly it is applied (0: not at all), and the SHA-256 (hex) it must have."""
+
+    path: str
+    scale: float = 1.0
+    sha256: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class EngineSpec:
     """One embedded engine.
 
@@ -27,7 +36,8 @@ class EngineSpec:
     alone may use all of it. `parallel` requests generate at once, `queue` more wait. `threads` None means one for each
     core that this process may use. A request may name the model by `name` or one of `aliases`; the alias `*` accepts
     any name. Answers name it as the request did. `chat_template` is a file with a Jinja template to use instead of
-    the model's own. `idle_unload` seconds without a request unload the model until the next one; 0: never.
+    the model's own. `idle_unload` seconds without a request unload the model until the next one; 0: never. `lora`
+    adapters hold for every request.
     """
 
     name: str = "small"
@@ -40,6 +50,7 @@ class EngineSpec:
     aliases: tuple[str, ...] = ()
     chat_template: str = ""
     idle_unload: float = 0
+    lora: tuple[Adapter, ...] = ()
 
 
 def command(spec: EngineSpec, fd: int, state_dir: Path) -> list[str]:
@@ -53,9 +64,12 @@ def command(spec: EngineSpec, fd: int, state_dir: Path) -> list[str]:
     aliases = [part for alias in spec.aliases for part in ("--alias", alias)]
     template = ["--chat-template", spec.chat_template] if spec.chat_template else []
     idle = ["--idle-unload", str(spec.idle_unload)] if spec.idle_unload else []
+    lora = [
+        part for one in spec.lora for part in ("--lora", one.path, str(one.scale), *([one.sha256] * bool(one.sha256)))
+    ]
     shape = ["--context", str(spec.context), "--parallel", str(spec.parallel), "--queue", str(spec.queue)]
     return [
         *(sys.executable, "-I", "-m", "local_engine"),
-        *("--name", spec.name, "--model", spec.model, *pinned, *template, *idle, *shape, *threads, *aliases),
+        *("--name", spec.name, "--model", spec.model, *pinned, *template, *idle, *lora, *shape, *threads, *aliases),
         *("--fd", str(fd), "--parent", str(os.getpid()), "--state-dir", str(state_dir)),
     ]

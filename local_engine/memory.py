@@ -32,15 +32,17 @@ class Need:
         return f"{parts} = {self.total / MIB:.0f} MiB"
 
 
-def need(header: Header, cells: int) -> Need:
-    """From the header's facts: layers, key and value widths. A header without them counts as weights only."""
+def need(header: Header, cells: int, adapters: int = 0) -> Need:
+    """From the header's facts: layers, key and value widths; and the adapters' bytes. A header without facts counts as
+    weights only.
+    """
     heads = max(1, header.number("attention.head_count", 1))
     width = header.number("embedding_length") // heads
     key = header.number("attention.key_length", width)
     value = header.number("attention.value_length", width)
     key_heads = header.number("attention.head_count_kv", heads)
     cell = header.number("block_count") * key_heads * (key + value) * CELL_BYTES
-    return Need(header.size, cell, cells)
+    return Need(header.size + adapters, cell, cells)
 
 
 def refusal(wanted: Need, available: int | None) -> str:

@@ -14,14 +14,14 @@ class NoSuchModel(Exception):
     """The model cannot be found; the sentence says where it was looked for and what to do."""
 
 
-def locate(model: str) -> Path:
+def locate(model: str, advice: str = "--model takes a GGUF file or package:NAME") -> Path:
     """The GGUF file that `--model` names: a path, or `package:NAME`."""
     path = _in_package(model.removeprefix("package:")) if model.startswith("package:") else Path(model)
     try:
         with path.open("rb") as file:
             magic = file.read(len(MAGIC))
     except OSError as error:
-        raise NoSuchModel(f"{path}: {error.strerror}; --model takes a GGUF file or package:NAME") from error
+        raise NoSuchModel(f"{path}: {error.strerror}; {advice}") from error
     if magic != MAGIC:
         raise NoSuchModel(f"{path}: not a GGUF file (it starts with {magic!r})")
     return path

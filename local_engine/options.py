@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import argparse
 import ipaddress
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from local_engine.fetch import Hub
-from local_engine.launch import EngineSpec
+from local_engine.launch import Adapter, EngineSpec
+
+MOST_SCALE = 100
+"""Of an adapter, either way: beyond it there is nothing but a typing error."""
 
 
 class BadOptions(Exception):
@@ -40,7 +44,8 @@ def parse(arguments: Sequence[str] | None = None) -> Options:
     """Raises BadOptions; argparse itself exits with 2 on unknown or malformed arguments."""
     found = _parser().parse_args(arguments)
     shape = ("name", "model", "sha256", "chat_template", "idle_unload", "context", "parallel", "queue", "threads")
-    spec = EngineSpec(**{key: getattr(found, key) for key in shape}, aliases=tuple(found.alias))
+    adapters = tuple(_adapter(words) for words in found.lora)
+    spec = EngineSpec(**{key: getattr(found, key) for key in shape}, aliases=tuple(found.alias), lora=adapters)
     options = Options(
         spec,
         **{key: getattr(found, key) for key in ("fd", "socket", "host", "port", "api_key_file", "parent", "state_dir")},
@@ -63,6 +68,9 @@ def _parser() -> argparse.ArgumentParser:
     model.add_argument("--memory", type=int, default=0, help="most bytes of its own memory; default: computed")
     model.add_argument("--sha256", default="", help="what the file must have, hex; checked before it is loaded")
     model.add_argument("--chat-template", default="", help="file with a Jinja template to use instead of the model's")
+    model.add_argument(
+        "--lora", action="append", nargs="+", default=[], metavar="WORD", help="FILE [SCALE [SHA256]] of a GGUF adapter"
+    )
     model.add_argument("--name", default="small", help="the model's name in requests and answers")
     model.add_argument("--alias", action="append", default=[], help="another accepted name; * accepts any")
     model.add_argument("--context", type=int, default=8192, help="tokens that all requests share")
@@ -99,6 +107,18 @@ def _check(options: Options) -> None:
             raise BadOptions(f"{name} must be from {low} to {high}, not {value}")
     if options.host is not None and options.api_key_file is None and not _loopback(options.host):
         raise BadOptions(f"--host {options.host} is open to others: give --api-key-file, or listen on 127.0.0.1")
+
+
+def _adapter(words: Sequence[str]) -> Adapter:
+    path, scale, sha256 = [*words, "1", ""][:3] if len(words) == 1 else [*words, ""][:3]
+    try:
+        found = float(scale)
+    except ValueError:
+        found = math.nan
+    if len(words) > 3 or not -MOST_SCALE <= found <= MOST_SCALE:
+        rule = f"FILE, a scale from -{MOST_SCALE} to {MOST_SCALE} and a SHA-256"
+        raise BadOptions(f"--lora takes {rule}, not {' '.join(words)!r}")
+    return Adapter(path, found, sha256)
 
 
 def _loopback(host: str) -> bool:

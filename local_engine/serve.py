@@ -15,6 +15,7 @@ from pathlib import Path
 
 import uvicorn
 
+from local_engine.adapter_file import check_adapters
 from local_engine.api.app import make_app
 from local_engine.api.front import Front, read_keys
 from local_engine.confine import keep_heap_small, shut_memory
@@ -44,6 +45,7 @@ def main() -> int:
         shut_memory()
         keep_heap_small()
         find = weights(options.spec.model, options.spec.sha256, options.hub)
+        check_adapters(options.spec.lora)
         keys = read_keys(options.api_key_file)
         listener = _listener(options)
     except (BadOptions, NoSuchModel, OSError, ValueError) as error:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from local_engine import library, memory
+from local_engine.adapter_file import mark, read_adapters
 from local_engine.confine import limit_memory
 from local_engine.gguf import read_header
 from local_engine.hardware.detect import free_bytes, usable_cores
@@ -31,7 +32,8 @@ class NotEnoughMemory(Exception):
 
 def boot(spec: EngineSpec, path: Path, state_dir: Path | None, post: Post, most_memory: int = 0) -> tuple[Loaded, Loop]:
     """Raises BadModelFile, NotEnoughMemory, NoLibrary or ModelError with a sentence for the operator."""
-    need = memory.need(read_header(path), spec.context)
+    header = read_header(path)
+    need = memory.need(header, spec.context, read_adapters(spec.lora, header))
     if short := memory.refusal(need, free_bytes()):
         raise NotEnoughMemory(short)
     choice = library.choose(library.candidates(), path, state_dir, library.run_probe)
@@ -40,17 +42,17 @@ def boot(spec: EngineSpec, path: Path, state_dir: Path | None, post: Post, most_
     # Imported only now: the import itself loads the library that was chosen.
     from local_engine.native.grammar import grammar_for  # noqa: PLC0415
     from local_engine.worker.loop import StepLoop  # noqa: PLC0415
-    from local_engine.worker.machine import Machine, load  # noqa: PLC0415
+    from local_engine.worker.machine import Machine, Plan, load  # noqa: PLC0415
 
     # The thread that receives a step's tokens must get the interpreter at once, not after the default 5 ms.
     sys.setswitchinterval(0.0005)
     limits = Limits(slots=spec.parallel, cells=spec.context, queue=spec.queue)
-    machine: Machine = load(path, limits, spec.threads or usable_cores(), log.info)
+    machine: Machine = load(Plan(path, limits, spec.threads or usable_cores(), spec.lora), log.info)
     model = machine.model
     loop = StepLoop(machine, post)
     facts = Loaded(
         description=model.describe(),
-        fingerprint=fingerprint(path),
+        fingerprint=mark(fingerprint(path), spec.lora),
         context=min(spec.context, model.trained_context),
         embed_limit=machine.embed_limit,
         width=model.width,

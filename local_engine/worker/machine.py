@@ -9,6 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
+from local_engine.launch import Adapter
+from local_engine.native.adapters import Adapters
 from local_engine.native.context import Context, ContextShape
 from local_engine.native.diagnostics import forward_logs
 from local_engine.native.model import Model
@@ -29,6 +31,7 @@ class Machine:
     context: Context
     limits: Limits
     threads: int
+    adapters: Adapters
     _embedder: Context | None = field(default=None)
 
     def use_threads(self, threads: int) -> None:
@@ -55,6 +58,7 @@ class Machine:
             self._embedder = Context(
                 self.model, ContextShape(self.embed_limit, 1, EMBED_BATCH, self.threads, embeddings=True)
             )
+            self.adapters.apply(self._embedder.pointer)
         self._embedder.clear()
         total = np.zeros(self.model.width, np.float64)
         for start in range(0, len(tokens), EMBED_BATCH):
@@ -75,13 +79,27 @@ class Machine:
         self.model.close()
 
 
-def load(path: Path, limits: Limits, threads: int, progress: Callable[[str], None]) -> Machine:
-    """Raises ModelError when the model or its context cannot be made."""
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to load, and for how many threads."""
+
+    path: Path
+    limits: Limits
+    threads: int
+    lora: tuple[Adapter, ...] = ()
+
+
+def load(plan: Plan, progress: Callable[[str], None]) -> Machine:
+    """Raises ModelError when the model, an adapter or the context cannot be made."""
     forward_logs()
-    progress(f"loading {path.name}")
-    model = Model(path)
+    limits = plan.limits
+    progress(f"loading {plan.path.name}")
+    model = Model(plan.path)
+    adapters = Adapters(model, plan.lora)
     progress(f"{model.describe()}: making a context of {limits.cells} tokens for {limits.slots} at once")
-    shape = ContextShape(limits.cells, limits.slots, limits.batch, threads)
-    machine = Machine(model, Context(model, shape), limits, threads)
+    shape = ContextShape(limits.cells, limits.slots, limits.batch, plan.threads)
+    context = Context(model, shape)
+    adapters.apply(context.pointer)
+    machine = Machine(model, context, limits, plan.threads, adapters)
     machine.warm_up()
     return machine

@@ -15,10 +15,11 @@ from policies import Caller, Policy
 from router.settings.authorities import tls_materials
 from router.settings.callers import callers_of, read_keys, rules_of
 from router.settings.credentials import read_token
+from router.settings.engine_entries import EngineEntry
 from router.settings.findings import Path, Report, SettingsError
 from router.settings.keymodel import KeyEntry
 from router.settings.managed import compile_managed
-from router.settings.model import EngineEntry, SettingsFile
+from router.settings.model import SettingsFile
 from router.settings.naming import check_callers_models, compile_aliases, compile_autos
 from router.settings.routing import (
     compile_models,
@@ -30,7 +31,7 @@ from router.settings.routing import (
 )
 from router.settings.snapshot import AuditSettings, CaptureRule, EngineSettings, Limits, Listen, Snapshot
 from router.settings.upstreams import check_name, compile_upstreams
-from router.settings.weights import compile_sources, compile_weights, engine_shape, model_directory
+from router.settings.weights import compile_adapters, compile_sources, compile_weights, engine_shape, model_directory
 from router.settings.witnesses import compile_witnesses
 
 MOST_WORKERS: Final = 8
@@ -150,7 +151,8 @@ def _engine(name: str, settings: SettingsFile, base: Base, report: Report) -> En
     directory = model_directory(settings, base.resolve, report)
     weights = compile_weights(entry.model, ("engines", name, "model"), directory, base.resolve, report)
     context, parallel = engine_shape(entry, weights)
-    shape = (context, parallel, entry.threads, entry.idle_unload)
+    lora = compile_adapters(entry.lora, ("engines", name, "lora"), base.resolve, report)
+    shape = (context, parallel, entry.threads, entry.idle_unload, lora)
     return EngineSettings(name, weights.model, weights.sha256, weights.reference, *shape)
 
 

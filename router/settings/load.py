@@ -14,10 +14,11 @@ from typing import Any
 from router.settings import document, environment
 from router.settings.compiling import Base, compile_snapshot
 from router.settings.credentials import is_token
+from router.settings.engine_entries import EngineEntry
 from router.settings.files import read_text
 from router.settings.findings import Finding, Origin, Path, Report, SettingsError
 from router.settings.layers import EMBEDDED_ALONE, Layer, lay, names_upstreams
-from router.settings.model import EngineEntry, SettingsFile
+from router.settings.model import SettingsFile
 from router.settings.salvage import salvage
 from router.settings.shape import validate
 from router.settings.snapshot import Snapshot

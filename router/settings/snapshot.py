@@ -37,6 +37,15 @@ class TierSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class Lora:
+    """An adapter's absolute path, how strongly it is applied, and the SHA-256 it must have, if one is known."""
+
+    path: str
+    scale: float = 1.0
+    sha256: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class EngineSettings:
     """One embedded engine; `model` is a path or `package:NAME`."""
 
@@ -48,6 +57,7 @@ class EngineSettings:
     parallel: int = 4
     threads: int = 0  # 0: as many as there are cores
     idle_unload_s: float = 0.0  # 0: the weights stay
+    lora: tuple[Lora, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path as FilePath
 
@@ -14,10 +14,11 @@ from local_engine.hub.reference import BadReference, Reference, parse
 from local_engine.model_file import NoSuchModel, locate
 from router.settings.authorities import read_authorities
 from router.settings.credentials import read_token
+from router.settings.engine_entries import EngineEntry, LoraEntry, ModelSource
 from router.settings.findings import Path, Report
 from router.settings.hosts import compile_hosts
-from router.settings.model import EngineEntry, ModelSource, SettingsFile, SourceEntry
-from router.settings.snapshot import Weights, WeightSource
+from router.settings.model import SettingsFile, SourceEntry
+from router.settings.snapshot import Lora, Weights, WeightSource
 from router.settings.upstream_entry import UpstreamSettings
 from router.settings.upstreams import check_name, compile_destination
 
@@ -117,6 +118,15 @@ def _pulled(source: ModelSource, path: Path, directory: FilePath, report: Report
         hint = f"check which is right; 'ringfence models rm --forget {reference.name}' drops what is there"
         report.add((*path, "sha256"), f"it was pulled with SHA-256 {pinned}, which is another file", hint)
     return Location(str(reference.within(directory)), source.sha256 or pinned, reference.name)
+
+
+def compile_adapters(entries: Sequence[LoraEntry], path: Path, resolve: Resolve, report: Report) -> tuple[Lora, ...]:
+    """Whether they are there and fit the model is the engine's to say, as it is of the model."""
+    files = [str(resolve(entry.path, (*path, number, "path"), report)) for number, entry in enumerate(entries)]
+    for number, file in enumerate(files):
+        if file in files[:number]:
+            report.add((*path, number), "stands here twice", "name each adapter once, with the scale you mean")
+    return tuple(Lora(file, entry.scale, entry.sha256 or "") for file, entry in zip(files, entries, strict=True))
 
 
 def compile_sources(settings: SettingsFile, resolve: Resolve, report: Report) -> Weights:

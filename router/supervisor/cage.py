@@ -10,9 +10,9 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class Cage:
-    """What the engine is left with. `model`: a path or `package:NAME`; `control` hears of the seal, then is closed."""
+    """What the engine is left with. `weights`: paths or `package:NAME`; `control` hears of the seal, then is closed."""
 
-    model: str
+    weights: Sequence[str]
     state_directory: Path
     listener: int
     control: int
@@ -21,7 +21,8 @@ class Cage:
 
 def caged(command: Sequence[str], cage: Cage) -> list[str]:
     """The command that seals itself and then becomes `command`."""
-    model = [part for place in _model_places(cage.model) for part in ("--read", place)]
+    places = dict.fromkeys(place for weights in cage.weights for place in _places(weights))
+    model = [part for place in places for part in ("--read", place)]
     required = [part for name in cage.required for part in ("--require", name)]
     return [
         *(sys.executable, "-I", "-m", "router.seal", "--profile", "engine"),
@@ -30,8 +31,8 @@ def caged(command: Sequence[str], cage: Cage) -> list[str]:
     ]
 
 
-def _model_places(model: str) -> tuple[str, ...]:
-    """Where a model file lies: its folder, and the one that it is a link into. A package's is installed code."""
+def _places(model: str) -> tuple[str, ...]:
+    """Where a file of weights lies: its folder, and the one that it is a link into. A package's is installed code."""
     if model.startswith("package:"):
         return ()
     path = Path(model).absolute()

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from local_engine.launch import EngineSpec
+from local_engine.launch import Adapter, EngineSpec
 from local_engine.launch import command as engine_command
 from router.channel.control import Message, Word, memory_file
 from router.channel.sealed import log_seal
@@ -161,12 +161,14 @@ class Tree:
             threads=engine.threads or None,
             idle_unload=engine.idle_unload_s,
             aliases=("*",),
+            lora=tuple(Adapter(one.path, one.scale, one.sha256) for one in engine.lora),
         )
+        weights = (engine.model, *(one.path for one in engine.lora))
         state_directory = self._directory.parent / ENGINE_STATE
         required = self._snapshot.require_seal
 
         def command(control: int) -> list[str]:
-            cage = Cage(engine.model, state_directory, sock, control, required)
+            cage = Cage(weights, state_directory, sock, control, required)
             return caged(engine_command(spec, sock, state_directory), cage)
 
         return Program(f"engine-{engine.name}", command, (sock,), controlled=False)

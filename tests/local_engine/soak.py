@@ -1,6 +1,8 @@
 """Many requests of all kinds against one engine process, a third of them given up half way; then the books are read.
 
-Usage: python -m tests.local_engine.soak [--requests 10000] [--clients 12]      (`make soak-engine`)
+Usage: python -m tests.local_engine.soak [--requests 10000] [--clients 12] [--tiny]      (`make soak-engine`)
+`--tiny`: with a model of one layer and random weights that has the same vocabulary. Everything around the weights works
+as much for each request as before, and ten thousand are served in a fraction of the time.
 Fails when an answer is cut, when a request gets no answer, when anything is left running, or when memory grew.
 """
 
@@ -15,7 +17,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,7 @@ import httpx
 
 from local_engine.launch import EngineSpec
 from tests.local_engine.conftest import Child, listen, spawn, wait_until_ready
+from tests.local_engine.made import tiny_model
 
 SPEC = EngineSpec(context=2048, parallel=6, queue=8, threads=1)
 GROWTH_MB = 24.0
@@ -151,11 +154,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--requests", type=int, default=10_000)
     parser.add_argument("--clients", type=int, default=12)
+    parser.add_argument("--tiny", action="store_true")
     parser.add_argument("--seed", type=int, default=random.randrange(1 << 32))
     wanted = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
         listener, path = listen(Path(folder))
-        child = Child(listener, path, spawn(listener, SPEC, Path(folder)))
+        spec = replace(SPEC, model=str(tiny_model(Path(folder) / "tiny.gguf"))) if wanted.tiny else SPEC
+        child = Child(listener, path, spawn(listener, spec, Path(folder)))
         stack.callback(child.end)
         with child.client() as client:
             wait_until_ready(client)

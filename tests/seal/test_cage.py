@@ -12,17 +12,17 @@ END = ["--hold", "7", "--report", "8", "--", "engine", "--flag"]
 
 
 def test_a_packaged_model_needs_no_room_of_its_own() -> None:
-    cage = Cage("package:llm-small", Path("/state"), 7, 8, ())
+    cage = Cage(["package:llm-small"], Path("/state"), 7, 8, ())
     assert caged(["engine", "--flag"], cage) == [*LAUNCHER, "--write", "/state", *END]
 
 
-def test_a_linked_model_may_be_read_where_it_is_and_where_it_points(tmp_path: Path) -> None:
+def test_linked_weights_may_be_read_where_they_are_and_where_they_point(tmp_path: Path) -> None:
     (tmp_path / "blobs").mkdir()
     (tmp_path / "names").mkdir()
     (tmp_path / "blobs" / "00").write_bytes(b"GGUF")
     model = tmp_path / "names" / "model.gguf"
     model.symlink_to(tmp_path / "blobs" / "00")
-    cage = Cage(str(model), Path("/state"), 7, 8, ("seccomp", "netns"))
+    cage = Cage([str(model), str(tmp_path / "names" / "adapter.gguf")], Path("/state"), 7, 8, ("seccomp", "netns"))
     reads = ["--read", str(tmp_path / "names"), "--read", str(tmp_path / "blobs")]
     required = ["--require", "seccomp", "--require", "netns"]
     assert caged(["engine", "--flag"], cage) == [*LAUNCHER, *reads, "--write", "/state", *required, *END]

