@@ -28,6 +28,7 @@ from router.gate.server import Gate
 from router.gate.upstreams import Ears, Upstreams
 from router.gate.world import World
 from router.logs import Log, hear_libraries
+from router.memory import settle_memory
 from router.seal.attestation import Attestation
 from router.seal.enclose import begin
 from router.settings.codec import decode
@@ -113,6 +114,7 @@ class GateProcess:
             world.upstreams.program(name, state)
         world.upstreams.start()
         self._keep_warm(world)
+        settle_memory()
         self._control.send(Message(Word.READY, text=snapshot.policy.digest))
 
     def _keep_warm(self, world: World) -> None:

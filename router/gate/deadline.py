@@ -47,6 +47,10 @@ class Deadline:
         return _Within(seconds, UpstreamFault(cause, f"after {seconds:g} s"))
 
 
+def _nobody(_: UpstreamFault) -> None:
+    """Whoever waited is gone."""
+
+
 class Patience:
     """Tells `lost` when a wait took longer than it may. The timer lives on between waits, and is moved."""
 
@@ -73,9 +77,12 @@ class Patience:
         self._due = math.inf
 
     def close(self) -> None:
+        """No wait will follow; who was to be told is forgotten."""
         self._due = self._rings_at = math.inf
+        self._lost = _nobody
         if self._timer is not None:
             self._timer.cancel()
+            self._timer = None
 
     def _ring_at(self, when: float) -> None:
         if self._timer is not None:

@@ -88,7 +88,9 @@ class GateExchange:
             self._end()
 
     def _end(self) -> None:
+        """Once. Nothing that refers to us is kept, so that no exchange waits for Python to look for cycles."""
         self._free()
+        self._relay = self._task = None
         self._over()
 
     def _free(self) -> None:

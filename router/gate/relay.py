@@ -63,15 +63,17 @@ class Relay:
         """Returns when the whole answer was passed on; UpstreamFault when there is none, or it was cut."""
         request = post(pool.rule, credential, self._open, body)
         del body
-        connection = await self._ask(pool, request, patience_s)
-        del request
-        self.on_head()
         try:
-            await self._pass_answer(connection, pool, patience_s)
+            connection = await self._ask(pool, request, patience_s)
+            del request
+            self.on_head()
+            try:
+                await self._pass_answer(connection, pool, patience_s)
+            finally:
+                self.received = connection.received
+                pool.give_back(connection)
         finally:
             self._patience.close()
-            self.received = connection.received
-            pool.give_back(connection)
 
     async def _ask(self, pool: Pool, request: bytes, patience_s: float) -> UpstreamConnection:
         """Send, and wait for the head. A kept connection that turns out stale is replaced, once, before any byte."""
@@ -95,7 +97,7 @@ class Relay:
             await connection.head()
             self._patience.rest()
         except BaseException:
-            self._patience.close()
+            self._patience.rest()
             self.received = connection.received
             connection.abort()
             raise

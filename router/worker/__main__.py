@@ -21,6 +21,7 @@ from router.channel.client import GateClient
 from router.channel.control import Control, Message, Word, read_memory_file
 from router.channel.sealed import seal_process
 from router.logs import Log, hear_libraries
+from router.memory import settle_memory
 from router.seal.enclose import Plan, begin
 from router.seal.profiles import Profile
 from router.seal.rooms import room_of
@@ -85,6 +86,7 @@ class Worker:
             self._stopped.set()
             return
         self._application = Application(snapshot, self._gate, self._view, self._log)
+        settle_memory()
         if self._server is None:
             self._spawn(self._serve(snapshot))
         else:

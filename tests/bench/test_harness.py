@@ -26,6 +26,7 @@ from bench.quick import broken, ratios_to_nginx
 pytestmark = pytest.mark.skipif(shutil.which("cc") is None, reason="the bench compiles its C programs: no cc here")
 
 DEAREST_CPU_US = 20_000  # ten times what the slowest gateway written in Python was seen to take
+CALLS = 240  # of Python functions for one exchange in the gate; lower it when there are fewer
 
 
 @pytest.fixture(scope="module")
@@ -197,3 +198,11 @@ def test_costs_are_of_the_window_alone() -> None:
     assert costs(first, last, 1000)["cpu_us"] == 1000.0
     assert costs(first, last, 1000)["cpu_us_by_process"] == {"gate": 500.0, "worker": 500.0}
     assert costs(first, last, 0) == {}
+
+
+def test_calls_in_the_gate_are_counted() -> None:
+    command = [sys.executable, "-m", "bench.exchange", "--calls", "--exchanges", "64", "--top", "1"]
+    told = subprocess.run(
+        command, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert 10 < float(told.stdout.split("Python ")[1].split(",")[0]) < CALLS
