@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Final
 
 from policies.facts import Reach
 from policies.policy import Policy
+
+_REACHES: Final = {reach.word: reach for reach in Reach}
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +30,45 @@ class Narrowing:
         without = f"without {', '.join(sorted(self.without))}" if self.without else ""
         reach = f"reach {self.reach.word}" if self.reach is not Reach.RENTED else ""
         return "; ".join(part for part in (without, reach) if part)
+
+
+class Unfit(StrEnum):
+    """Why what was asked for is no narrowing."""
+
+    EMPTY = "takes_nothing_away"
+    NO_REACH = "no_such_reach"
+    UNLISTED = "upstream_not_listed"
+    WIDER = "wider_than_in_force"
+
+
+@dataclass(frozen=True, slots=True)
+class NotNarrower:
+    """What was asked for would not take away; `text` says why and what to do."""
+
+    reason: Unfit
+    text: str
+
+
+def asked_narrowing(
+    without: Sequence[str], reach: str, now: Narrowing, listed: Collection[str]
+) -> Narrowing | NotNarrower:
+    """What an operator's words take away; `now`: what is taken away already, `listed`: the file's upstreams.
+
+    To leave out what is left out already is fine: who repeats an order means the same by it. A reach that lies beyond
+    the one in force is refused, not ignored: whoever asks for it would believe that it holds.
+    """
+    unlisted = next((name for name in without if name not in listed), None)
+    if unlisted is not None:
+        return NotNarrower(Unfit.UNLISTED, f"no upstream is called '{unlisted[:64]}'")
+    if reach and reach not in _REACHES:
+        return NotNarrower(Unfit.NO_REACH, f"the reach must be one of {', '.join(_REACHES)}")
+    wanted = _REACHES[reach] if reach else now.reach
+    if wanted > now.reach:
+        text = f"the reach is '{now.reach.word}' already; only 'ringfence reload --lift' on its machine gives more"
+        return NotNarrower(Unfit.WIDER, text)
+    if not without and wanted is Reach.RENTED:
+        return NotNarrower(Unfit.EMPTY, "that takes nothing away: name upstreams to leave out, or a reach to keep to")
+    return Narrowing(frozenset(without), wanted)
 
 
 def narrow(policy: Policy, narrowing: Narrowing) -> Policy:

@@ -36,12 +36,13 @@ class Callers:
             raise InvalidKey(f"This API key is not known here. {_ADVICE}")
         return caller
 
-    def operator(self, authorization: str) -> None:
-        """Returns for an operator's key; InvalidKey (401), or OperatorNeeded (403) for everybody else."""
-        self.authenticate(authorization)
+    def operator(self, authorization: str) -> Caller:
+        """Whose operator's key this is; InvalidKey (401), or OperatorNeeded (403) for everybody else."""
+        caller = self.authenticate(authorization)
         rule = self._keys.get(_public_id(authorization.partition(" ")[2]))
         if rule is None or not rule.operator:
             raise OperatorNeeded("This needs an operator's key: 'ringfence keys create NAME --operator'.")
+        return caller
 
 
 def _public_id(key: str) -> str:

@@ -60,6 +60,12 @@ class OperatorNeeded(InvalidRequest):
     status, code = 403, "operator_needed"
 
 
+class WouldWiden(InvalidRequest):
+    """What an operator asks for over HTTP would not take away."""
+
+    status, code = 403, "would_widen"
+
+
 class UpstreamUnknown(InvalidRequest):
     status, code = 404, "upstream_not_found"
 

@@ -14,6 +14,7 @@ from router.channel.client import ExchangeFailed, GateClient
 from router.channel.messages import Look
 from router.errors import UpstreamUnknown
 from router.settings.snapshot import Snapshot
+from router.view import View
 
 PROBE_WAIT_S = 15.0
 EXPOSITION = "text/plain; version=0.0.4; charset=utf-8"
@@ -22,9 +23,10 @@ EXPOSITION = "text/plain; version=0.0.4; charset=utf-8"
 class Admin:
     """The operators' endpoints over one snapshot. Nothing here can widen what the policy allows."""
 
-    def __init__(self, snapshot: Snapshot, gate: GateClient) -> None:
+    def __init__(self, snapshot: Snapshot, gate: GateClient, view: View) -> None:
         self._snapshot = snapshot
         self._gate = gate
+        self._view = view
         self._callers = Callers(snapshot)
 
     def routes(self) -> list[Route]:
@@ -72,7 +74,15 @@ class Admin:
         tiers = self._snapshot.policy.tiers.values()
         for report in reports:
             report["tiers"] = [tier.name for tier in tiers if report["name"] in tier.upstreams]
+            report["process"] = self._process(str(report["name"]))
         return reports
+
+    def _process(self, upstream: str) -> object:
+        """The process behind it, where it is one of ours: its state, and what the kernel enforces on it."""
+        rule = self._snapshot.policy.upstreams[upstream]
+        own = f"engine-{rule.engine}" if rule.engine is not None else f"managed-{upstream}" if rule.managed else ""
+        row = next((row for row in self._view.processes if row.name == own), None)
+        return msgspec.to_builtins(row) if row is not None else None
 
     def _operator(self, request: Request) -> None:
         self._callers.operator(request.headers.get("authorization", ""))

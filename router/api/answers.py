@@ -14,9 +14,11 @@ def as_json(value: object, status: int = 200, headers: dict[str, str] | None = N
     return Response(msgspec.json.encode(value) + b"\n", status, headers, "application/json")
 
 
-def as_error(error: RouterError) -> Response:
-    """Any RouterError of these endpoints, in OpenAI's shape."""
+def as_error(error: RouterError, record: int | None = None) -> Response:
+    """Any RouterError of these endpoints, in OpenAI's shape; `record`: the ledger index of its denial."""
     headers = {"retry-after": str(max(1, round(error.retry_after_s)))} if error.retry_after_s is not None else {}
+    if record is not None:
+        headers["x-ringfence-record"] = str(record)
     if error.status == 401:
         headers["www-authenticate"] = "Bearer"
     return Response(as_openai(error) + b"\n", error.status, headers, "application/json")

@@ -14,8 +14,11 @@ from router.api.admin import Admin
 from router.api.answers import as_error
 from router.api.cycle import request_id
 from router.api.host import judge_origin
+from router.api.narrow import Narrow
+from router.api.refusals import Refusals
 from router.api.status import Status
 from router.channel.client import GateClient
+from router.channel.steering import Steering
 from router.errors import HostNotAllowed, InvalidRequest, MethodNotAllowed, RouterError, UnknownPath
 from router.logs import Log
 from router.pipeline import Pipeline
@@ -26,7 +29,7 @@ from router.view import View
 class Application:
     """One snapshot's worth of service. As an ASGI application it serves all but the generating endpoints' POST."""
 
-    def __init__(self, snapshot: Snapshot, gate: GateClient, view: View, log: Log) -> None:
+    def __init__(self, snapshot: Snapshot, gate: GateClient, view: View, log: Log, steering: Steering) -> None:
         self.snapshot = snapshot
         self.pipeline = Pipeline(snapshot, gate)
         self.largest_body = snapshot.limits.body_bytes
@@ -34,16 +37,22 @@ class Application:
         operations = Starlette(
             routes=[
                 *Status(snapshot, gate, view).routes(),
-                *Admin(snapshot, gate).routes(),
+                *Admin(snapshot, gate, view).routes(),
+                *Narrow(snapshot, view, steering).routes(),
                 *map(_only_post, Endpoint),
             ],
-            exception_handlers={RouterError: _router_error, HTTPException: http_error, Exception: self._mistake},
+            exception_handlers={
+                RouterError: Refusals(snapshot, gate).answer,
+                HTTPException: http_error,
+                Exception: self._mistake,
+            },
         )
         operations.router.redirect_slashes = False  # a redirect would name the host that the client's header names
         self._operations = operations
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        identity = request_id(dict(reversed(scope["headers"])).get(b"x-request-id", b"")).encode()
+        given = request_id(dict(reversed(scope["headers"])).get(b"x-request-id", b""))
+        scope["ringfence.request_id"], identity = given, given.encode()
 
         async def named(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -69,11 +78,6 @@ def _only_post(endpoint: Endpoint) -> Route:
         raise MethodNotAllowed(f"{request.url.path} takes POST.")
 
     return Route(f"/v1/{endpoint}", refuse, methods=["GET", "PUT", "PATCH", "DELETE", "OPTIONS"])
-
-
-async def _router_error(_request: Request, error: Exception) -> Response:
-    assert isinstance(error, RouterError)  # noqa: S101 - registered for this class
-    return as_error(error)
 
 
 async def http_error(request: Request, error: Exception) -> Response:

@@ -26,6 +26,8 @@ class Word(StrEnum):
     REFUSED = "refused"  # `text`: new settings were not taken, and why; `name`: who asked for them
     PROGRAMS = "programs"  # `text`: the managed programs' phases, as JSON; DEMANDS answers it
     PROGRAM = "program"  # `name`, `text`: what happened to one of them, and why: for the ledger
+    ORDERED = "ordered"  # `text`: the body of an `admin` record, as JSON: for the ledger
+    NARROWED = "narrowed"  # `name`, `text`: what came of a worker's NARROW, see router.channel.steering
     NOTICE = "notice"  # `text`: how the last reload ended, as JSON: for /health
     CHANNEL = "channel"  # + socket; `name`: the worker at the other end
     PROCESSES = "processes"  # `rows`: the state of every process
@@ -37,6 +39,7 @@ class Word(StrEnum):
     PONG = "pong"
     DEMANDS = "demands"  # `text`: how much each managed program is asked for, as JSON; from the gate
     FATAL = "fatal"  # `text`: starting again would not help
+    NARROW = "narrow"  # `name`: a number, `text`: what an operator asks a worker to take away; NARROWED answers it
     LOST = "lost"  # a worker's channel to the gate has closed
 
 

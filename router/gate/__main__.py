@@ -10,6 +10,7 @@ import socket
 from functools import partial
 from pathlib import Path
 
+import msgspec
 import uvloop
 
 from router.audit import Durability, Ledger, LedgerError, LedgerSettings
@@ -83,6 +84,8 @@ class GateProcess:
             self._hear_programs(message.text)
         elif message.word is Word.PROGRAM:
             self._note_program(message)
+        elif message.word is Word.ORDERED and self._gate is not None:
+            self._gate.world.recorder.note(RecordKind.ADMIN, msgspec.json.decode(message.text))
 
     def _attach(self, descriptor: int) -> None:
         sock = socket.socket(fileno=descriptor)

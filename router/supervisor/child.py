@@ -45,6 +45,7 @@ class Watcher:
     sealed: Callable[[Child], None]  # `child.attestation` is new
     changed: Callable[[], None]
     lost: Callable[[Child], None]  # its channel to the gate has closed
+    asked: Callable[[Child, Message], None]  # an operator asks through this worker
     demands: Callable[[str], None]  # how much managed programs are asked for
     fatal: Callable[[str], None]
 
@@ -165,13 +166,20 @@ class Child:
             self.attestation = Attestation.from_json(message.text)
             self._watcher.sealed(self)
             self._watcher.changed()
-        elif message.word is Word.LOST:
-            self._watcher.lost(self)
-        elif message.word is Word.DEMANDS:
-            self._watcher.demands(message.text)
         elif message.word is Word.FATAL:
             self._stopping.set()  # starting it again would not help
             self._watcher.fatal(message.text)
+        else:
+            self._pass_on(message)
+
+    def _pass_on(self, message: Message) -> None:
+        """What concerns the whole tree."""
+        if message.word is Word.LOST:
+            self._watcher.lost(self)
+        elif message.word is Word.DEMANDS:
+            self._watcher.demands(message.text)
+        elif message.word is Word.NARROW:
+            self._watcher.asked(self, message)
 
     def _become(self, state: str, reason: str) -> None:
         if (state, reason) != (self.state, self.reason):

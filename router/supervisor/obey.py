@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from policies import Reach
 from policies.choosing import plain_name
-from policies.narrowing import Narrowing
+from router.channel.control import Message
+from router.channel.steering import NarrowTold, asked, told
 from router.supervisor.managed import Managed
 from router.supervisor.orders import Order, Told
 from router.supervisor.reload import Reloaded, Reloader
 
-REACHES = {reach.word: reach for reach in Reach}
 SWITCHED_WITHIN_S = 600.0
 
 
@@ -25,22 +24,18 @@ class Commander:
             case "reload" | "lift":
                 return _told(await self._reloader.reload("ringfence reload", lift=order.do == "lift"))
             case "narrow":
-                return await self.narrow(order, "ringfence narrow")
+                return _told(await self._reloader.narrow(order.without, order.reach, "ringfence narrow"))
             case "switch":
                 return await self._switch(order.name)
             case "stop":
                 return await self._stop(order.name)
         return Told(good=False, text=f"'{order.do[:32]}' is no order that this version knows")
 
-    async def narrow(self, order: Order, actor: str) -> Told:
-        """Less of what is in force; a name or word that there is none of is refused, not ignored."""
-        unknown = [name for name in order.without if not self._reloader.lists(name)]
-        if unknown:
-            return Told(good=False, text=f"no upstream is called '{unknown[0][:64]}'")
-        if order.reach and order.reach not in REACHES:
-            return Told(good=False, text=f"the reach must be one of {', '.join(REACHES)}")
-        reach = REACHES[order.reach] if order.reach else Reach.RENTED
-        return _told(await self._reloader.narrow(Narrowing(frozenset(order.without), reach), actor))
+    async def asked(self, message: Message) -> Message:
+        """The same for an operator who asks over HTTP: a worker knows the key, and can ask for nothing but less."""
+        ask = asked(message)
+        reloaded = await self._reloader.narrow(ask.without, ask.reach, f"admin API: {ask.caller}")
+        return told(message.name, NarrowTold(reloaded.taken, reloaded.text, reloaded.unfit))
 
     async def _switch(self, name: str) -> Told:
         """Load a managed upstream, or the first one that serves a model, and say when it answers."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -13,7 +13,7 @@ from typing import Final
 import msgspec
 
 from policies import Policy
-from policies.narrowing import Narrowing, narrow
+from policies.narrowing import Narrowing, NotNarrower, Unfit, asked_narrowing, narrow
 from router.settings.compiling import digest
 from router.settings.findings import SettingsError
 from router.settings.snapshot import Snapshot
@@ -32,6 +32,7 @@ class Reloaded:
 
     taken: bool
     text: str
+    unfit: Unfit | None = None  # of what was to be narrowed, and is no narrowing
 
 
 class Reloader:
@@ -56,19 +57,27 @@ class Reloader:
                 return self._refused(str(error), in_public(error), actor)
             return await self._swap(loaded, Narrowing() if lift else self._narrowing, actor)
 
-    async def narrow(self, narrowing: Narrowing, actor: str) -> Reloaded:
-        """Take something away from the settings in force."""
+    async def narrow(self, without: Sequence[str], reach: str, actor: str) -> Reloaded:
+        """Take something away from the settings in force; what would not take away is refused. Both are recorded."""
         async with self._turn:
-            return await self._swap(self._loaded, self._narrowing.and_also(narrowing), actor)
+            asked = asked_narrowing(without, reach, self._narrowing, self._loaded.policy.upstreams)
+            if isinstance(asked, NotNarrower):
+                reloaded = Reloaded(taken=False, text=asked.text, unfit=asked.reason)
+            else:
+                reloaded = await self._swap(self._loaded, self._narrowing.and_also(asked), actor)
+            self._record(asked, reloaded, actor)
+            return reloaded
+
+    def _record(self, asked: Narrowing | NotNarrower, reloaded: Reloaded, actor: str) -> None:
+        """As an `admin` record: who asked for what, and what came of it. What was refused is not repeated."""
+        target = asked.words if isinstance(asked, Narrowing) else ""
+        result = "taken" if reloaded.taken else f"refused: {reloaded.unfit or 'see the reload record'}"
+        self._tree.ordered({"action": "narrow", "actor": actor, "target": target, "result": result})
 
     @property
     def policy(self) -> Policy:
         """As the file has it."""
         return self._loaded.policy
-
-    def lists(self, upstream: str) -> bool:
-        """Is there such an upstream in the file?"""
-        return upstream in self._loaded.policy.upstreams
 
     async def watch(self) -> None:
         """Reload when one of the files has changed, and then not again for one look: it is written whole."""
@@ -90,7 +99,7 @@ class Reloader:
         text = f"Settings taken: policy {snapshot.policy.digest[:16]} from {snapshot.source}"
         if not await self._tree.in_force(IN_FORCE_S):
             text += "; not every process serves by them yet: see /health"
-        self._tree.notice(_notice("taken", actor, narrowing.words))
+        self._tree.notice(_notice("taken", actor, narrowing))
         self._say(text)
         return Reloaded(taken=True, text=text)
 
@@ -98,7 +107,7 @@ class Reloader:
         text = f"{reason}\nThe new settings were not taken: the old ones stay in force."
         self._say(text)
         self._tree.refused(reason, actor)
-        self._tree.notice(_notice("refused", actor, self._narrowing.words, public))
+        self._tree.notice(_notice("refused", actor, self._narrowing, public))
         return Reloaded(taken=False, text=text)
 
 
@@ -135,7 +144,15 @@ def _one(file: str) -> tuple[int, int, int] | None:
     return status.st_mtime_ns, status.st_size, status.st_ino
 
 
-def _notice(result: str, actor: str, narrowing: str, reason: str = "") -> str:
-    """As /health shows it."""
-    told = {"result": result, "at": round(time.time(), 3), "by": actor, "reason": reason, "narrowed": narrowing}
+def _notice(result: str, actor: str, narrowing: Narrowing, reason: str = "") -> str:
+    """As /health shows it, and `GET /admin/narrow` in part."""
+    told = {
+        "result": result,
+        "at": round(time.time(), 3),
+        "by": actor,
+        "reason": reason,
+        "narrowed": narrowing.words,
+        "without": sorted(narrowing.without),
+        "reach": narrowing.reach.word,
+    }
     return msgspec.json.encode(told).decode()

@@ -63,7 +63,9 @@ async def _serve(
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, tree.stop)
     reloader = Reloader(snapshot, tree, reload, say)
-    orders = Orders(directory, Commander(reloader, tree.managed).obey)
+    commander = Commander(reloader, tree.managed)
+    tree.on_asked = commander.asked
+    orders = Orders(directory, commander.obey)
     await orders.start()
     tasks: set[asyncio.Task[object]] = {asyncio.create_task(_greet(tree, _greeting(snapshot, listener), say))}
     tasks.add(asyncio.create_task(reloader.watch()))

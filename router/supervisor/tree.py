@@ -7,8 +7,10 @@ import contextlib
 import os
 import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
+
+import msgspec
 
 from local_engine.launch import Adapter, EngineSpec
 from local_engine.launch import command as engine_command
@@ -52,6 +54,8 @@ class Tree:
         self._notice = ""
         self._actor = "start"
         self._channelless: set[str] = set()  # workers whose channel closed and was not replaced yet
+        self.on_asked: Callable[[Message], Awaitable[Message]] | None = None  # who answers operators' questions
+        self._answering: set[asyncio.Task[None]] = set()
         self.failure: str | None = None
         self._engine_sockets = {name: _engine_socket(run_directory, name) for name in snapshot.engines}
         places = Places(run_directory, run_directory.parent / "managed")
@@ -109,6 +113,10 @@ class Tree:
         for worker in self._workers:
             worker.send(Message(Word.NOTICE, text=text))
 
+    def ordered(self, body: Mapping[str, str]) -> None:
+        """For the ledger: what an operator did, as the body of an `admin` record."""
+        self._gate.send(Message(Word.ORDERED, text=msgspec.json.encode(body).decode()))
+
     async def _drain(self) -> None:
         """Clients' answers first, then the ledger, then the engines: each needs the next."""
         for group in (self._workers, [self._gate], self._engines):
@@ -134,6 +142,7 @@ class Tree:
             sealed=self._on_sealed,
             changed=self._tell,
             lost=self._on_lost,
+            asked=self._on_asked,
             demands=self.managed.heard,
             fatal=self._on_fatal,
         )
@@ -235,6 +244,16 @@ class Tree:
         with for_gate, for_worker:
             self._gate.send(Message(Word.CHANNEL, name=worker.program.name), [for_gate.fileno()])
             worker.send(Message(Word.CHANNEL), [for_worker.fileno()])
+
+    def _on_asked(self, worker: Child, message: Message) -> None:
+        """Answered when it is in force, by the worker that asked."""
+        if self.on_asked is not None and worker in self._workers:
+            task = asyncio.create_task(self._answer(worker, self.on_asked(message)))
+            self._answering.add(task)
+            task.add_done_callback(self._answering.discard)
+
+    async def _answer(self, worker: Child, answer: Awaitable[Message]) -> None:
+        worker.send(await answer)
 
     def _on_lost(self, worker: Child) -> None:
         """A channel that closes while both its ends live would leave a worker that looks alive and serves nobody."""

@@ -20,6 +20,7 @@ from router.api.protocol import RouterProtocol
 from router.channel.client import GateClient
 from router.channel.control import Control, Message, Word, read_memory_file
 from router.channel.sealed import seal_process
+from router.channel.steering import Steering
 from router.logs import Log, hear_libraries
 from router.memory import settle_memory
 from router.seal.enclose import Plan, begin
@@ -42,6 +43,7 @@ class Worker:
         self._gate = GateClient(lambda: self._control.send(Message(Word.LOST)))
         self._view = View()
         self._intake = Intake()
+        self._steering = Steering(self._say)
         self._application: Application | None = None
         self._server: uvicorn.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -62,10 +64,15 @@ class Worker:
                 self._view.processes = message.rows
             case Word.NOTICE:
                 self._view.reload = msgspec.json.decode(message.text)
+            case Word.NARROWED:
+                self._steering.heard(message)
             case Word.PING:
                 self._control.send(Message(Word.PONG))
             case Word.DRAIN:
                 self._stop()
+
+    def _say(self, message: Message) -> None:
+        self._control.send(message)
 
     def _spawn(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.create_task(work)
@@ -85,7 +92,7 @@ class Worker:
         if self._application is None and not self._seal(snapshot):
             self._stopped.set()
             return
-        self._application = Application(snapshot, self._gate, self._view, self._log)
+        self._application = Application(snapshot, self._gate, self._view, self._log, self._steering)
         settle_memory()
         if self._server is None:
             self._spawn(self._serve(snapshot))

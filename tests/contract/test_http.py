@@ -7,9 +7,11 @@ from pathlib import Path
 
 from policies import Endpoint
 from router.api.admin import Admin
+from router.api.narrow import Narrow
 from router.api.older import OLDER
 from router.api.status import Status
 from router.channel.client import GateClient
+from router.channel.steering import Steering
 from router.settings.load import load
 from router.view import View
 
@@ -19,7 +21,12 @@ PAGE = (ROOT / "docs" / "reference" / "http.md").read_text()
 
 def test_every_route_is_told() -> None:
     snapshot, gate = load(None, {}), GateClient()
-    routes = [*Status(snapshot, gate, View()).routes(), *Admin(snapshot, gate).routes()]
+    view, steering = View(), Steering(lambda _: None)
+    routes = [
+        *Status(snapshot, gate, view).routes(),
+        *Admin(snapshot, gate, view).routes(),
+        *Narrow(snapshot, view, steering).routes(),
+    ]
     served = {route.path.replace(":path", "").replace(":int", "") for route in routes} | {
         f"/v1/{endpoint}" for endpoint in Endpoint
     }

@@ -59,8 +59,8 @@ class Run:
         return found
 
 
-async def soak(service: Service, fakes: tuple[Fake, Fake], requests: int) -> Run:
-    """Send so many requests, AT_ONCE at a time."""
+async def soak(service: Service, fakes: tuple[Fake, Fake], requests: int, *, tell: bool = False) -> Run:
+    """Send so many requests, AT_ONCE at a time. `tell`: print each sample, so that a long run is seen as it goes."""
     run, began = Run(), time.monotonic()
     for part in range(SAMPLES):
         fakes[0].reset()  # they remember what they saw
@@ -69,6 +69,9 @@ async def soak(service: Service, fakes: tuple[Fake, Fake], requests: int) -> Run
         each = requests // SAMPLES // AT_ONCE
         await asyncio.gather(*(_client(service.port, number, each, run.answers) for number in range(AT_ONCE)))
         run.sample(service)
+        if tell:
+            now = ", ".join(f"{name} {sizes[-1] / 1e6:.1f} MB" for name, sizes in run.memory.items())
+            print(f"{run.answers.total()} requests after {time.monotonic() - began:.0f} s: {now}", flush=True)
     run.seconds = time.monotonic() - began
     return run
 
@@ -97,7 +100,7 @@ def main() -> int:
         fake_upstream("--tokens", "2") as two,
     ):
         with running(Path(directory), POLICY.format(one=one.url, two=two.url)) as service:
-            run = asyncio.run(soak(service, (one, two), given.requests))
+            run = asyncio.run(soak(service, (one, two), given.requests, tell=True))
             restarts = {name: row["restarts"] for name, row in service.rows().items() if row["restarts"]}
     for name, sizes in run.memory.items():
         print(f"{name}: " + " ".join(f"{size / 1e6:.1f}" for size in sizes) + " MB")

@@ -13,13 +13,14 @@ from starlette.requests import Request
 from router.api import status
 from router.api.app import Application, http_error
 from router.channel.control import ProcessState
+from router.channel.steering import Steering
 from router.logs import Log
 from router.view import View
 from tests.router.house import House, answering, house, plain, scripted
 
 
 def client_of(parts: House, view: View) -> httpx.AsyncClient:
-    application = Application(parts.snapshot, parts.client, view, Log("test"))
+    application = Application(parts.snapshot, parts.client, view, Log("test"), Steering(lambda _: None))
     transport = httpx.ASGITransport(application, raise_app_exceptions=False)
     return httpx.AsyncClient(transport=transport, base_url="http://localhost")
 

@@ -19,6 +19,7 @@ from router.api.app import Application
 from router.api.intake import Intake
 from router.api.protocol import RouterProtocol
 from router.audit import Kind
+from router.channel.steering import Steering
 from router.logs import Log
 from router.settings.snapshot import Snapshot
 from router.view import View
@@ -37,7 +38,7 @@ def post(body: bytes = CHAT, head: str = "", path: str = "/v1/chat/completions",
 @asynccontextmanager
 async def serving(parts: House, keep_alive_s: int = 5) -> AsyncIterator[int]:
     """A worker's server before a gate; its port."""
-    application = Application(parts.snapshot, parts.client, View(), Log("test"))
+    application = Application(parts.snapshot, parts.client, View(), Log("test"), Steering(lambda _: None))
     made = cast("Any", partial(RouterProtocol, lambda: application, Log("test"), Intake()))
     config = uvicorn.Config(
         application,
