@@ -19,6 +19,8 @@ KEPT_ARRAY = 4096
 """Longer arrays (the vocabulary) are checked and skipped."""
 
 STRING, ARRAY = 8, 9
+RANK = 4
+"""LLAMA_POOLING_TYPE_RANK"""
 SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
 
 Value = int | float | bool | str | list["int | float | bool | str"]
@@ -36,6 +38,16 @@ class Header:
     tensors: int
     facts: dict[str, Value]
     size: int
+
+    @property
+    def ranks(self) -> bool:
+        """Whether the model scores texts for a question, with a ranking head, instead of writing any."""
+        return self.number("pooling_type") == RANK
+
+    @property
+    def causal(self) -> bool:
+        """Whether a token sees those before it only; if not, a text must be read in one piece."""
+        return bool(self.number("attention.causal", 1))
 
     def number(self, name: str, default: int = 0) -> int:
         """A fact of this architecture, e.g. `block_count`."""

@@ -129,24 +129,31 @@ class Occupancy:
     threads: int
 
 
+def _no_grammar(_schema: object) -> str:
+    raise ValueError("this model writes nothing")
+
+
 @dataclass(frozen=True, slots=True)
 class Loaded:
     """What requests need to know of a loaded model; nothing native in it.
 
     `context` is the most tokens one request may use, `width` the length of an embedding. `tokenise` takes a text and
-    whether control tokens are read in it; `grammar` translates a checked JSON schema, raising ValueError.
+    whether control tokens are read in it; `grammar` translates a checked JSON schema, raising ValueError. A model that
+    ranks, and writes nothing, has a `rank_limit` (tokens of a question with its text) and makes these with `pair`.
     """
 
     description: str
     fingerprint: str
     context: int
-    embed_limit: int
     width: int
     vocabulary_size: int
     beginning: tuple[int, ...]
-    template: ChatTemplate | None
     choice: Choice
     tokenise: Callable[[str, bool], list[int]]
     piece: Callable[[int], bytes]
-    grammar: Callable[[object], str]
-    occupancy: Callable[[], Occupancy]
+    embed_limit: int = 0
+    template: ChatTemplate | None = None
+    grammar: Callable[[object], str] = _no_grammar
+    occupancy: Callable[[], Occupancy] = lambda: Occupancy(0, 0, 0)
+    rank_limit: int = 0
+    pair: Callable[[str, str], tuple[int, ...]] | None = None

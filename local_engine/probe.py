@@ -5,9 +5,11 @@ Usage: python -m local_engine.probe LIBRARY_FOLDER MODEL PARENT_PID. Exit 0 when
 
 from __future__ import annotations
 
+import math
 import sys
 from pathlib import Path
 
+from local_engine.gguf import read_header
 from local_engine.library import Choice, select
 from local_engine.lifeline import die_with
 
@@ -17,12 +19,20 @@ TOKENS = 96
 
 def decode(model: Path) -> None:
     """One batch of TOKENS, then one token: the two shapes that serving uses."""
-    from local_engine.native.context import Context, ContextShape  # noqa: PLC0415 - after the library is chosen
+    from local_engine.native.adapters import Adapters  # noqa: PLC0415 - after the library is chosen
+    from local_engine.native.context import Context, ContextShape  # noqa: PLC0415
     from local_engine.native.diagnostics import forward_logs  # noqa: PLC0415
     from local_engine.native.model import Model  # noqa: PLC0415
+    from local_engine.native.ranker import Ranker  # noqa: PLC0415
 
     forward_logs()
+    header = read_header(model)
     loaded = Model(model)
+    if header.ranks:
+        ranker = Ranker(loaded, Adapters(loaded, ()), TOKENS, 2, causal=header.causal)
+        if not math.isfinite(ranker.score(range(1, min(TOKENS, loaded.vocabulary_size)))):
+            sys.exit("the score of a text is not a number")
+        return
     context = Context(loaded, ContextShape(cells=256, sequences=1, batch=TOKENS, threads=2))
     context.batch.add(0, 0, [max(loaded.bos(), 0), *range(100, 99 + TOKENS)], output=True)
     context.decode()

@@ -10,13 +10,16 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 from local_engine.jobs import Cancel, Delivery, EmbeddingTicket, Event, Failed, Finished, Job, Loaded, Stop, Ticket
 from local_engine.text.template import Part, prompt_tokens
 from local_engine.worker.thread import Boot, EngineThread
 
 log = logging.getLogger("local_engine")
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 LEFT = Failed("client_left", "The client left before the answer was complete.")
 
@@ -165,10 +168,14 @@ class Service:
 
     async def tokens(self, loaded: Loaded, parts: list[Part]) -> tuple[int, ...]:
         """Token ids of text, off the event loop. The model's beginning token leads, where it has one."""
-        loop = asyncio.get_running_loop()
-        found = tuple(await loop.run_in_executor(self._texts, prompt_tokens, parts, loaded.tokenise))
+        found = tuple(await self.off_loop(prompt_tokens, parts, loaded.tokenise))
         lead = loaded.beginning
         return found if found[: len(lead)] == lead else lead + found
+
+    async def off_loop(self, work: Callable[P, T], *arguments: P.args, **more: P.kwargs) -> T:
+        """Work on texts, beside the event loop."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._texts, functools.partial(work, *arguments, **more))
 
     def submit(self, jobs: Sequence[Job]) -> Answers:
         if self._engine is None:

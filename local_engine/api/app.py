@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from local_engine.api import embed, generate, older, status
+from local_engine.api import embed, generate, older, rerank, status
 from local_engine.api.errors import ApiError
 from local_engine.api.front import Front
 
@@ -42,8 +42,8 @@ def make_app(front: Front) -> Starlette:
         route("/v1/chat/completions", generate.chat, "POST"),
         route("/v1/completions", generate.complete, "POST"),
         route("/v1/embeddings", embed.embed, "POST"),
-        route("/v1/rerank", embed.rerank, "POST"),
-        route("/rerank", embed.rerank, "POST"),
+        route("/v1/rerank", rerank.rerank, "POST"),
+        route("/rerank", rerank.rerank, "POST"),
         route("/completion", older.completion, "POST"),
         route("/generate", older.generate, "POST"),
         route("/generate_stream", older.generate_stream, "POST"),

@@ -23,7 +23,7 @@ from local_engine.text.template import Part
 async def embed(front: Front, request: Request) -> Response:
     fields = Fields(await read_json(request, front.max_body))
     model = front.model_name(fields.text("model"))
-    loaded = await front.loaded()
+    loaded = await front.writer()
     prompts = read_prompts(fields.take("input"), "input", loaded)
     encoding = fields.text("encoding_format") or "float"
     if encoding not in ("float", "base64"):
@@ -36,7 +36,7 @@ async def embed(front: Front, request: Request) -> Response:
     fields.labels("user")
     fields.finish()
     inputs = [await _tokens(front, loaded, prompt, index) for index, prompt in enumerate(prompts)]
-    vectors = await _unless_left(front, request, tuple(inputs))
+    vectors = await unless_left(front, request, tuple(inputs))
     data = [
         {"object": "embedding", "index": index, "embedding": _encode(vector) if encoding == "base64" else vector}
         for index, vector in enumerate(vectors)
@@ -45,14 +45,6 @@ async def embed(front: Front, request: Request) -> Response:
     usage = {"prompt_tokens": count, "total_tokens": count}
     body = {"object": "list", "data": data, "model": model, "usage": usage}
     return Response(msgspec.json.encode(body) + b"\n", media_type="application/json")
-
-
-async def rerank(_front: Front, _request: Request) -> Response:
-    """Known and refused: scores of a model without a ranking head would be made up."""
-    message = (
-        "Ranking needs a model with a ranking head, which this engine does not run; compare /v1/embeddings instead."
-    )
-    raise ApiError(501, message, "unsupported_endpoint")
 
 
 async def _tokens(front: Front, loaded: Loaded, prompt: Prompt, index: int) -> tuple[int, ...]:
@@ -65,8 +57,8 @@ async def _tokens(front: Front, loaded: Loaded, prompt: Prompt, index: int) -> t
     return tokens
 
 
-async def _unless_left(front: Front, request: Request, inputs: tuple[tuple[int, ...], ...]) -> list[list[float]]:
-    """The vectors; the work stops when the client leaves."""
+async def unless_left(front: Front, request: Request, inputs: tuple[tuple[int, ...], ...]) -> list[list[float]]:
+    """The vectors, or scores; the work stops when the client leaves."""
     work = asyncio.ensure_future(front.service.embed(inputs))
     gone = asyncio.ensure_future(_left(request))
     await asyncio.wait((work, gone), return_when=asyncio.FIRST_COMPLETED)

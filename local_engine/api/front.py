@@ -48,6 +48,13 @@ class Front:
         except EngineFailed:
             raise ApiError(503, "The engine cannot serve; see GET /health.", "engine_error", headers=RETRY) from None
 
+    async def writer(self) -> Loaded:
+        """A model that writes and embeds. 501 from one that ranks only: what it gave would be made up."""
+        loaded = await self.loaded()
+        if loaded.rank_limit:
+            raise ApiError(501, "This model ranks texts and writes none; use POST /v1/rerank.", "unsupported_endpoint")
+        return loaded
+
     def model_name(self, wanted: str | None) -> str:
         """The name to answer by: the one that was asked for, if it is one of ours."""
         accepted = (self.spec.name, *self.spec.aliases)

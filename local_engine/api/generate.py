@@ -31,7 +31,7 @@ MAX_SWITCH = 200
 async def chat(front: Front, request: Request) -> Response:
     fields = Fields(await read_json(request, front.max_body))
     model = front.model_name(fields.text("model"))
-    loaded = await front.loaded()
+    loaded = await front.writer()
     messages = read_messages(fields, loaded.template)
     tools = read_tools(fields, loaded)
     switches = _switches(fields, loaded.template)
@@ -51,7 +51,7 @@ async def chat(front: Front, request: Request) -> Response:
 async def complete(front: Front, request: Request) -> Response:
     fields = Fields(await read_json(request, front.max_body))
     model = front.model_name(fields.text("model"))
-    loaded = await front.loaded()
+    loaded = await front.writer()
     prompts = read_prompts(fields.take("prompt"), "prompt", loaded)
     _refuse_for_completion(fields)
     logprobs = fields.integer("logprobs", 0, MAX_RIVALS)

@@ -30,7 +30,7 @@ RENAMED = {
 async def completion(front: Front, request: Request) -> Response:
     """llama.cpp: one prompt; n_predict -1 means as much as the context leaves."""
     fields = _renamed(await read_json(request, front.max_body))
-    loaded = await front.loaded()
+    loaded = await front.writer()
     prompts = read_prompts(fields.take("prompt"), "prompt", loaded)
     fields.refuse("n_probs", "use /v1/completions with logprobs.", (0,))
     fields.labels("cache_prompt", "id_slot")
@@ -53,7 +53,7 @@ async def generate_stream(front: Front, request: Request) -> Response:
 async def _generate(front: Front, request: Request, *, stream: bool) -> Response:
     """TGI: {"inputs": …, "parameters": {…}}."""
     outer = Fields(await read_json(request, front.max_body))
-    loaded = await front.loaded()
+    loaded = await front.writer()
     prompts = read_prompts(outer.take("inputs"), "inputs", loaded)
     asked = outer.take("parameters") or {}
     if len(prompts) != 1 or not isinstance(asked, dict):

@@ -13,7 +13,7 @@ from local_engine.api.front import RETRY, Front
 from local_engine.jobs import Failed, Job, Loaded, Sampling
 
 ENDPOINTS = (
-    *("POST /v1/chat/completions", "POST /v1/completions", "POST /v1/embeddings"),
+    *("POST /v1/chat/completions", "POST /v1/completions", "POST /v1/embeddings", "POST /v1/rerank"),
     *("POST /completion", "POST /generate", "POST /generate_stream", "POST /tokenize", "POST /detokenize"),
     *("GET /v1/models", "GET /v1/models/{id}", "GET /health", "GET|POST /warm"),
 )
@@ -46,14 +46,21 @@ async def health(front: Front, _request: Request) -> Response:
 
 
 async def warm(front: Front, _request: Request) -> Response:
-    """Generates one token, so that the answer is about the model and not about the process."""
+    """Generates one token (or scores one), so that the answer is about the model and not about the process."""
     began = time.monotonic()
     loaded = await front.loaded()
+    if loaded.rank_limit:
+        await front.service.embed(((1,),))
+        return _warm(front, began)
     answers = front.service.submit([Job(loaded.beginning or (1,), 1, Sampling(seed=0, temperature=0))])
     while not answers.over:
         for _, event in await answers.next():
             if isinstance(event, Failed):
                 raise ApiError(503, event.message, event.code, headers=RETRY)
+    return _warm(front, began)
+
+
+def _warm(front: Front, began: float) -> Response:
     return _json({"status": "warm", "model": front.spec.name, "ms": round((time.monotonic() - began) * 1000, 1)})
 
 

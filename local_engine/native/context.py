@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,13 +18,13 @@ NO_CELL = 1
 
 @dataclass(frozen=True, slots=True)
 class ContextShape:
-    """`cells` in tokens; `embeddings` asks for hidden states instead of text."""
+    """`cells` in tokens; `output`: scores of tokens, the hidden state of each token, or one score for a sequence."""
 
     cells: int
     sequences: int
     batch: int
     threads: int
-    embeddings: bool = False
+    output: Literal["tokens", "hidden", "rank"] = "tokens"
 
 
 class Context:
@@ -34,13 +35,13 @@ class Context:
         parameters.n_ctx = shape.cells
         parameters.n_batch = parameters.n_ubatch = shape.batch
         parameters.n_seq_max = shape.sequences
-        parameters.n_outputs_max = shape.batch if shape.embeddings else shape.sequences
+        parameters.n_outputs_max = shape.sequences if shape.output == "tokens" else shape.batch
         parameters.n_threads = parameters.n_threads_batch = shape.threads
         parameters.flash_attn_type = lib.LLAMA_FLASH_ATTN_TYPE_AUTO
         parameters.kv_unified = True
         parameters.no_perf = True
-        parameters.embeddings = shape.embeddings
-        if shape.embeddings:
+        parameters.embeddings = shape.output != "tokens"
+        if shape.output == "hidden":
             parameters.pooling_type = lib.LLAMA_POOLING_TYPE_NONE
         self.pointer = lib.llama_init_from_model(model.pointer, parameters)
         if not self.pointer:
@@ -65,7 +66,8 @@ class Context:
 
     def clear(self) -> None:
         """Forget all cells. The data need no zeroing: cells without an owner are never read."""
-        lib.llama_memory_clear(self._memory, False)
+        if self._memory:  # a model that reads a text in one piece has none
+            lib.llama_memory_clear(self._memory, False)
 
     def decode(self) -> bool:
         """Run the batch. False when the cache had no room. Raises ModelError on any other failure."""
@@ -80,6 +82,10 @@ class Context:
         """The raw scores of a batch row: a view, valid until the next decode."""
         pointer = lib.llama_get_logits_ith(self.pointer, row)
         return np.ctypeslib.as_array(pointer, shape=(self._vocabulary_size,))
+
+    def rank(self) -> float:
+        """The score of sequence 0 by the model's ranking head, once its last token is decoded."""
+        return float(lib.llama_get_embeddings_seq(self.pointer, 0)[0])
 
     def hidden(self, row: int) -> NDArray[np.float32]:
         """The hidden state of a batch row: a view, valid until the next decode."""

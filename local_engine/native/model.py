@@ -47,8 +47,9 @@ class Model:
         lib.llama_model_desc(self.pointer, buffer, len(buffer))
         return buffer.value.decode("utf-8", "replace")
 
-    def chat_template(self) -> str | None:
-        raw = lib.llama_model_chat_template(self.pointer, None)
+    def chat_template(self, name: str = "") -> str | None:
+        """The model's own, or the one that it has under this name."""
+        raw = lib.llama_model_chat_template(self.pointer, name.encode() or None)
         return raw.decode("utf-8") if raw else None
 
     def token_text(self, token: int) -> str:

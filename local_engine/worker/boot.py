@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import logging
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from local_engine import library, memory
 from local_engine.adapter_file import mark, read_adapters
 from local_engine.confine import limit_memory
-from local_engine.gguf import read_header
+from local_engine.gguf import Header, read_header
 from local_engine.hardware.detect import free_bytes, usable_cores
 from local_engine.jobs import Loaded
 from local_engine.launch import EngineSpec
+from local_engine.library import Choice
 from local_engine.model_file import fingerprint
 from local_engine.scheduling.step import Limits
 from local_engine.text.template import ChatTemplate, TemplateRefusal
 from local_engine.text.trial import try_template
+from local_engine.worker.ranking import RankLoop
 from local_engine.worker.thread import Loop, Post
 
 if TYPE_CHECKING:
@@ -39,33 +42,63 @@ def boot(spec: EngineSpec, path: Path, state_dir: Path | None, post: Post, most_
     choice = library.choose(library.candidates(), path, state_dir, library.run_probe)
     library.select(choice)
     limit_memory(need, most_memory)  # after the probe, which has a process of its own
-    # Imported only now: the import itself loads the library that was chosen.
+    # The thread that receives a step's tokens must get the interpreter at once, not after the default 5 ms.
+    sys.setswitchinterval(0.0005)
+    return _load_ranker(spec, path, header, choice, post) if header.ranks else _load_writer(spec, path, choice, post)
+
+
+# What is native is imported only within these two: the import itself loads the library that was chosen.
+
+
+def _load_writer(spec: EngineSpec, path: Path, choice: Choice, post: Post) -> tuple[Loaded, Loop]:
     from local_engine.native.grammar import grammar_for  # noqa: PLC0415
     from local_engine.worker.loop import StepLoop  # noqa: PLC0415
     from local_engine.worker.machine import Machine, Plan, load  # noqa: PLC0415
 
-    # The thread that receives a step's tokens must get the interpreter at once, not after the default 5 ms.
-    sys.setswitchinterval(0.0005)
     limits = Limits(slots=spec.parallel, cells=spec.context, queue=spec.queue)
     machine: Machine = load(Plan(path, limits, spec.threads or usable_cores(), spec.lora), log.info)
-    model = machine.model
     loop = StepLoop(machine, post)
-    facts = Loaded(
+    facts = _facts(machine.model, spec, path, choice)
+    return replace(
+        facts,
+        embed_limit=machine.embed_limit,
+        template=_template(_source(spec, machine.model), machine.model),
+        grammar=grammar_for,
+        occupancy=loop.occupancy,
+    ), loop
+
+
+def _load_ranker(spec: EngineSpec, path: Path, header: Header, choice: Choice, post: Post) -> tuple[Loaded, Loop]:
+    from local_engine.native.adapters import Adapters  # noqa: PLC0415
+    from local_engine.native.diagnostics import forward_logs  # noqa: PLC0415
+    from local_engine.native.model import Model  # noqa: PLC0415
+    from local_engine.native.pair import pairing  # noqa: PLC0415
+    from local_engine.native.ranker import Ranker  # noqa: PLC0415
+
+    forward_logs()
+    threads = spec.threads or usable_cores()
+    model = Model(path)
+    ranker = Ranker(model, Adapters(model, spec.lora), spec.context, threads, causal=header.causal)
+    log.info("%s: ranks texts of up to %d tokens", model.describe(), ranker.limit)
+    loop = RankLoop(ranker, threads, post)
+    facts = _facts(model, spec, path, choice)
+    limit, pair = ranker.limit, pairing(model)
+    return replace(facts, context=limit, rank_limit=limit, pair=pair, occupancy=loop.occupancy), loop
+
+
+def _facts(model: Model, spec: EngineSpec, path: Path, choice: Choice) -> Loaded:
+    """What every model has to tell."""
+    return Loaded(
         description=model.describe(),
         fingerprint=mark(fingerprint(path), spec.lora),
         context=min(spec.context, model.trained_context),
-        embed_limit=machine.embed_limit,
         width=model.width,
         vocabulary_size=model.vocabulary_size,
         beginning=(model.bos(),) if model.adds_bos else (),
-        template=_template(_source(spec, model), model),
         choice=choice,
         tokenise=lambda text, special: model.tokenise(text, special=special),
         piece=model.piece,
-        grammar=grammar_for,
-        occupancy=loop.occupancy,
     )
-    return facts, loop
 
 
 def _source(spec: EngineSpec, model: Model) -> str | None:

