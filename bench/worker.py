@@ -127,7 +127,7 @@ class Bench:
         self._whole: asyncio.Future[None] = loop.create_future()
         gate = MemoryGate(loop, stream=stream)
         client = GateClient()
-        client._link = gate.link = Link(client._on_frame, client._on_closed)  # noqa: SLF001 - over no socket
+        client._link = gate.link = Link(client._on_frame, client._on_closed, client._on_read)  # noqa: SLF001 - over no socket
         gate.link.connection_made(Wire(gate.take))
         client.loads = {f"mock-{number}": UpstreamLoad(f"mock-{number}", 1, 2.0) for number in range(upstreams)}
         application = Application(snapshot(upstreams), client, View(), Log("bench"))
@@ -147,12 +147,15 @@ class Bench:
             if self._answered == len(self._connections):
                 self._whole.set_result(None)
 
+    def _ask(self) -> None:
+        for connection in self._connections:
+            connection.data_received(self._request)
+
     async def round(self) -> None:
         """Each connection asks once, and all are answered."""
         self._answered = 0
         self._whole = asyncio.get_running_loop().create_future()
-        for connection in self._connections:
-            connection.data_received(self._request)
+        asyncio.get_running_loop().call_soon(self._ask)  # in no task, as the loop calls a protocol
         await self._whole
         await asyncio.sleep(0)
 

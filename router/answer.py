@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from router.channel.client import Exchange, ExchangeFailed
+from router.channel.exchange import Exchange, ExchangeFailed
 from router.channel.messages import Cause, Failure, Head
 from router.errors import UpstreamRefused, as_openai
 from router.failures import failure_of
@@ -39,7 +39,7 @@ class Answer:
 
 async def begin(exchange: Exchange, attempt: Attempt, wanted: str, most_bytes: int) -> Answer:
     """Wait until the answer has begun; ExchangeFailed when it is none. `wanted`: the content type asked for."""
-    head = await exchange.opened()
+    head = await exchange.opened(JSON if wanted == JSON else "")
     failure = failure_of(head)
     if failure is not None:
         raise ExchangeFailed(failure)
@@ -55,7 +55,7 @@ async def begin(exchange: Exchange, attempt: Attempt, wanted: str, most_bytes: i
     return Answer(attempt, exchange, head, body)
 
 
-async def deliver(answer: Answer, reply: Reply, headers: Headers, hear: Hear) -> None:
+async def deliver(answer: Answer, reply: Reply, headers: Headers, hear: Hear | None) -> None:
     """Pass it on to the client, to its end; ExchangeFailed when the upstream cuts it. `hear`: is told what passes."""
     if not answer.streamed:
         await _deliver_whole(answer.first or b"", answer.head.status, reply, headers)
@@ -64,7 +64,8 @@ async def deliver(answer: Answer, reply: Reply, headers: Headers, hear: Hear) ->
         await reply.start(answer.head.status, headers)
     data = answer.first
     while data is not None:
-        hear(data)
+        if hear is not None:
+            hear(data)
         await reply.write(data)
         data = await answer.exchange.chunk()
     await reply.finish()

@@ -6,7 +6,6 @@ cancelled in its `finally` by a frame, without an await, so no cancellation can 
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import suppress
@@ -14,25 +13,22 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from policies import Decision
-from router.answer import EVENT_STREAM, JSON, Answer, begin, deliver
+from router.answer import EVENT_STREAM, JSON, Answer, Hear, begin, deliver
 from router.body import Inbound
-from router.channel.client import Exchange, ExchangeFailed, GateClient
+from router.channel.client import GateClient
+from router.channel.exchange import Exchange, ExchangeFailed
 from router.channel.messages import Cause, Failure, Open
 from router.continuation import Spoken, continued, marker
 from router.errors import BodyTooLarge, UpstreamFailed
 from router.failures import MOVE_ON, error_of
+from router.heartbeat import Heartbeat
 from router.race import race
 from router.reply import Headers, Reply
 from router.settings.snapshot import Snapshot
 from router.tiers import Attempt
 
 HEARTBEAT_S = 10.0
-HEARTBEAT = b": waiting for the model\n\n"
 T = TypeVar("T")
-
-
-def _deaf(_: bytes) -> None:
-    """Of a stream that will not be continued nothing is kept."""
 
 
 class Forwarder:
@@ -54,25 +50,26 @@ class Forwarder:
         self._under_way: list[Exchange] = []
         self._asleep: list[Attempt] = []
         self._failures: list[Failure] = []
-        self._order = self._in_order()
-        self._spoken = Spoken(inbound.document)
+        self._spoken: Spoken | None = None  # of a stream that may be continued
         self._said = ""  # what an upstream had said when it broke off
         self.record: int | None = None
 
     async def run(self, reply: Reply) -> None:
         """Answer from the first upstream that can; a RouterError tells why none did."""
+        order = self._in_order()  # nothing that lives on refers to it: a cycle would wait for the collector
         try:
-            answer: Answer | None = await self._patiently(self._first_answer(), reply)
+            answer: Answer | None = await self._patiently(self._first_answer(order), reply)
             while answer is not None:
-                answer = await self._deliver(answer, reply)
+                answer = await self._deliver(answer, reply, order)
         finally:
             for exchange in self._under_way:
                 exchange.cancel()
 
-    async def _first_answer(self) -> Answer:
-        for attempt in self._order:
+    async def _first_answer(self, order: Iterator[Attempt]) -> Answer:
+        for attempt in order:
+            after_s = self._snapshot.tiers[attempt.tier].hedge_after_s
             try:
-                return await self._hedged(attempt, self._order)
+                return await (self._hedged(attempt, order, after_s) if after_s else self._try(attempt))
             except ExchangeFailed as error:
                 if error.failure.cause not in MOVE_ON:
                     break
@@ -97,11 +94,8 @@ class Forwarder:
         now = time.monotonic()
         return max(0.0, self._until.setdefault(tier, now + self._snapshot.tiers[tier].timeouts.total_s) - now)
 
-    async def _hedged(self, attempt: Attempt, order: Iterator[Attempt]) -> Answer:
-        """One attempt; where its tier says so and it stays silent, the next one in order beside it."""
-        after_s = self._snapshot.tiers[attempt.tier].hedge_after_s
-        if not after_s:
-            return await self._try(attempt)
+    async def _hedged(self, attempt: Attempt, order: Iterator[Attempt], after_s: float) -> Answer:
+        """One attempt; when it stays silent so long, the next one in order beside it."""
 
         def second() -> Coroutine[None, None, Answer] | None:
             following = next(order, None)
@@ -157,25 +151,31 @@ class Forwarder:
         )
         return self._gate.exchange(message, body)
 
-    async def _deliver(self, answer: Answer, reply: Reply) -> Answer | None:
+    async def _deliver(self, answer: Answer, reply: Reply, order: Iterator[Attempt]) -> Answer | None:
         """To its end; or, when it was cut, the answer of another upstream that goes on, where that is wished."""
-        hear = self._spoken.hear if self._continues(answer.attempt) else _deaf
         try:
-            await deliver(answer, reply, self._headers(answer), hear)
+            await deliver(answer, reply, self._headers(answer), self._hearing(answer.attempt))
         except ExchangeFailed as error:
             answer.exchange.cancel(error.failure.cause)
         else:
             return None
-        following = await self._patiently(self._continuation(answer.attempt), reply)
+        following = await self._patiently(self._continuation(answer.attempt, order), reply)
         await reply.write(marker(following.attempt.tier, following.attempt.upstream))
         return following
 
-    async def _continuation(self, broken: Attempt) -> Answer:
+    def _hearing(self, attempt: Attempt) -> Hear | None:
+        """Who keeps what passes: nobody, of a stream that will not be continued."""
+        if not self._continues(attempt):
+            return None
+        self._spoken = self._spoken or Spoken(self._inbound.document)
+        return self._spoken.hear
+
+    async def _continuation(self, broken: Attempt, order: Iterator[Attempt]) -> Answer:
         """The beginning of the rest, from the next upstream that can; UpstreamFailed when there is none."""
-        said = self._spoken.text() if self._continues(broken) else None
+        said = self._spoken.text() if self._spoken is not None and self._continues(broken) else None
         if said is not None:
             self._said = said
-            for attempt in self._order:
+            for attempt in order:
                 if self._document(attempt) is None:
                     continue
                 with suppress(ExchangeFailed):
@@ -198,15 +198,12 @@ class Forwarder:
         """Await; a streaming client that waits long gets a comment now and then, so that nothing closes its line."""
         if not self._inbound.facts.stream:
             return await waiting
-        task = asyncio.ensure_future(waiting)
+        heartbeat = Heartbeat(self._gate.loop, reply, HEARTBEAT_S, self._stream_headers())
+        heartbeat.begin()
         try:
-            while not (await asyncio.wait((task,), timeout=HEARTBEAT_S))[0]:
-                if not reply.started:
-                    await reply.start(200, self._stream_headers())
-                await reply.write(HEARTBEAT)
-            return task.result()
+            return await waiting
         finally:
-            task.cancel()
+            heartbeat.stop()
 
     # --- headers ---
 

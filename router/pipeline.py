@@ -17,7 +17,8 @@ from router.affinity import conversation
 from router.auth import Callers
 from router.balance import balance_of
 from router.body import Inbound, read
-from router.channel.client import ExchangeFailed, GateClient
+from router.channel.client import GateClient
+from router.channel.exchange import ExchangeFailed
 from router.channel.messages import Denial
 from router.errors import (
     BodyTooLarge,

@@ -10,7 +10,8 @@ from starlette.routing import Route
 from router.api.answers import as_json, gate_lost
 from router.api.leaving import unless_left
 from router.auth import Callers
-from router.channel.client import ExchangeFailed, GateClient
+from router.channel.client import GateClient
+from router.channel.exchange import ExchangeFailed
 from router.channel.messages import Look
 from router.errors import UpstreamUnknown
 from router.settings.snapshot import Snapshot

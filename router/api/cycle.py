@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import secrets
+from typing import Final
 
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
@@ -23,8 +24,32 @@ def request_id(given: bytes = b"") -> str:
     return given.decode() if _WELL_FORMED.fullmatch(given) else f"rf-{secrets.token_hex(8)}"
 
 
+class Identities:
+    """Names of our own for the requests of one connection: 64 random bits, and on from there in steps that differ.
+
+    One system call for a connection, not for each request. Steps of this size (2^64 over the golden ratio) pass every
+    number before one comes again, and leave no two alike at a glance.
+    """
+
+    __slots__ = ("_last",)
+
+    def __init__(self) -> None:
+        self._last = -1
+
+    def fresh(self) -> str:
+        if self._last < 0:
+            self._last = secrets.randbits(64)
+        self._last = (self._last + 0x9E37_79B9_7F4A_7C15) & 0xFFFF_FFFF_FFFF_FFFF
+        return f"rf-{self._last:016x}"
+
+
 class HotCycle:
     """One request of a generating endpoint and its answer; stands where uvicorn's RequestResponseCycle stands."""
+
+    __slots__ = (
+        "begun", "caller", "chunks", "disconnected", "endpoint", "first", "headers", "held", "judge", "keep_alive",
+        "message_event", "more_body", "path", "pieces", "refusal", "response_complete", "turn", "waits_for_100",
+    )  # fmt: skip
 
     def __init__(
         self, endpoint: Endpoint, headers: list[tuple[bytes, bytes]], *, keep_alive: bool, path: bytes = b""
@@ -32,9 +57,10 @@ class HotCycle:
         self.endpoint = endpoint
         self.path = path
         self.headers = headers
-        self._first = dict(reversed(headers))  # of several of one name the first counts
+        self.first = dict(reversed(headers))  # of several of one name the first counts
         self.keep_alive = keep_alive
-        self.body = bytearray()
+        self.pieces: list[bytes] = []  # of its body
+        self.held = 0  # bytes in them
         self.more_body = True
         self.chunks = True  # the client reads chunked answers
         self.disconnected = False
@@ -43,25 +69,25 @@ class HotCycle:
         self.begun = False
         self.waits_for_100 = False
         self.refusal: RouterError | None = None  # known before the body was read
-        self._request_id = ""
         self.judge: object = None  # the pipeline that knows `caller` by the head
         self.caller: Caller | None = None
-        self.message_event = _Unheard()
+        self.message_event = UNHEARD
 
-    def header(self, name: bytes) -> bytes:
-        return self._first.get(name, b"")
+    def text(self, name: bytes) -> str:
+        """The value of a header, "" where there is none."""
+        value = self.first.get(name)
+        return value.decode("latin-1") if value is not None else ""
 
     def all(self, name: bytes) -> bytes:
         """All values of one name (RFC 9110, 5.2: joined by commas)."""
-        if name not in self._first:
+        if name not in self.first:
             return b""
         return b",".join(value for key, value in self.headers if key == name)
 
-    def request_id(self) -> str:
-        """The caller's own id if it is well formed, else one of ours. The same, however often it is asked for."""
-        if not self._request_id:
-            self._request_id = request_id(self.header(b"x-request-id"))
-        return self._request_id
+    def drop_body(self) -> int:
+        """Let go of what was read of it; how many bytes that were."""
+        size, self.held, self.pieces = self.held, 0, []
+        return size
 
 
 class _Unheard:
@@ -71,8 +97,13 @@ class _Unheard:
         return
 
 
+UNHEARD: Final = _Unheard()
+
+
 class TransportReply:
     """A Reply written straight to the transport; head and first bytes leave in one write."""
+
+    __slots__ = ("_chunked", "_cycle", "_fixed", "_flow", "_pending", "_transport", "started")
 
     def __init__(self, cycle: HotCycle, transport: asyncio.Transport, flow: FlowControl, fixed: Headers) -> None:
         self._cycle = cycle
@@ -100,15 +131,20 @@ class TransportReply:
         self.started = True
 
     async def write(self, data: bytes) -> None:
-        if self._flow.write_paused:
-            try:
-                async with asyncio.timeout(READ_S):
-                    await self._flow.drain()
-            except TimeoutError:
+        while self._flow.write_paused:
+            if not await self._drained():
                 self._transport.abort()  # it has read nothing for so long: it is not coming back
                 return
         self._pending += (b"%x\r\n" % len(data), data, b"\r\n") if self._chunked else (data,)
         self._flush()
+
+    async def _drained(self) -> bool:
+        draining = asyncio.ensure_future(self._flow.drain())
+        try:
+            drained, _ = await asyncio.wait((draining,), timeout=READ_S)
+            return bool(drained)
+        finally:
+            draining.cancel()
 
     async def finish(self) -> None:
         if self._chunked:

@@ -7,7 +7,6 @@ How long and how much it may send is `patient`'s.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, cast
@@ -16,11 +15,12 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCy
 
 from policies import Endpoint
 from router.api.app import Application
-from router.api.cycle import HotCycle, TransportReply, request_id
+from router.api.cycle import HotCycle, Identities, TransportReply, request_id
 from router.api.host import judge_origin
 from router.api.intake import Intake
 from router.api.older import OLDER, Translation
 from router.api.patient import PatientProtocol
+from router.channel.work import Work
 from router.errors import BodyTooLarge, InvalidKey, InvalidRequest, RouterError, Unavailable, as_openai
 from router.logs import Log
 from router.pipeline import Arrival, Pipeline, refuse
@@ -36,7 +36,9 @@ class RouterProtocol(PatientProtocol):
         super().__init__(intake, **named)
         self.serving = serving
         self.log = log
-        self._work: asyncio.Task[None] | None = None
+        self._identities = Identities()
+        self._tasks = cast("set[Work]", self.tasks)  # uvicorn waits for those in it when it stops, or cancels them
+        self._work: Work | None = None
         self._reply: TransportReply | None = None  # of the work under way
         self._running: RequestResponseCycle | None = None  # the ASGI cycle whose turn it was last
 
@@ -54,16 +56,18 @@ class RouterProtocol(PatientProtocol):
         if self._ended or self._offered:
             return
         self._unwhole = False
-        self._disarm()
-        super().on_message_complete()
+        if self._deadline is not None:
+            self._disarm()
         cycle: object = self.cycle
         if isinstance(cycle, HotCycle):
+            cycle.more_body = False
             self._begin(cycle)
+        else:
+            super().on_message_complete()
 
     def _stop_work(self) -> None:
         if self._work is not None:
             self._work.cancel()
-            self.tasks.discard(self._work)
 
     def _reply_begun(self) -> bool:
         return self._reply is not None and self._reply.started
@@ -86,7 +90,7 @@ class RouterProtocol(PatientProtocol):
             return
         body = as_openai(error) + b"\n"
         head = b"content-type: application/json\r\nconnection: close\r\nx-request-id: %b\r\ncontent-length: %d\r\n\r\n"
-        self.transport.write(STATUS_LINE[error.status] + head % (request_id().encode(), len(body)) + body)
+        self.transport.write(STATUS_LINE[error.status] + head % (self._identities.fresh().encode(), len(body)) + body)
         self.transport.close()
 
     # --- the generating endpoints ---
@@ -117,17 +121,18 @@ class RouterProtocol(PatientProtocol):
 
     def _judge_head(self, cycle: HotCycle) -> None:
         """What is known without the body: who asks, and how large it will be. Nothing is held for a stranger."""
-        announced = cycle.header(b"content-length")
+        announced = cycle.first.get(b"content-length")
         application = self.serving()
         cycle.judge = application.pipeline
         try:
-            cycle.caller = application.pipeline.authenticate(cycle.header(b"authorization").decode("latin-1"))
+            cycle.caller = application.pipeline.authenticate(cycle.text(b"authorization"))
         except InvalidKey as error:
             self._refuse_unread(cycle, error)
         if announced and int(announced) > application.largest_body:
             self._too_large(cycle)
-        cycle.waits_for_100 = self.expect_100_continue and cycle.refusal is None
-        self._go_on(cycle)
+        if self.expect_100_continue and cycle.refusal is None:
+            cycle.waits_for_100 = True
+            self._go_on(cycle)
 
     def _go_on(self, cycle: HotCycle) -> None:
         if cycle.turn and cycle.waits_for_100 and cycle.more_body:
@@ -142,11 +147,12 @@ class RouterProtocol(PatientProtocol):
             super().on_body(body)
         elif cycle.refusal is None:
             largest = self.serving().largest_body
-            if len(cycle.body) + len(body) > largest:
+            if cycle.held + len(body) > largest:
                 self._too_large(cycle)
             elif self._intake.take(len(body), largest):
                 self._held += len(body)
-                cycle.body += body
+                cycle.held += len(body)
+                cycle.pieces.append(body)
                 return
             else:
                 self._refuse_unread(cycle, Unavailable("Too many requests are being read; try again.", retry_after_s=1))
@@ -159,8 +165,7 @@ class RouterProtocol(PatientProtocol):
         """Answer before the body was read. What is left of it is read and dropped, and the connection ends."""
         cycle.refusal = error
         cycle.keep_alive = cycle.more_body = False
-        self._drop(len(cycle.body))
-        cycle.body.clear()
+        self._drop(cycle.drop_body())
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         """Uvicorn calls this when it is the cycle's turn."""
@@ -168,21 +173,27 @@ class RouterProtocol(PatientProtocol):
         if isinstance(hot, HotCycle):
             hot.turn = True
             self._go_on(hot)
-            self._begin(hot)
+            self._begin(hot, soon=True)  # many may be answered at once: not one inside the other
         else:
             self._running = cycle
             super()._start_asgi_task(cycle, app)
 
-    def _begin(self, cycle: HotCycle) -> None:
-        if cycle.turn and not cycle.more_body and not cycle.begun:
-            cycle.begun = True
-            self._reply = None
-            self._work = self.loop.create_task(self._serve(cycle))
-            self.tasks.add(self._work)  # uvicorn waits for those in it when it stops
+    def _begin(self, cycle: HotCycle, *, soon: bool = False) -> None:
+        if not cycle.turn or cycle.more_body or cycle.begun:
+            return
+        cycle.begun = True
+        self._reply = None
+        self._work = work = Work(self._serve(cycle), self.loop, self._tasks.discard)
+        self._tasks.add(work)
+        if soon:
+            work.begin_soon()
+        else:
+            work.begin()
 
     async def _serve(self, cycle: HotCycle) -> None:
         reply = self._reply = TransportReply(cycle, self.transport, self.flow, self.server_state.default_headers)
-        application, identity = self.serving(), cycle.request_id()
+        application, given = self.serving(), cycle.first.get(b"x-request-id")
+        identity = request_id(given) if given is not None else self._identities.fresh()
         try:
             judge_origin(cycle.headers, application.snapshot)
             arrival = _arrival(cycle, identity, application.pipeline)
@@ -193,11 +204,8 @@ class RouterProtocol(PatientProtocol):
             self.log("internal_error", request_id=identity, reason=type(error).__name__)
             cycle.keep_alive = False
             await refuse(reply, RouterError("Something went wrong here; the operator's log says what."), identity)
-        self._drop(min(len(cycle.body), self._held))  # nothing is held any more where the connection is lost
-        cycle.body.clear()
-        if self._work is not None:
-            self.tasks.discard(self._work)
-            self._work = None
+        self._drop(min(cycle.drop_body(), self._held))  # nothing is held any more where the connection is lost
+        self._work = None
         if not cycle.keep_alive:
             self.loop.call_later(LINGER_S if cycle.refusal is not None else 0, self.transport.close)
         self.on_response_complete()
@@ -217,10 +225,10 @@ def _arrival(cycle: HotCycle, identity: str, judge: Pipeline) -> Arrival:
     return Arrival(
         endpoint=cycle.endpoint,
         request_id=identity,
-        authorization=cycle.header(b"authorization").decode("latin-1"),
+        authorization=cycle.text(b"authorization"),
         reach=cycle.all(b"x-ringfence-reach").decode("latin-1"),
-        body=bytes(cycle.body),
-        session=cycle.header(b"x-session-id").decode("latin-1"),
+        body=b"".join(cycle.pieces),
+        session=cycle.text(b"x-session-id"),
         refusal=cycle.refusal,
         caller=cycle.caller if cycle.judge is judge else None,
     )

@@ -14,7 +14,8 @@ from router.api.answers import COME_BACK_S, as_json, gate_lost
 from router.api.leaving import unless_left
 from router.api.older import OLDER
 from router.auth import Callers
-from router.channel.client import ExchangeFailed, GateClient
+from router.channel.client import GateClient
+from router.channel.exchange import ExchangeFailed
 from router.channel.messages import Ask, Cause, Warm
 from router.channel.states import State
 from router.errors import (

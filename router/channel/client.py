@@ -4,152 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable
 
 import msgspec
 
-from router.channel.frames import COUNT, CREDIT_EACH, PIECE, WINDOW, ChannelError, Kind, counted
+from router.channel.exchange import Exchange, ExchangeFailed
+from router.channel.frames import Kind
 from router.channel.link import Link, attach
-from router.channel.messages import Ask, Cause, Denial, Failure, Head, Look, Open, Queued, Warm, decode, encode
+from router.channel.messages import Ask, Cause, Denial, Failure, Look, Open, Warm, encode
 from router.channel.states import UpstreamLoad, UpstreamState
+from router.channel.work import Pause
 
 LOST = Failure(Cause.GATE_LOST, "the gate went away", retry_after_s=1.0)
-
-
-class ExchangeFailed(Exception):
-    """The gate says that this exchange is over, and why."""
-
-    def __init__(self, failure: Failure) -> None:
-        super().__init__(f"{failure.cause}: {failure.detail}")
-        self.failure = failure
-
-
-class Exchange:
-    """One exchange under way. Single reader: `opened`, then `chunk` until it returns None."""
-
-    def __init__(self, client: GateClient, number: int, body: bytes = b"") -> None:
-        self._client = client
-        self._number = number
-        self._body = body
-        self._sent = 0  # bytes of it
-        self._credit = WINDOW
-        self._read = 0  # answer bytes that are not credited yet
-        self._chunks: deque[bytes] = deque()
-        self._waiter: asyncio.Future[None] | None = None
-        self._ended = False
-        self._failure: Failure | None = None
-        self.upstream = ""
-        self.record: int | None = None  # ledger index of the decision
-        self.head: Head | None = None
-        self.queued: Queued | None = None  # it had to wait for its place
-        self.rows: bytes = b""
-
-    async def opened(self) -> Head:
-        """Wait for the upstream's head; ExchangeFailed when there will be none."""
-        while self.head is None:
-            self._raise_failure()
-            await self._wait()
-        return self.head
-
-    async def chunk(self) -> bytes | None:
-        """The next answer bytes, or None at the end of a whole answer; ExchangeFailed when it was cut."""
-        while not self._chunks:
-            if self._ended:
-                return None
-            self._raise_failure()
-            await self._wait()
-        data = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
-        self._chunks.clear()
-        self._read += len(data)
-        if self._read >= CREDIT_EACH and not self._ended:
-            self._client.send(self._number, Kind.CREDIT, COUNT.pack(self._read))
-            self._read = 0
-        return data
-
-    async def recorded(self) -> int:
-        """Wait for the ledger index of a denial."""
-        try:
-            while self.record is None:
-                self._raise_failure()
-                await self._wait()
-        finally:
-            self.finish()  # also when the client left meanwhile
-        return self.record
-
-    async def answered(self) -> bytes:
-        """Wait for the rows of a warm-up (JSON)."""
-        try:
-            while not self.rows:
-                self._raise_failure()
-                await self._wait()
-        finally:
-            self.cancel()  # who left needs no rows
-        return self.rows
-
-    def cancel(self, cause: Cause = Cause.CANCELLED) -> None:
-        """Stop the upstream's work. Safe at any time, and again. `cause`: what is wrong with its answer, if we left."""
-        if self.finish():
-            self._client.send(self._number, Kind.CANCEL, cause.encode())
-
-    def finish(self) -> bool:
-        """Forget the exchange; True if it was still under way."""
-        return self._client.forget(self._number)
-
-    def _raise_failure(self) -> None:
-        if self._failure is not None:
-            raise ExchangeFailed(self._failure)
-
-    async def _wait(self) -> None:
-        self._waiter = self._client.loop.create_future()
-        await self._waiter
-
-    def wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
-
-    def upload(self, granted: int = 0) -> None:
-        """Send as much of the body as the gate has granted."""
-        self._credit += granted
-        while self._sent < len(self._body) and self._credit > 0:
-            piece = self._body[self._sent : self._sent + min(PIECE, self._credit)]
-            self._client.send(self._number, Kind.BODY, piece)
-            self._sent += len(piece)
-            self._credit -= len(piece)
-
-    def fail(self, failure: Failure) -> None:
-        self._failure = failure
-        self.finish()
-        self.wake()
-
-    def take(self, kind: Kind, payload: bytes) -> None:
-        """One frame of this exchange from the gate."""
-        if kind is Kind.CREDIT:
-            self.upload(counted(payload))
-        elif kind is Kind.QUEUED:
-            self.queued = decode(Queued, payload)
-        else:
-            self._take_news(kind, payload)
-            self.wake()
-
-    def _take_news(self, kind: Kind, payload: bytes) -> None:
-        match kind:
-            case Kind.DATA:
-                self._chunks.append(payload)
-            case Kind.HEAD:
-                self.head = decode(Head, payload)
-            case Kind.RECORD:
-                self.record = counted(payload)
-            case Kind.END:
-                self._ended = True
-                self.finish()
-            case Kind.FAIL:
-                self.fail(decode(Failure, payload))
-            case Kind.ROWS:
-                self.rows = payload
-                self.finish()
-            case _:
-                raise ChannelError(f"{kind.name} from the gate")
 
 
 class GateClient:
@@ -164,6 +31,7 @@ class GateClient:
         self._on_lost = on_lost
         self._attached = asyncio.Event()
         self._under_way: dict[int, Exchange] = {}
+        self.woken: list[Pause] = []  # what waits in them and goes on when all frames that came at once are taken
         self.busy: Counter[str] = Counter()  # exchanges under way, by upstream
         self._last = 0
         self.states: dict[str, UpstreamState] = {}
@@ -185,18 +53,20 @@ class GateClient:
         """Use a new channel: the first one, or the one to a gate that was started again."""
         if self._link is not None:
             self._link.close()
-        self._link = await attach(sock, self._on_frame, self._on_closed)
+        self._link = await attach(sock, self._on_frame, self._on_closed, self._on_read)
         self._attached.set()
 
     async def ready(self, timeout_s: float) -> None:
         """Wait for a channel; ExchangeFailed if there is none in time."""
         if self._link is not None:
             return
+        attached = asyncio.ensure_future(self._attached.wait())
         try:
-            async with asyncio.timeout(timeout_s):
-                await self._attached.wait()
-        except TimeoutError:
-            raise ExchangeFailed(LOST) from None
+            await asyncio.wait((attached,), timeout=timeout_s)  # as a Work may do: asyncio.timeout wants a task
+        finally:
+            attached.cancel()
+        if self._link is None:
+            raise ExchangeFailed(LOST)
 
     def exchange(self, message: Open, body: bytes) -> Exchange:
         exchange = self._begin(Kind.OPEN, encode(message), body)
@@ -263,4 +133,11 @@ class GateClient:
         self.ledger_refusal = ""  # of that gate; the next one tells of its own
         for exchange in tuple(self._under_way.values()):
             exchange.fail(LOST)
+        self._on_read()
         self._on_lost()
+
+    def _on_read(self) -> None:
+        """All frames that came at once are taken: whoever they woke goes on."""
+        woken, self.woken = self.woken, []
+        for pause in woken:
+            pause.resume(pause)

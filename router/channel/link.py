@@ -11,6 +11,7 @@ from router.channel.frames import ChannelError, Kind, Splitter, pack
 
 OnFrame = Callable[["Link", int, Kind, bytes], None]
 OnClosed = Callable[["Link"], None]
+OnRead = Callable[[], None]
 
 
 class Link(asyncio.Protocol):
@@ -19,9 +20,10 @@ class Link(asyncio.Protocol):
     Memory is bounded by credit, exchange by exchange (see `frames`), so writing never waits.
     """
 
-    def __init__(self, on_frame: OnFrame, on_closed: OnClosed) -> None:
+    def __init__(self, on_frame: OnFrame, on_closed: OnClosed, on_read: OnRead | None = None) -> None:
         self._on_frame = on_frame
         self._on_closed = on_closed
+        self._on_read = on_read  # told when all frames that came at once are taken
         self._splitter = Splitter()
         self._out: list[bytes] = []
         self._loop = asyncio.get_running_loop()
@@ -63,6 +65,8 @@ class Link(asyncio.Protocol):
         except ChannelError:
             if self._transport is not None:
                 self._transport.abort()
+        if self._on_read is not None:
+            self._on_read()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
@@ -70,9 +74,9 @@ class Link(asyncio.Protocol):
         self._on_closed(self)
 
 
-async def attach(sock: socket.socket, on_frame: OnFrame, on_closed: OnClosed) -> Link:
+async def attach(sock: socket.socket, on_frame: OnFrame, on_closed: OnClosed, on_read: OnRead | None = None) -> Link:
     """Run a Link over an already connected socket; no connect() is called."""
     sock.setblocking(False)
     loop = asyncio.get_running_loop()
-    _, link = await loop.create_unix_connection(lambda: Link(on_frame, on_closed), sock=sock)
+    _, link = await loop.create_unix_connection(lambda: Link(on_frame, on_closed, on_read), sock=sock)
     return link

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from policies import Endpoint
 from router.audit import Kind
-from router.channel.client import ExchangeFailed
+from router.channel.exchange import ExchangeFailed
 from router.channel.frames import COUNT, HEADER, pack
 from router.channel.frames import Kind as Frame
 from router.channel.messages import Cause, Denial, Open, encode

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from router.audit import Kind
-from router.channel.client import ExchangeFailed
+from router.channel.exchange import ExchangeFailed
 from router.channel.frames import PIECE
 from router.channel.frames import Kind as Frame
 from router.channel.messages import Cause

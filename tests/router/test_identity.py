@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from policies import Backend, Destination, Reach
 from router.audit import Kind
-from router.channel.client import ExchangeFailed
+from router.channel.exchange import ExchangeFailed
 from router.channel.messages import Cause
 from router.channel.states import State
 from router.gate import watcher

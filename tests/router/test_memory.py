@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from router.channel.client import Exchange
+from router.channel.exchange import Exchange
 from router.gate.exchange import GateExchange
 from router.gate.relay import Relay
 from router.memory import OBJECTS_MORE, settle_memory

@@ -16,6 +16,7 @@ import pytest
 from policies import Caller, Endpoint, Reach
 from router import forward
 from router.audit import Kind
+from router.heartbeat import HEARTBEAT
 from router.pipeline import Arrival, Pipeline
 from router.reply import Headers
 from router.settings.snapshot import KeyRule, Snapshot
@@ -147,8 +148,8 @@ async def test_a_long_wait_is_kept_alive_by_comments(tmp_path: Path, monkeypatch
 
     async with running(script, tmp_path) as (_, pipeline):
         reply = await served(pipeline, arrival({**CHAT, "stream": True}))
-    assert reply.writes[0] == forward.HEARTBEAT
-    assert reply.body.replace(forward.HEARTBEAT, b"") == b"data: 1\n\n" + DONE
+    assert reply.writes[0] == HEARTBEAT
+    assert reply.body.replace(HEARTBEAT, b"") == b"data: 1\n\n" + DONE
 
 
 async def test_an_error_after_comments_is_an_event(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

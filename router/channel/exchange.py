@@ -1,0 +1,189 @@
+"""One exchange with an upstream as its reader in a worker sees it: what it may wait for, and what wakes it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Protocol
+
+from router.channel.frames import COUNT, CREDIT_EACH, PIECE, WINDOW, ChannelError, Kind, counted
+from router.channel.messages import Cause, Failure, Head, Queued, decode
+from router.channel.work import Pause
+
+
+class Carrier(Protocol):
+    """What an exchange needs of the client whose it is."""
+
+    woken: list[Pause]
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop: ...
+
+    def send(self, number: int, kind: Kind, payload: bytes = b"") -> None: ...
+
+    def forget(self, number: int) -> bool: ...
+
+
+class ExchangeFailed(Exception):
+    """The gate says that this exchange is over, and why."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(f"{failure.cause}: {failure.detail}")
+        self.failure = failure
+
+
+class Exchange:
+    """One exchange under way. Single reader: `opened`, then `chunk` until it returns None."""
+
+    __slots__ = (
+        "_body", "_chunks", "_client", "_credit", "_ended", "_failure", "_held", "_number", "_read", "_sent", "_waiter",
+        "_whole", "head", "queued", "record", "rows", "upstream",
+    )  # fmt: skip
+
+    def __init__(self, client: Carrier, number: int, body: bytes = b"") -> None:
+        self._client = client
+        self._number = number
+        self._body = body
+        self._sent = 0  # bytes of it
+        self._credit = WINDOW
+        self._read = 0  # answer bytes that are not credited yet
+        self._chunks: list[bytes] = []
+        self._held = 0  # bytes in them
+        self._whole = ""  # the content type that its reader wants all of at once
+        self._waiter: Pause | asyncio.Future[None] | None = None
+        self._ended = False
+        self._failure: Failure | None = None
+        self.upstream = ""
+        self.record: int | None = None  # ledger index of the decision
+        self.head: Head | None = None
+        self.queued: Queued | None = None  # it had to wait for its place
+        self.rows: bytes = b""
+
+    async def opened(self, whole: str = "") -> Head:
+        """Wait for the upstream's head; ExchangeFailed when there will be none.
+
+        An answer of the content type `whole` is waited for to its end, or until more than a little of it is here.
+        """
+        self._whole = whole
+        while self.head is None or not self._is_enough(self.head):
+            self._raise_failure()
+            await self._wait()
+        return self.head
+
+    async def chunk(self) -> bytes | None:
+        """The next answer bytes, or None at the end of a whole answer; ExchangeFailed when it was cut."""
+        while not self._chunks:
+            if self._ended:
+                return None
+            self._raise_failure()
+            await self._wait()
+        data = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
+        self._chunks.clear()
+        self._held = 0
+        self._read += len(data)
+        if self._read >= CREDIT_EACH and not self._ended:
+            self._client.send(self._number, Kind.CREDIT, COUNT.pack(self._read))
+            self._read = 0
+        return data
+
+    async def recorded(self) -> int:
+        """Wait for the ledger index of a denial."""
+        try:
+            while self.record is None:
+                self._raise_failure()
+                await self._wait()
+        finally:
+            self.finish()  # also when the client left meanwhile
+        return self.record
+
+    async def answered(self) -> bytes:
+        """Wait for the rows of a warm-up (JSON)."""
+        try:
+            while not self.rows:
+                self._raise_failure()
+                await self._wait()
+        finally:
+            self.cancel()  # who left needs no rows
+        return self.rows
+
+    def cancel(self, cause: Cause = Cause.CANCELLED) -> None:
+        """Stop the upstream's work. Safe at any time, and again. `cause`: what is wrong with its answer, if we left."""
+        if self.finish():
+            self._client.send(self._number, Kind.CANCEL, cause.encode())
+
+    def finish(self) -> bool:
+        """Forget the exchange; True if it was still under way."""
+        return self._client.forget(self._number)
+
+    def _raise_failure(self) -> None:
+        if self._failure is not None:
+            raise ExchangeFailed(self._failure)
+
+    def _is_enough(self, head: Head) -> bool:
+        """Is there anything that a reader of whole answers must look at now?"""
+        whole = self._whole and head.status < 400 and head.content_type.startswith(self._whole)
+        return not whole or self._ended or self._held >= CREDIT_EACH or self._failure is not None
+
+    async def _wait(self) -> None:
+        if asyncio.current_task(self._client.loop) is None:  # a Work: it goes on as soon as the frames are read
+            self._waiter = pause = Pause()
+            await pause
+        else:
+            self._waiter = future = self._client.loop.create_future()
+            await future
+
+    def wake(self) -> None:
+        waiter, self._waiter = self._waiter, None
+        if type(waiter) is Pause:
+            self._client.woken.append(waiter)
+        elif isinstance(waiter, asyncio.Future) and not waiter.done():
+            waiter.set_result(None)
+
+    def upload(self, granted: int = 0) -> None:
+        """Send as much of the body as the gate has granted."""
+        self._credit += granted
+        while self._sent < len(self._body) and self._credit > 0:
+            piece = self._body[self._sent : self._sent + min(PIECE, self._credit)]
+            self._client.send(self._number, Kind.BODY, piece)
+            self._sent += len(piece)
+            self._credit -= len(piece)
+
+    def fail(self, failure: Failure) -> None:
+        self._failure = failure
+        self.finish()
+        self.wake()
+
+    def take(self, kind: Kind, payload: bytes) -> None:
+        """One frame of this exchange from the gate."""
+        if kind is Kind.CREDIT:
+            self.upload(counted(payload))
+        elif kind is Kind.QUEUED:
+            self.queued = decode(Queued, payload)
+        elif self._is_news(kind, payload):
+            self.wake()
+
+    def _is_news(self, kind: Kind, payload: bytes) -> bool:
+        """Take it; does its reader wait for this?"""
+        if kind is Kind.DATA:
+            self._chunks.append(payload)
+            self._held += len(payload)
+            return not self._whole or self._held >= CREDIT_EACH
+        if kind is Kind.RECORD:
+            self.record = counted(payload)
+            return not self.upstream  # of a denial, that is all
+        if kind is Kind.HEAD:
+            self.head = decode(Head, payload)
+            return self._is_enough(self.head)
+        self._take_end(kind, payload)
+        return True
+
+    def _take_end(self, kind: Kind, payload: bytes) -> None:
+        match kind:
+            case Kind.END:
+                self._ended = True
+            case Kind.FAIL:
+                self._failure = decode(Failure, payload)
+            case Kind.ROWS:
+                self.rows = payload
+            case _:
+                raise ChannelError(f"{kind.name} from the gate")
+        self.finish()
