@@ -8,7 +8,8 @@ from starlette.responses import Response
 from policies import Caller
 from router.api.answers import as_error
 from router.auth import Callers
-from router.channel.client import ExchangeFailed, GateClient
+from router.channel.client import GateClient
+from router.channel.exchange import ExchangeFailed
 from router.channel.messages import Denial
 from router.errors import InvalidKey, RouterError
 from router.failures import error_of
