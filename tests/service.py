@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import ssl
 import subprocess
 import sys
 import time
@@ -21,7 +22,7 @@ import httpx
 RINGFENCE = Path(sys.executable).with_name("ringfence")
 START_S = 20.0
 STOP_S = 15.0
-GREETING = re.compile(r"listens on (http://\S+)/v1")
+GREETING = re.compile(r"listens on (https?://\S+)/v1")
 
 
 def environment(**given: str) -> dict[str, str]:
@@ -181,11 +182,16 @@ def assert_one_outcome_each(records: list[dict[str, Any]]) -> None:
 
 @contextmanager
 def running(
-    directory: Path, policy: str | None = None, *arguments: str, under: tuple[str, ...] = (), **given: str
+    directory: Path,
+    policy: str | None = None,
+    *arguments: str,
+    under: tuple[str, ...] = (),
+    **given: str,
 ) -> Iterator[Service]:
     """A service that answers /livez, stopped with the block. Its log is printed: pytest shows it when a test fails.
 
-    `under`: the command that becomes the service, with what it changes about itself first.
+    `under`: the command that becomes the service, with what it changes about itself first. Where it speaks TLS, the
+    directory's authority.pem is trusted.
     """
     config: tuple[str, ...] = ()
     if policy is not None:
@@ -197,6 +203,9 @@ def running(
             stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
         )  # fmt: skip
     service = Service(process, directory)
+    if (authority := directory / "authority.pem").exists():
+        trusting = ssl.create_default_context(cafile=str(authority))
+        service.client = httpx.Client(timeout=30, trust_env=False, verify=trusting)
     try:
         _wait_for(lambda: _begun(service), service, "is not up")
         yield service

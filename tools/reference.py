@@ -38,6 +38,8 @@ SAMPLES: Final = {
     "RINGFENCE_HOST": "127.0.0.1",
     "RINGFENCE_PORT": "7860",
     "RINGFENCE_WORKERS": "auto",
+    "RINGFENCE_TLS_CERTIFICATE": "tls/fullchain.pem",
+    "RINGFENCE_TLS_KEY": "tls/privkey.pem",
     "RINGFENCE_KEYS_FILE": "keys.yaml",
     "RINGFENCE_AUDIT_DIRECTORY": "./ledger",
     "RINGFENCE_AUDIT_DURABILITY": "strict",

@@ -32,6 +32,11 @@ class Intake:
         self._connections[address] += 1
         return self._connections[address] <= MOST_CONNECTIONS or not address or address.startswith(_LOCAL)
 
+    @property
+    def connections(self) -> int:
+        """Of all addresses, those that were refused and have not left yet among them."""
+        return self._connections.total()
+
     def leave(self, address: str) -> None:
         self._connections[address] -= 1
         if not self._connections[address]:

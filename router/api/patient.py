@@ -16,6 +16,7 @@ from router.api.upgrade import without_offer
 from router.errors import RequestTimeout, RouterError
 
 READ_S = 30.0  # for a request to be whole
+FAREWELL_S = 1.0  # for a client to answer that we close an idle connection
 
 
 class PatientProtocol(HttpToolsProtocol):
@@ -55,6 +56,14 @@ class PatientProtocol(HttpToolsProtocol):
         if self.timeout_keep_alive_task is not None:
             self.timeout_keep_alive_task.cancel()
         super().connection_lost(exc)
+
+    def shutdown(self) -> None:
+        """Uvicorn calls this when the service stops. Over TLS a client that says nothing would hold an idle connection
+        open until it had answered our farewell.
+        """
+        super().shutdown()
+        if self.transport.is_closing() and not self.transport.get_write_buffer_size():
+            self.loop.call_later(FAREWELL_S, self.transport.abort)
 
     def data_received(self, data: bytes) -> None:
         if self._ended:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import http.client
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import quote
 
 import typer
+
+from router.tls import client_context
 
 BAD, UNREACHABLE = 1, 2
 SLACK_S = 5.0  # for the answer, beyond the wait that was asked for
@@ -23,12 +26,15 @@ def warm(
     tier: Annotated[str, typer.Option(help="only this tier; every tier if left out")] = "",
     wait: Annotated[float, typer.Option(help="seconds to wait for a cold one")] = 120.0,
     key_file: Annotated[Path | None, typer.Option(help="file that holds a caller's key")] = None,
+    https: Annotated[bool, typer.Option("--https", help="it speaks TLS ('listen.tls')")] = False,
+    ca_file: Annotated[Path | None, typer.Option(help="TLS, by an authority of these (PEM), not the system's")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="the service's own answer")] = False,
 ) -> None:
     """Make every tier warm, and wait for it. Exit 0: all are; 1: one is not; 2: the service cannot be asked."""
     try:
         headers = {"Authorization": f"Bearer {key_file.read_text().strip()}"} if key_file is not None else {}
-        status, answer = _warmed(host, port, tier, wait, headers)
+        door = _Door(host, port, https or ca_file is not None, str(ca_file) if ca_file is not None else None)
+        status, answer = _warmed(door, tier, wait, headers)
     except (OSError, http.client.HTTPException, ValueError) as error:
         typer.echo(f"no answer from {host}:{port}: {error}", err=True)
         raise typer.Exit(UNREACHABLE) from None
@@ -37,20 +43,37 @@ def warm(
         raise typer.Exit(BAD)
 
 
-def _warmed(host: str, port: int, tier: str, wait_s: float, headers: dict[str, str]) -> Answer:
+@dataclass(frozen=True, slots=True)
+class _Door:
+    """Where the service listens, and how it is spoken to there."""
+
+    host: str
+    port: int
+    https: bool
+    ca_file: str | None
+
+    def connection(self, timeout_s: float) -> http.client.HTTPConnection:
+        if not self.https:
+            return http.client.HTTPConnection(self.host, self.port, timeout=timeout_s)
+        return http.client.HTTPSConnection(
+            self.host, self.port, timeout=timeout_s, context=client_context(self.ca_file)
+        )
+
+
+def _warmed(door: _Door, tier: str, wait_s: float, headers: dict[str, str]) -> Answer:
     """A short wait first: whoever has to wait longer is told on standard error what for."""
     look_s = min(LOOK_S, wait_s)
-    status, answer = _ask(host, port, f"/warm?tier={quote(tier)}&wait={look_s:g}", look_s, headers)
+    status, answer = _ask(door, f"/warm?tier={quote(tier)}&wait={look_s:g}", look_s, headers)
     if status != 503 or wait_s <= look_s or "upstreams" not in answer:
         return status, answer
     for row in answer["upstreams"]:
         if row["state"] != "ready":
             typer.echo(f"waits up to {wait_s:g} s for {row['upstream']}: {row['state']}, {row['reason']}", err=True)
-    return _ask(host, port, f"/warm?tier={quote(tier)}&wait={wait_s - look_s:g}", wait_s, headers)
+    return _ask(door, f"/warm?tier={quote(tier)}&wait={wait_s - look_s:g}", wait_s, headers)
 
 
-def _ask(host: str, port: int, path: str, wait_s: float, headers: dict[str, str]) -> Answer:
-    connection = http.client.HTTPConnection(host, port, timeout=wait_s + SLACK_S)
+def _ask(door: _Door, path: str, wait_s: float, headers: dict[str, str]) -> Answer:
+    connection = door.connection(wait_s + SLACK_S)
     try:
         connection.request("POST", path, headers=headers)
         response = connection.getresponse()

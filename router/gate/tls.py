@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import ssl
-from collections.abc import Iterator
 from pathlib import Path
 
 from router.settings.snapshot import TlsMaterial
+from router.tls import load_pair
 
 
 def authority_files() -> tuple[str, ...]:
@@ -27,22 +25,5 @@ def tls_context(material: TlsMaterial | None = None) -> ssl.SSLContext:
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["http/1.1"])
     if material.certificate:
-        with _readable(material.certificate) as certificate, _readable(material.key) as key:
-            context.load_cert_chain(certificate, key, password="")
+        load_pair(context, material.certificate, material.key)
     return context
-
-
-@contextlib.contextmanager
-def _readable(text: str) -> Iterator[str]:
-    """A path that OpenSSL can read this from once: it takes keys from files alone, and a sealed gate has none.
-
-    The text lies whole in a pipe, so it must fit one (`LARGEST_CLIENT_PEM`).
-    """
-    reading, writing = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-    try:
-        with os.fdopen(writing, "wb", buffering=0) as pipe:
-            pipe.write(text.encode())
-        os.set_blocking(reading, True)
-        yield f"/proc/self/fd/{reading}"
-    finally:
-        os.close(reading)

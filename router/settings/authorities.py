@@ -14,10 +14,11 @@ from router.settings.findings import Path, Report, SettingsError
 from router.settings.model import SettingsFile
 from router.settings.snapshot import TlsMaterial
 from router.settings.upstream_entry import UpstreamSettings
+from router.tls import LARGEST_PEM
 
 Resolve = Callable[[str, Path, Report], FilePath]
 KEYS: Final = ("ca_file", "client_cert", "client_key")
-LARGEST_CLIENT_PEM: Final = 32 * 1024  # it goes through a pipe, which holds 64 KiB
+PRIVATE: Final = ("client_key", "key")
 
 
 def tls_materials(settings: SettingsFile, resolve: Resolve, report: Report) -> dict[str, TlsMaterial]:
@@ -37,24 +38,25 @@ def _material(name: str, upstream: UpstreamSettings, resolve: Resolve, report: R
     if bool(upstream.client_cert) != bool(upstream.client_key):
         alone = "client_cert" if upstream.client_cert else "client_key"
         report.add((*path, alone), "'client_cert' and 'client_key' need each other")
-    read = {key: _read(getattr(upstream, key), (*path, key), resolve, report) for key in KEYS}
+    read = {key: read_pem(getattr(upstream, key), (*path, key), resolve, report) for key in KEYS}
     _check_certificates(read["ca_file"], (*path, "ca_file"), report)
-    _check_pair(read["client_cert"], read["client_key"], path, report)
+    check_pair(read["client_cert"], read["client_key"], ((*path, "client_cert"), (*path, "client_key")), report)
     return TlsMaterial(read["ca_file"], read["client_cert"], read["client_key"])
 
 
 def read_authorities(written: str | None, path: Path, resolve: Resolve, report: Report) -> str:
     """The certificates in a file, as PEM; empty when there are none, which is reported if one was named."""
-    pem = _read(written, path, resolve, report)
+    pem = read_pem(written, path, resolve, report)
     _check_certificates(pem, path, report)
     return pem
 
 
-def _read(written: str | None, path: Path, resolve: Resolve, report: Report) -> str:
+def read_pem(written: str | None, path: Path, resolve: Resolve, report: Report) -> str:
+    """The file's text, "" when it cannot be had, which is reported; a key must be private to its owner."""
     if written is None:
         return ""
     try:
-        return read_text(resolve(written, path, report), private=path[-1] == "client_key")
+        return read_text(resolve(written, path, report), private=path[-1] in PRIVATE)
     except SettingsError as error:
         found = error.findings[0]
         report.add(path, f"{written}: {found.message}", found.hint)
@@ -69,18 +71,20 @@ def _check_certificates(pem: str, path: Path, report: Report) -> list[x509.Certi
         return []
 
 
-def _check_pair(certificate: str, key: str, path: Path, report: Report) -> None:
-    """The key is the certificate's; never a word of it is reported."""
-    chain = _check_certificates(certificate, (*path, "client_cert"), report)
+def check_pair(certificate: str, key: str, paths: tuple[Path, Path], report: Report) -> tuple[x509.Certificate, ...]:
+    """The certificate's chain, and that the key is the first one's; never a word of the key is reported."""
+    certificate_path, key_path = paths
+    chain = _check_certificates(certificate, certificate_path, report)
     if not key:
-        return
+        return tuple(chain)
     try:
         private = load_pem_private_key(key.encode(), password=None)
     except (ValueError, TypeError):
-        report.add((*path, "client_key"), "holds no private key in PEM form without a passphrase")
-        return
+        report.add(key_path, "holds no private key in PEM form without a passphrase")
+        return tuple(chain)
     form = (Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     if chain and chain[0].public_key().public_bytes(*form) != private.public_key().public_bytes(*form):
-        report.add((*path, "client_key"), "is not the key of the first certificate in 'client_cert'")
-    if max(len(certificate), len(key)) > LARGEST_CLIENT_PEM:
-        report.add((*path, "client_cert"), f"certificate and key may have {LARGEST_CLIENT_PEM} bytes each")
+        report.add(key_path, f"is not the key of the first certificate in '{certificate_path[-1]}'")
+    if max(len(certificate), len(key)) > LARGEST_PEM:
+        report.add(certificate_path, f"certificate and key may have {LARGEST_PEM} bytes each")
+    return tuple(chain)

@@ -17,6 +17,7 @@ from router.settings.callers import callers_of, read_keys, rules_of
 from router.settings.credentials import read_token
 from router.settings.engine_entries import EngineEntry
 from router.settings.findings import Path, Report, SettingsError
+from router.settings.front import compile_front
 from router.settings.keymodel import KeyEntry
 from router.settings.managed import compile_managed
 from router.settings.model import SettingsFile
@@ -72,7 +73,8 @@ def compile_snapshot(settings: SettingsFile, base: Base, secrets: dict[str, str]
         prove_ceilings(policy, report)
     snapshot = Snapshot(
         policy=policy,
-        listen=Listen(settings.listen.host, settings.listen.port, settings.listen.workers or _cores()),
+        listen=_listen(settings),
+        front=compile_front(settings, base.resolve, report),
         tiers={tier.name: tier_settings(tier, settings.upstreams) for tier in tiers_of(settings)},
         engines={name: _engine(name, settings, base, report) for name in engines_used(upstreams)},
         audit=_audit(settings, base, report),
@@ -142,6 +144,11 @@ def _check_listen(settings: SettingsFile, report: Report) -> None:
         report.add(path, message, hint)
 
 
+def _listen(settings: SettingsFile) -> Listen:
+    listen = settings.listen
+    return Listen(listen.host, listen.port, listen.workers or _cores(), tls=listen.tls is not None)
+
+
 def _cores() -> int:
     return min(len(os.sched_getaffinity(0)), MOST_WORKERS)
 
@@ -183,6 +190,8 @@ def _files(settings: SettingsFile, base: Base, report: Report) -> tuple[str, ...
     ]
     if settings.callers is not None:
         named.append((("callers", "file"), settings.callers.file))
+    if (tls := settings.listen.tls) is not None:
+        named += [(("listen", "tls", "certificate"), tls.certificate), (("listen", "tls", "key"), tls.key)]
     return tuple(str(base.resolve(text, path, report)) for path, text in named if text is not None)
 
 

@@ -35,6 +35,10 @@ VARIABLES: Final = (
     Variable("RINGFENCE_PORT", ("listen", "port"), "whole", "Serve on this TCP port."),
     Variable("RINGFENCE_WORKERS", ("listen", "workers"), "whole", "Worker processes; 'auto' counts the CPU cores."),
     Variable(
+        "RINGFENCE_TLS_CERTIFICATE", ("listen", "tls", "certificate"), "text", "Speak TLS, with this certificate (PEM)."
+    ),
+    Variable("RINGFENCE_TLS_KEY", ("listen", "tls", "key"), "text", "The certificate's private key (PEM, mode 0600)."),
+    Variable(
         "RINGFENCE_KEYS_FILE", ("callers", "file"), "text", "Hashed keys, as 'ringfence keys create' writes them."
     ),
     Variable("RINGFENCE_AUDIT_DIRECTORY", ("audit", "directory"), "text", "Where the ledger lies."),

@@ -17,6 +17,7 @@ from router.settings.credentials import is_token
 from router.settings.engine_entries import EngineEntry
 from router.settings.files import read_text
 from router.settings.findings import Finding, Origin, Path, Report, SettingsError
+from router.settings.front import ends_soon
 from router.settings.layers import EMBEDDED_ALONE, Layer, lay, names_upstreams
 from router.settings.model import SettingsFile
 from router.settings.salvage import salvage
@@ -78,7 +79,7 @@ def load_whole(config: FilePath | None, variables: Mapping[str, str], flags: Fla
     if report.findings:
         raise SettingsError(report.in_order())
     source = str(config) if config is not None else "environment" if tiers is found.tiers else "defaults"
-    notes += asked_beside_v1(snapshot.policy.upstreams)
+    notes += (*asked_beside_v1(snapshot.policy.upstreams), *ends_soon(snapshot.front))
     files = (*((str(working / config),) if config is not None else ()), *snapshot.files)
     return Loaded(replace(snapshot, source=source, files=files), settings, whole.origins, notes)
 

@@ -28,6 +28,14 @@ def _seals(value: Any) -> Any:
     return () if words == ("none",) else words
 
 
+class FrontSettings(Strict):
+    certificate: str | None = Field(
+        default=None,
+        description="The certificate to show to clients (PEM, with its chain, its own first). Read again by a reload.",
+    )
+    key: str | None = Field(default=None, description="Its private key (PEM, mode 0600, no passphrase).")
+
+
 class ListenSettings(Strict):
     host: str = Field(
         default="127.0.0.1", description="The IP address to serve on. Beyond loopback, callers need keys."
@@ -39,6 +47,9 @@ class ListenSettings(Strict):
         le=256,
         json_schema_extra={"written": "auto"},
         description="Worker processes; `auto`: one per CPU core, at most 8.",
+    )
+    tls: FrontSettings | None = Field(
+        default=None, description="Speak TLS (1.2 or newer, HTTP/1.1) to clients. Left away: plain HTTP."
     )
 
 

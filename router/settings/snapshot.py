@@ -109,6 +109,7 @@ class Listen:
     host: str = "127.0.0.1"
     port: int = 7860
     workers: int = 1
+    tls: bool = False  # with the pair in `Snapshot.front`
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +154,7 @@ class KeyRule:
 
 @dataclass(frozen=True, slots=True)
 class TlsMaterial:
-    """What one upstream's TLS needs beside the system's authorities, as PEM texts read at load; "" where it is not."""
+    """What one side's TLS needs beside the system's authorities, as PEM texts read at load; "" where it is not."""
 
     authorities: str = ""
     certificate: str = ""
@@ -174,6 +175,7 @@ class Snapshot:
     keys: tuple[KeyRule, ...] = ()
     credentials: Mapping[str, str] = field(default_factory=dict, repr=False)  # upstream name -> bearer token; gate only
     tls: Mapping[str, TlsMaterial] = field(default_factory=dict, repr=False)  # upstream name -> its own; gate only
+    front: TlsMaterial = field(default_factory=TlsMaterial, repr=False)  # what the listener shows; workers only
     places: Mapping[str, int] = field(
         default_factory=dict
     )  # upstream name -> exchanges it may have at once, if limited
@@ -193,6 +195,6 @@ class Snapshot:
         return replace(self, policy=policy, credentials={}, tls={}, weights=Weights(), managed={}, files=())
 
     def for_gate(self) -> Snapshot:
-        """The same without callers' key hashes, and without places that no prompt may go to."""
+        """The same without callers' key hashes, the listener's key, and places that no prompt may go to."""
         managed = {name: replace(one, command=(), environment={}) for name, one in self.managed.items()}
-        return replace(self, keys=(), weights=Weights(), managed=managed, files=())
+        return replace(self, keys=(), front=TlsMaterial(), weights=Weights(), managed=managed, files=())

@@ -90,7 +90,8 @@ def _greeting(snapshot: Snapshot, listener: socket.socket) -> str:
     keys = "no keys needed on loopback" if snapshot.policy.any_caller else f"{len(snapshot.keys)} keys"
     settings = _SOURCES.get(snapshot.source, f"settings from {snapshot.source}")
     where = f"ledger in {snapshot.audit.directory}; pid {os.getpid()}"
-    return f"Ringfence listens on http://{shown}:{port}/v1 ({settings}; {keys}); {where}"
+    scheme = "https" if snapshot.listen.tls else "http"
+    return f"Ringfence listens on {scheme}://{shown}:{port}/v1 ({settings}; {keys}); {where}"
 
 
 @contextmanager

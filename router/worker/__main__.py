@@ -6,8 +6,7 @@ import argparse
 import asyncio
 import socket
 from collections.abc import Coroutine
-from functools import partial
-from typing import cast
+from typing import Any, cast
 
 import msgspec
 import uvicorn
@@ -15,6 +14,7 @@ import uvloop
 from starlette.types import Receive, Scope, Send
 
 from router.api.app import Application
+from router.api.encrypted import TlsConnection
 from router.api.intake import Intake
 from router.api.protocol import RouterProtocol
 from router.channel.client import GateClient
@@ -28,6 +28,7 @@ from router.seal.profiles import Profile
 from router.seal.rooms import room_of
 from router.settings.codec import decode
 from router.settings.snapshot import Snapshot
+from router.tls import server_context
 from router.view import View
 
 KEEP_ALIVE_S = 65
@@ -44,6 +45,8 @@ class Worker:
         self._view = View()
         self._intake = Intake()
         self._steering = Steering(self._say)
+        self._handshakes = Intake()  # TLS connections, counted from before their handshake
+        self._front: Any = None  # the TLS context that the next connection is shown, where the listener speaks TLS
         self._application: Application | None = None
         self._server: uvicorn.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -93,6 +96,7 @@ class Worker:
             self._stopped.set()
             return
         self._application = Application(snapshot, self._gate, self._view, self._log, self._steering)
+        self._front = server_context(snapshot.front.certificate, snapshot.front.key) if snapshot.listen.tls else None
         settle_memory()
         if self._server is None:
             self._spawn(self._serve(snapshot))
@@ -100,9 +104,10 @@ class Worker:
             self._server.config.timeout_graceful_shutdown = drain_s(snapshot)  # read when it is asked to stop
             self._control.send(Message(Word.READY, text=snapshot.policy.digest))
 
-    def _protocol(self) -> type[asyncio.Protocol]:
+    def _protocol(self, **named: Any) -> asyncio.BaseProtocol:
         """Uvicorn calls this for each connection."""
-        return cast("type[asyncio.Protocol]", partial(RouterProtocol, self._serving, self._log, self._intake))
+        plain = RouterProtocol(self._serving, self._log, self._intake, **named)
+        return plain if self._front is None else TlsConnection(plain, self._front, self._handshakes)
 
     def _serving(self) -> Application:
         assert self._application is not None  # noqa: S101 - there is one before there is a server
@@ -120,7 +125,7 @@ class Worker:
     async def _serve(self, snapshot: Snapshot) -> None:
         config = uvicorn.Config(
             self._call,
-            http=self._protocol(),
+            http=cast("type[asyncio.Protocol]", self._protocol),
             interface="asgi3",
             ws="none",
             lifespan="off",

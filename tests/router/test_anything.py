@@ -22,8 +22,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from router.audit import Kind
+from tests.router.fronts import front
 from tests.router.house import House, plain, read_request
-from tests.router.test_protocol import front
 
 EVIL = "evil.example"
 CALLS = frozenset(

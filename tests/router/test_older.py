@@ -12,8 +12,9 @@ import pytest
 from router.api.older import COMPLETION, GENERATE, GENERATE_STREAM, Translation
 from router.reply import Headers
 from router.settings.snapshot import Limits
+from tests.router.fronts import front, talk
 from tests.router.house import answering, plain
-from tests.router.test_protocol import front, post, talk
+from tests.router.requests import post
 
 JSON = [(b"content-type", b"application/json")]
 EVENTS = [(b"content-type", b"text/event-stream")]

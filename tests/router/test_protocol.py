@@ -4,92 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
-import socket
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
-from typing import Any, cast
 
 import pytest
-import uvicorn
 
-from router.api.app import Application
-from router.api.intake import Intake
-from router.api.protocol import RouterProtocol
 from router.audit import Kind
-from router.channel.steering import Steering
-from router.logs import Log
 from router.settings.snapshot import Snapshot
-from router.view import View
-from tests.router.house import House, Script, answering, house, plain, read_request, scripted, streamed
-
-DONE = b"data: [DONE]\n\n"
-CHAT = json.dumps({"model": "m", "messages": [{"role": "user", "content": "hi"}]}).encode()
-STREAM = json.dumps({"model": "m", "messages": [{"role": "user", "content": "hi"}], "stream": True}).encode()
-
-
-def post(body: bytes = CHAT, head: str = "", path: str = "/v1/chat/completions", version: str = "1.1") -> bytes:
-    lines = f"POST {path} HTTP/{version}\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n{head}\r\n"
-    return lines.encode() + body
-
-
-@asynccontextmanager
-async def serving(parts: House, keep_alive_s: int = 5) -> AsyncIterator[int]:
-    """A worker's server before a gate; its port."""
-    application = Application(parts.snapshot, parts.client, View(), Log("test"), Steering(lambda _: None))
-    made = cast("Any", partial(RouterProtocol, lambda: application, Log("test"), Intake()))
-    config = uvicorn.Config(
-        application,
-        http=made,
-        interface="asgi3",
-        ws="none",
-        lifespan="off",
-        log_config=None,
-        server_header=False,
-        timeout_keep_alive=keep_alive_s,
-    )
-    server = uvicorn.Server(config)
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        running = asyncio.create_task(server.serve(sockets=[listener]))
-        while not server.started:
-            await asyncio.sleep(0.005)
-        try:
-            yield listener.getsockname()[1]
-        finally:
-            server.should_exit = True
-            await running
-
-
-@asynccontextmanager
-async def front(script: Script, directory: Path) -> AsyncIterator[tuple[House, int]]:
-    async with scripted(script) as port, house(port, directory) as parts, serving(parts) as front_port:
-        yield parts, front_port
-
-
-async def talk(port: int, *pieces: bytes, pause_s: float = 0.0, half_close: bool = False) -> bytes:
-    """Send pieces, read until the server closes or is silent for a while."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    for piece in pieces:
-        writer.write(piece)
-        await writer.drain()
-        await asyncio.sleep(pause_s)
-    if half_close:
-        writer.write_eof()
-    received = b""
-    try:
-        async with asyncio.timeout(0.4):
-            while data := await reader.read(65536):
-                received += data
-    except (TimeoutError, ConnectionError):
-        pass
-    writer.close()
-    return received
-
-
-def statuses(received: bytes) -> list[int]:
-    return [int(part[:3]) for part in received.split(b"HTTP/1.1 ")[1:]]
+from tests.router.fronts import front, serving, statuses, talk
+from tests.router.house import answering, house, plain, read_request, scripted, streamed
+from tests.router.requests import CHAT, DONE, NONSENSE, STREAM, TARGETS, UPGRADES, post
 
 
 async def test_a_request_is_answered_in_one_piece_and_the_connection_kept(tmp_path: Path) -> None:
@@ -125,25 +49,7 @@ async def test_a_stream_is_chunked_whole_events(tmp_path: Path) -> None:
     assert DONE in body
 
 
-@pytest.mark.parametrize(
-    "request_",
-    [
-        pytest.param(post(head="Transfer-Encoding: chunked\r\n"), id="CL and TE"),
-        pytest.param(post(head=f"Content-Length: {len(CHAT) + 1}\r\n"), id="two lengths"),
-        pytest.param(
-            post(head="X: a\r\n folded: b\r\n", body=CHAT).replace(b"folded", b"\x01folded"), id="control byte"
-        ),
-        pytest.param(post().replace(b"\r\n", b"\n"), id="bare LF"),
-        pytest.param(post(head="Bad Header: x\r\n"), id="space in a name"),
-        pytest.param(post(head="X : y\r\n"), id="space before the colon"),
-        pytest.param(post(head="Content-Length : 3\r\n"), id="space before the colon of a length"),
-        pytest.param(b"POST /v1/chat/completions\r\n\r\n", id="HTTP/0.9"),
-        pytest.param(post(version="3.7"), id="a version that is none"),
-        pytest.param(b"\x16\x03\x01\x02\x00\x01\x00", id="a TLS hello"),
-        pytest.param(post().replace(b"Content-Length: ", b"Content-Length: +"), id="a signed length"),
-        pytest.param(post().replace(b"Content-Length: ", b"Content-Length: 0x"), id="a hex length"),
-    ],
-)
+@pytest.mark.parametrize("request_", NONSENSE)
 async def test_smuggling_and_nonsense_are_refused_and_the_connection_ended(request_: bytes, tmp_path: Path) -> None:
     hidden = post(path="/v1/embeddings", body=b'{"input":"smuggled"}')
     async with front(answering(plain(b'{"a":1}')), tmp_path) as (parts, port):
@@ -162,23 +68,7 @@ async def test_an_absolute_target_goes_nowhere_else(tmp_path: Path) -> None:
     assert statuses(received)[0] in (400, 404, 405)
 
 
-@pytest.mark.parametrize(
-    ("request_", "status"),
-    [
-        (b"GET /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\n\r\n", 405),
-        (b"HEAD /livez HTTP/1.1\r\nHost: localhost\r\n\r\n", 200),
-        (b"DELETE /livez HTTP/1.1\r\nHost: localhost\r\n\r\n", 405),
-        (b"POST /v1/../admin HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n", 404),
-        (b"POST //v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n", 404),
-        (b"OPTIONS * HTTP/1.1\r\nHost: localhost\r\n\r\n", 404),
-        (post(head="Host: other\r\n"), 403),
-        (post().replace(b"Host: localhost", b"Host: evil.example"), 403),
-        (post(head="Origin: https://evil.example\r\n"), 403),
-        (post(head="Origin: http://localhost:3000\r\n"), 200),
-        (post(b""), 400),
-        (post(path="/v1/chat/completions?key=1"), 200),
-    ],
-)
+@pytest.mark.parametrize(("request_", "status"), TARGETS)
 async def test_targets_methods_and_hosts(request_: bytes, status: int, tmp_path: Path) -> None:
     async with front(answering(plain(b'{"a":1}')), tmp_path) as (_, port):
         received = await talk(port, request_)
@@ -262,13 +152,6 @@ async def test_a_mistake_of_ours_is_a_500_without_a_word_of_it(tmp_path: Path, m
     assert statuses(received) == [500]
     assert b"secret" not in received
     assert json.loads(received.partition(b"\r\n\r\n")[2])["error"]["code"] == "internal_error"
-
-
-UPGRADES = [
-    "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQCAAAAAAIAAAAA\r\n",
-    "Connection: upgrade\r\nUpgrade: websocket\r\n",
-    "Connection: keep-alive, Upgrade\r\nUpgrade: h2c\r\n",
-]
 
 
 @pytest.mark.parametrize("head", UPGRADES)
