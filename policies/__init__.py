@@ -3,7 +3,7 @@
 from policies.address import AddressKind, kind_of, reach_of
 from policies.choosing import ANY_PROVIDER, Choice, Weighed, choose_model, may_ask_for, plain_name
 from policies.cloud import Provider, cloud_provider_of
-from policies.content import is_cloud_model, judge_body
+from policies.content import judge_body
 from policies.decision import Decision, Reason
 from policies.destination import DestinationError, classify_reach, parse_destination
 from policies.egress import decide_egress
@@ -20,6 +20,7 @@ from policies.identity import (
 )
 from policies.language import LANGUAGES
 from policies.listing import decide_listing
+from policies.parameters import is_cloud_model
 from policies.policy import (
     Address,
     AutoModel,

@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 
 from policies.decision import Decision, Reason
 from policies.nested_text import NAME, PLACE, Allowance, TextRefusedError, may_be_json, parsed
-from policies.parameters import INLINE, LOCATORS, REFERENCES, is_hosted, is_reaiming
+from policies.parameters import INLINE, LOCATORS, REFERENCES, is_cloud_model, is_hosted, is_reaiming
 from policies.spelling import first_alike, is_misspelling
 
 # Texts below these are content, never parameters.
@@ -79,6 +79,7 @@ _ORDINARY: Final = frozenset(
     }
 )
 _PLAIN: Final = _ORDINARY | {"model"}  # of which only a value can be wrong
+_FEW: Final = 5_000  # messages: with plain names only they cannot be too much to look at
 _CONTAINERS: Final = frozenset({dict, list})  # as JSON is decoded: no subclasses
 ALLOWED: Final = Decision(allowed=True, reason=Reason.ALLOWED)
 
@@ -107,11 +108,35 @@ class _RefusedError(Exception):
 
 def judge_body(body: dict[str, Any]) -> Decision:
     """Allowed, or refused with the reason and, in `param`, the place of the first thing that may not be."""
+    if _is_plain_request(body):
+        return ALLOWED
     try:
         _judge(_Place(body))
     except _RefusedError as refused:
         return refused.decision
     return ALLOWED
+
+
+def _is_plain_request(body: dict[str, Any]) -> bool:
+    """Plain names, plain messages, no text that may be JSON: what most requests are, and what the judge allows."""
+    if not _PLAIN.issuperset(body) or _names_cloud(body.get("model")):
+        return False
+    for key, value in body.items():
+        if type(value) is str:
+            if key not in _CONTENT and may_be_json(value):
+                return False
+        elif type(value) in _CONTAINERS and not (key == "messages" and _are_plain(value)):
+            return False
+    return True
+
+
+def _are_plain(messages: Any) -> bool:
+    if type(messages) is not list or len(messages) > _FEW:
+        return False
+    for message in messages:  # noqa: SIM110 - a generator costs more than what it asks
+        if type(message) is not dict or not _is_plain(message):
+            return False
+    return True
 
 
 def _judge(whole: _Place) -> None:
@@ -129,12 +154,6 @@ def _judge(whole: _Place) -> None:
         found = list(inside(value, place, allowance))
         found.reverse()
         waiting += found
-
-
-def is_cloud_model(name: str) -> bool:
-    """Would Ollama send this model's requests to its cloud? (Its own rule: `NAME:cloud` and `NAME:SIZE-cloud`.)"""
-    plain = name.strip().lower()
-    return plain.rpartition(":")[2] == "cloud" or plain.endswith("-cloud")
 
 
 def _judge_names(table: dict[str, Any], place: _Place, allowance: Allowance) -> None:

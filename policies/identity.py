@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from policies.cloud import cloud_provider_of
-from policies.content import is_cloud_model
 from policies.decision import Decision, Reason
 from policies.facts import Backend
 from policies.fingerprints import (
@@ -20,6 +19,7 @@ from policies.fingerprints import (
     SOFTWARE_OWNERS,
     VERSION_FLOORS,
 )
+from policies.parameters import is_cloud_model
 from policies.policy import Policy, UpstreamRule
 
 MODELS: Final = "models"  # below the base path; every other question is asked at the root

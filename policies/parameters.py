@@ -116,3 +116,9 @@ def is_reaiming(name: str) -> bool:
 def is_hosted(name: str) -> bool:
     """Does a parameter of this name make the server call out?"""
     return name.strip().casefold().replace("-", "_") in HOSTED
+
+
+def is_cloud_model(name: str) -> bool:
+    """Would Ollama send this model's requests to its cloud? (Its own rule: `NAME:cloud` and `NAME:SIZE-cloud`.)"""
+    plain = name.strip().lower()
+    return plain.rpartition(":")[2] == "cloud" or plain.endswith("-cloud")

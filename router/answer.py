@@ -7,7 +7,6 @@ still answer in its place, and nothing of this one has gone out.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import msgspec
 
@@ -23,18 +22,14 @@ JSON = "application/json"
 Hear = Callable[[bytes], None]
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(msgspec.Struct, frozen=True):
     """An answer that has begun. `first`: its first events, or the whole body; None: a stream without any event."""
 
     attempt: Attempt
     exchange: Exchange
     head: Head
     first: bytes | None
-
-    @property
-    def streamed(self) -> bool:
-        return self.head.content_type.startswith(EVENT_STREAM)
+    streamed: bool = False
 
 
 async def begin(exchange: Exchange, attempt: Attempt, wanted: str, most_bytes: int) -> Answer:
@@ -48,7 +43,7 @@ async def begin(exchange: Exchange, attempt: Attempt, wanted: str, most_bytes: i
     if not head.content_type.startswith(wanted):
         raise ExchangeFailed(Failure(Cause.BAD_ANSWER, "not the kind of answer that was asked for"))
     if wanted == EVENT_STREAM:
-        return Answer(attempt, exchange, head, await _first_event(exchange))
+        return Answer(attempt, exchange, head, await _first_event(exchange), streamed=True)
     body = await _whole(exchange, most_bytes)
     if not is_json(body):
         raise ExchangeFailed(Failure(Cause.BAD_ANSWER, "not the JSON that its head promises"))

@@ -5,12 +5,13 @@ What is sent on is our own serialisation of what was read here, so no other pars
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
-from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from policies import Endpoint, PromptFacts, Reach, RequestFacts, prompt_facts
 from router.errors import BodyTooLarge, InvalidJSON, InvalidRequest
@@ -22,8 +23,7 @@ _CONTENT = {Endpoint.CHAT: "messages", Endpoint.COMPLETIONS: "prompt", Endpoint.
 LONGEST_MODEL = 256
 
 
-@dataclass(frozen=True, slots=True)
-class Inbound:
+class Inbound(msgspec.Struct, frozen=True):
     """One request as read: what may be decided by, and the document to send on."""
 
     request_id: str
@@ -39,7 +39,7 @@ class Inbound:
         """The same request for a model by the policy's own name."""
         if name == self.facts.model:
             return self
-        return replace(self, facts=replace(self.facts, model=name), chosen=True)
+        return replace(self, facts=dataclasses.replace(self.facts, model=name), chosen=True)
 
     def body(self, served_model: str) -> bytes:
         """The bytes for an upstream that calls the model so."""
@@ -97,9 +97,9 @@ def parse(raw: bytes, most_depth: int) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise InvalidJSON("The body must be a JSON object.")
     names = _count_names(document, most_depth)
-    # Every name ends in `":` unless white space stands before a colon, so when none does and there are no more `":`
-    # than names, no name was there twice. Text that merely looks like it costs the slow, exact look.
-    if names != raw.count(b'":') or _has_spaced_colon(raw):
+    # Every name has its colon, so when there are no more colons than names, no name was there twice. Nor when there are
+    # no more `":`, and no white space before a colon. Text that merely looks like it costs the slow, exact look.
+    if names != raw.count(b":") and (names != raw.count(b'":') or _has_spaced_colon(raw)):
         json.loads(raw, object_pairs_hook=_each_once)
     return document
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import suppress
-from dataclasses import replace
 from typing import Any, TypeVar
+
+from msgspec.structs import replace
 
 from policies import Decision
 from router.answer import EVENT_STREAM, JSON, Answer, Hear, begin, deliver
@@ -63,7 +64,8 @@ class Forwarder:
                 answer = await self._deliver(answer, reply, order)
         finally:
             for exchange in self._under_way:
-                exchange.cancel()
+                if not exchange.over:
+                    exchange.cancel()
 
     async def _first_answer(self, order: Iterator[Attempt]) -> Answer:
         for attempt in order:

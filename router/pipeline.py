@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import partial
+
+import msgspec
 
 from policies import Caller, Decision, Endpoint, Reach, Reason, choose_model, judge_body, plain_name
 from router.affinity import conversation
@@ -50,8 +51,7 @@ _INSTEAD = {
 REACHES = {reach.word: reach for reach in Reach}
 
 
-@dataclass(frozen=True, slots=True)
-class Arrival:
+class Arrival(msgspec.Struct, frozen=True):
     """A request as the server hands it over."""
 
     endpoint: Endpoint
@@ -98,7 +98,8 @@ class Pipeline:
             await self._refuse(arrival, caller, error, reply, self._model_of_ours(inbound))
             return
         try:
-            await self._gate.ready(CHANNEL_WAIT_S)
+            if not self._gate.connected:
+                await self._gate.ready(CHANNEL_WAIT_S)
             await forwarder.run(reply)
         except ExchangeFailed:
             await refuse(reply, _gate_lost(), arrival.request_id)

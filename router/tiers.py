@@ -9,8 +9,10 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import chain
+
+import msgspec
 
 from policies import Decision, Policy, Reach
 from router.balance import Balance, Moment, ordered
@@ -21,8 +23,7 @@ _UNKNOWN = _RANK[State.COLD]
 NO_BALANCE = Balance()
 
 
-@dataclass(frozen=True, slots=True)
-class Attempt:
+class Attempt(msgspec.Struct, frozen=True):
     """One try: number (from 1), tier and upstream; `wait`: nothing else is ready, so a cold one is waited for."""
 
     number: int
@@ -31,13 +32,14 @@ class Attempt:
     wait: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Load:
+class Load(msgspec.Struct, frozen=True):
     """What a worker knows of the moment. The tables are replaced when they change, and never changed: but for `own`."""
 
-    states: Mapping[str, UpstreamState] = field(default_factory=dict)
-    loads: Mapping[str, UpstreamLoad] = field(default_factory=dict)
-    own: Mapping[str, int] = field(default_factory=dict)  # this worker's exchanges under way, fresher than `loads`
+    states: Mapping[str, UpstreamState] = msgspec.field(default_factory=dict)
+    loads: Mapping[str, UpstreamLoad] = msgspec.field(default_factory=dict)
+    own: Mapping[str, int] = msgspec.field(
+        default_factory=dict
+    )  # this worker's exchanges under way, fresher than `loads`
     now: float = 0.0  # UNIX time
 
 

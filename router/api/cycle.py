@@ -135,8 +135,11 @@ class TransportReply:
             if not await self._drained():
                 self._transport.abort()  # it has read nothing for so long: it is not coming back
                 return
-        self._pending += (b"%x\r\n" % len(data), data, b"\r\n") if self._chunked else (data,)
-        self._flush()
+        pending = self._pending
+        pending += (b"%x\r\n" % len(data), data, b"\r\n") if self._chunked else (data,)
+        if not self._cycle.disconnected:
+            self._transport.write(b"".join(pending))
+        self._pending = []
 
     async def _drained(self) -> bool:
         draining = asyncio.ensure_future(self._flow.drain())
@@ -149,10 +152,7 @@ class TransportReply:
     async def finish(self) -> None:
         if self._chunked:
             self._pending.append(b"0\r\n\r\n")
-        self._flush()
-        self._cycle.response_complete = True
-
-    def _flush(self) -> None:
         if self._pending and not self._cycle.disconnected:
             self._transport.write(b"".join(self._pending))
         self._pending = []
+        self._cycle.response_complete = True

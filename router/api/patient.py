@@ -87,8 +87,18 @@ class PatientProtocol(HttpToolsProtocol):
         self.data_received(head + rest)
 
     def on_message_begin(self) -> None:
-        super().on_message_begin()
+        """As uvicorn's, but for its scope: only a request that goes on to the ASGI application needs one."""
+        self.url = b""
+        self.expect_100_continue = False
+        self.headers = []
         self._unwhole = True
+
+    def _describe(self) -> None:
+        """Uvicorn's scope of the request whose head was read."""
+        url, headers, expect = self.url, self.headers, self.expect_100_continue
+        super().on_message_begin()
+        self.url, self.expect_100_continue = url, expect
+        self.headers += headers  # the list that stands in the scope
 
     def _unset_keepalive_if_required(self) -> None:
         """Uvicorn cancels its timer at every read and makes a new one after every answer: ours stays until due."""
@@ -98,7 +108,8 @@ class PatientProtocol(HttpToolsProtocol):
         self._quiet_since = self.loop.time()
         if self.transport.is_closing():
             return
-        self.flow.resume_reading()
+        if self.flow.read_paused:
+            self.flow.resume_reading()
         if self.pipeline:
             self._start_asgi_task(*self.pipeline.pop())
         elif self.timeout_keep_alive_task is None:

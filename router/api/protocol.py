@@ -8,9 +8,9 @@ How long and how much it may send is `patient`'s.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any, cast
 
+from msgspec.structs import replace
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 
 from policies import Endpoint
@@ -104,6 +104,7 @@ class RouterProtocol(PatientProtocol):
         path = self.url.partition(b"?")[0]
         endpoint = ENDPOINTS.get(path)
         if endpoint is None or self.parser.get_method() != b"POST":
+            self._describe()
             super().on_headers_complete()
             return
         before = self.cycle
@@ -111,13 +112,14 @@ class RouterProtocol(PatientProtocol):
         keep_alive = chunks and self.parser.should_keep_alive()
         cycle = HotCycle(endpoint, self.headers, keep_alive=keep_alive, path=path)
         cycle.chunks = chunks
-        self.cycle = cast("RequestResponseCycle", cycle)  # uvicorn reads of it what HotCycle has
+        self.cycle = cycle  # type: ignore[assignment]  # uvicorn reads of it what HotCycle has
         cycle.turn = before is None or before.response_complete
         if not cycle.turn:
             self.flow.pause_reading()  # one that waits is enough; uvicorn reads on when the answer before is complete
             self.pipeline.appendleft((self.cycle, self.app))
         self._judge_head(cycle)
-        self._begin(cycle)
+        if cycle.refusal is not None:
+            self._begin(cycle)
 
     def _judge_head(self, cycle: HotCycle) -> None:
         """What is known without the body: who asks, and how large it will be. Nothing is held for a stranger."""
@@ -197,7 +199,10 @@ class RouterProtocol(PatientProtocol):
         try:
             judge_origin(cycle.headers, application.snapshot)
             arrival = _arrival(cycle, identity, application.pipeline)
-            await _pass_on(application, arrival, reply, OLDER.get(cycle.path))
+            if cycle.path not in OLDER or arrival.refusal is not None:
+                await application.pipeline.serve(arrival, reply)
+            else:
+                await _translated(application, arrival, reply, OLDER[cycle.path])
         except RouterError as error:
             await refuse(reply, error, identity)
         except Exception as error:  # noqa: BLE001 - a mistake of ours: its kind to the log, nothing to the client
@@ -211,12 +216,9 @@ class RouterProtocol(PatientProtocol):
         self.on_response_complete()
 
 
-async def _pass_on(application: Application, arrival: Arrival, reply: TransportReply, older: str | None) -> None:
-    """Serve it; an older client's request in OpenAI's words, and the answer in its own."""
-    if older is None or arrival.refusal is not None:
-        await application.pipeline.serve(arrival, reply)
-        return
-    translation = Translation(older, arrival.body, application.snapshot.limits)
+async def _translated(application: Application, arrival: Arrival, reply: TransportReply, path: str) -> None:
+    """An older client's request in OpenAI's words, and the answer in its own."""
+    translation = Translation(path, arrival.body, application.snapshot.limits)
     asked = replace(arrival, body=translation.body, refusal=translation.error)
     await application.pipeline.serve(asked, translation.reply(reply))
 

@@ -31,7 +31,7 @@ class GateClient:
         self._on_lost = on_lost
         self._attached = asyncio.Event()
         self._under_way: dict[int, Exchange] = {}
-        self.woken: list[Pause] = []  # what waits in them and goes on when all frames that came at once are taken
+        self._woken: list[Pause] = []  # what waits in them and goes on when all frames that came at once are taken
         self.busy: Counter[str] = Counter()  # exchanges under way, by upstream
         self._last = 0
         self.states: dict[str, UpstreamState] = {}
@@ -116,14 +116,17 @@ class GateClient:
             self._link.close()
 
     def _on_frame(self, _link: Link, number: int, kind: Kind, payload: bytes) -> None:
-        if kind is Kind.STATES:
+        exchange = self._under_way.get(number)
+        if exchange is not None:
+            waiter = exchange.take(kind, payload)
+            if waiter is not None:
+                self._woken.append(waiter)
+        elif kind is Kind.STATES:
             self.states = {state.name: state for state in msgspec.json.decode(payload, type=list[UpstreamState])}
         elif kind is Kind.LEDGER:
             self.ledger_refusal = payload.decode("utf-8", "replace")
         elif kind is Kind.LOADS:
             self.loads = {load.name: load for load in msgspec.json.decode(payload, type=list[UpstreamLoad])}
-        elif exchange := self._under_way.get(number):
-            exchange.take(kind, payload)
 
     def _on_closed(self, link: Link) -> None:
         if link is not self._link:
@@ -131,13 +134,13 @@ class GateClient:
         self._link = None
         self._attached.clear()
         self.ledger_refusal = ""  # of that gate; the next one tells of its own
-        for exchange in tuple(self._under_way.values()):
-            exchange.fail(LOST)
+        waiting = [exchange.fail(LOST) for exchange in tuple(self._under_way.values())]
+        self._woken += [waiter for waiter in waiting if waiter is not None]
         self._on_read()
         self._on_lost()
 
     def _on_read(self) -> None:
         """All frames that came at once are taken: whoever they woke goes on."""
-        woken, self.woken = self.woken, []
+        woken, self._woken = self._woken, []
         for pause in woken:
             pause.resume(pause)

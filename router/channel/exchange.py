@@ -13,8 +13,6 @@ from router.channel.work import Pause
 class Carrier(Protocol):
     """What an exchange needs of the client whose it is."""
 
-    woken: list[Pause]
-
     @property
     def loop(self) -> asyncio.AbstractEventLoop: ...
 
@@ -36,7 +34,7 @@ class Exchange:
 
     __slots__ = (
         "_body", "_chunks", "_client", "_credit", "_ended", "_failure", "_held", "_number", "_read", "_sent", "_waiter",
-        "_whole", "head", "queued", "record", "rows", "upstream",
+        "_whole", "head", "over", "queued", "record", "rows", "upstream",
     )  # fmt: skip
 
     def __init__(self, client: Carrier, number: int, body: bytes = b"") -> None:
@@ -49,7 +47,8 @@ class Exchange:
         self._chunks: list[bytes] = []
         self._held = 0  # bytes in them
         self._whole = ""  # the content type that its reader wants all of at once
-        self._waiter: Pause | asyncio.Future[None] | None = None
+        self._waiter: Pause | None = None
+        self.over = False
         self._ended = False
         self._failure: Failure | None = None
         self.upstream = ""
@@ -112,6 +111,9 @@ class Exchange:
 
     def finish(self) -> bool:
         """Forget the exchange; True if it was still under way."""
+        if self.over:
+            return False
+        self.over = True
         return self._client.forget(self._number)
 
     def _raise_failure(self) -> None:
@@ -123,20 +125,9 @@ class Exchange:
         whole = self._whole and head.status < 400 and head.content_type.startswith(self._whole)
         return not whole or self._ended or self._held >= CREDIT_EACH or self._failure is not None
 
-    async def _wait(self) -> None:
-        if asyncio.current_task(self._client.loop) is None:  # a Work: it goes on as soon as the frames are read
-            self._waiter = pause = Pause()
-            await pause
-        else:
-            self._waiter = future = self._client.loop.create_future()
-            await future
-
-    def wake(self) -> None:
-        waiter, self._waiter = self._waiter, None
-        if type(waiter) is Pause:
-            self._client.woken.append(waiter)
-        elif isinstance(waiter, asyncio.Future) and not waiter.done():
-            waiter.set_result(None)
+    def _wait(self) -> Pause:
+        self._waiter = pause = Pause(self._client.loop)
+        return pause
 
     def upload(self, granted: int = 0) -> None:
         """Send as much of the body as the gate has granted."""
@@ -147,36 +138,35 @@ class Exchange:
             self._sent += len(piece)
             self._credit -= len(piece)
 
-    def fail(self, failure: Failure) -> None:
+    def fail(self, failure: Failure) -> Pause | None:
+        """It is over; who waits for it, if anybody does."""
         self._failure = failure
         self.finish()
-        self.wake()
+        waiter, self._waiter = self._waiter, None
+        return waiter
 
-    def take(self, kind: Kind, payload: bytes) -> None:
-        """One frame of this exchange from the gate."""
-        if kind is Kind.CREDIT:
-            self.upload(counted(payload))
-        elif kind is Kind.QUEUED:
-            self.queued = decode(Queued, payload)
-        elif self._is_news(kind, payload):
-            self.wake()
-
-    def _is_news(self, kind: Kind, payload: bytes) -> bool:
-        """Take it; does its reader wait for this?"""
+    def take(self, kind: Kind, payload: bytes) -> Pause | None:
+        """One frame of this exchange from the gate; who waits for just this, if anybody does."""
         if kind is Kind.DATA:
             self._chunks.append(payload)
             self._held += len(payload)
-            return not self._whole or self._held >= CREDIT_EACH
-        if kind is Kind.RECORD:
+            if self._whole and self._held < CREDIT_EACH:
+                return None
+        elif kind is Kind.RECORD:
             self.record = counted(payload)
-            return not self.upstream  # of a denial, that is all
-        if kind is Kind.HEAD:
+            if self.upstream:  # of a denial, that is all
+                return None
+        elif kind is Kind.HEAD:
             self.head = decode(Head, payload)
-            return self._is_enough(self.head)
-        self._take_end(kind, payload)
-        return True
+            if not self._is_enough(self.head):
+                return None
+        elif not self._take_end(kind, payload):
+            return None
+        waiter, self._waiter = self._waiter, None
+        return waiter
 
-    def _take_end(self, kind: Kind, payload: bytes) -> None:
+    def _take_end(self, kind: Kind, payload: bytes) -> bool:
+        """The rarer kinds; is this exchange over?"""
         match kind:
             case Kind.END:
                 self._ended = True
@@ -184,6 +174,13 @@ class Exchange:
                 self._failure = decode(Failure, payload)
             case Kind.ROWS:
                 self.rows = payload
+            case Kind.CREDIT:
+                self.upload(counted(payload))
+                return False
+            case Kind.QUEUED:
+                self.queued = decode(Queued, payload)
+                return False
             case _:
                 raise ChannelError(f"{kind.name} from the gate")
         self.finish()
+        return True

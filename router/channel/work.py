@@ -9,19 +9,45 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Generator
+from contextvars import Context
 from typing import Any
 
 
 class Pause:
-    """Await it in a Work; `resume` then goes on with the Work, at once. Once only."""
+    """Await it; `resume` then goes on with the Work that does, at once. Once only.
 
-    __slots__ = ("resume",)
+    A task may await it too: it has what a task asks of a future (see asyncio.isfuture), and goes on in the next pass.
+    """
 
-    def __init__(self) -> None:
-        self.resume: Callable[[Pause], None] = _nobody  # call it with the pause itself
+    __slots__ = ("_asyncio_future_blocking", "_cancelled", "_loop", "resume")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._asyncio_future_blocking = True
+        self._cancelled = False
+        self.resume: Callable[[Pause], object] = _nobody  # call it with the pause itself
 
     def __await__(self) -> Generator[Pause, None, None]:
         yield self
+
+    def get_loop(self) -> asyncio.AbstractEventLoop:
+        return self._loop
+
+    def add_done_callback(self, wake: Callable[[Pause], object], *, context: Context | None = None) -> None:
+        """A task's only: it calls this once, with what it is woken by."""
+        loop = self._loop
+        self.resume = lambda pause: loop.call_soon(wake, pause, context=context)
+
+    def cancel(self, msg: str | None = None) -> bool:
+        """As a task cancels what it waits for."""
+        resume, self.resume = self.resume, _nobody
+        self._cancelled = True
+        resume(self)
+        return True
+
+    def result(self) -> None:
+        if self._cancelled:
+            raise asyncio.CancelledError
 
 
 class Work:

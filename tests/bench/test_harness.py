@@ -26,6 +26,7 @@ from bench.quick import broken, ratios_to_nginx
 pytestmark = pytest.mark.skipif(shutil.which("cc") is None, reason="the bench compiles its C programs: no cc here")
 
 DEAREST_CPU_US = 20_000  # ten times what the slowest gateway written in Python was seen to take
+WORKERS_CALLS = {"request": 150, "event": 26}  # of Python functions in the worker; lower it when there are fewer
 CALLS = 240  # of Python functions for one exchange in the gate; lower it when there are fewer
 
 
@@ -206,3 +207,12 @@ def test_calls_in_the_gate_are_counted() -> None:
         command, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=True, timeout=60
     )
     assert 10 < float(told.stdout.split("Python ")[1].split(",")[0]) < CALLS
+
+
+@pytest.mark.parametrize(("unit", "options"), [("request", ["--upstreams", "64"]), ("event", ["--stream"])])
+def test_calls_in_the_worker_are_counted(unit: str, options: list[str]) -> None:
+    command = [sys.executable, "-m", "bench.worker", "--requests", "64", "--connections", "8", *options]
+    told = subprocess.run(
+        command, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert 5 < json.loads(told.stdout)["calls"] < WORKERS_CALLS[unit]

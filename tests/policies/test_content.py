@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from policies import Reason, is_cloud_model, judge_body
+from policies import Reason, content, is_cloud_model, judge_body
 from policies.parameters import is_reaiming
 from tests.policies.hostile_bodies import PNG, REFUSED, SAY, function, part
 
@@ -143,6 +143,35 @@ def test_a_reaiming_parameter_is_found_wherever_it_is_put(value: Any, way: list[
 @given(st.dictionaries(st.text(), VALUES))
 def test_any_object_is_judged_without_an_error(body: dict[str, Any]) -> None:
     assert isinstance(judge_body(body).reason, Reason)
+
+
+PLAIN_NAMES = st.sampled_from(["role", "content", "name", "text", "stop", "user", "n", "messages", "tools", "index"])
+ODD_NAMES = st.sampled_from(["model", "Model", "api_base", "type", "input", "prompt", "x", "image_url", "uſer"])
+TEXTS = st.sampled_from(["hi", "", " {", '{"api_base": 1}', '[{"model": 1, "model": 2}]', "m:cloud", "a-cloud", "{"])
+LEAVES = st.none() | st.booleans() | st.integers() | TEXTS
+MESSAGES = st.lists(st.dictionaries(PLAIN_NAMES | ODD_NAMES, LEAVES, max_size=3) | LEAVES, max_size=3)
+BODIES = st.dictionaries(PLAIN_NAMES | ODD_NAMES, LEAVES | MESSAGES | st.dictionaries(ODD_NAMES, LEAVES, max_size=2))
+
+
+@given(BODIES)
+def test_what_passes_at_a_glance_is_what_the_judge_allows(body: dict[str, Any]) -> None:
+    if content._is_plain_request(body):
+        content._judge(content._Place(body))
+
+
+def test_most_requests_pass_at_a_glance_and_no_more_than_can_be_looked_at() -> None:
+    message = {"role": "user", "content": '{"api_base": "what people write is not judged"}'}
+    plain = {"model": "m", "messages": [message], "stream": True, "max_tokens": 5, "stop": "{", "user": "u"}
+    assert content._is_plain_request(plain)
+    full = dict.fromkeys(content._ORDINARY, 0)
+    assert content._is_plain_request({**full, "messages": [full] * content._FEW})
+    content._judge(content._Place({**full, "messages": [full] * content._FEW}))
+    odds: list[dict[str, Any]] = [
+        {"user": " {}"}, {"messages": [message] * (content._FEW + 1)}, {"messages": [*[message], "x"]},
+        {"messages": {}}, {"model": "m:cloud"}, {"tools": []}, {"x": 1},
+    ]  # fmt: skip
+    for odd in odds:
+        assert not content._is_plain_request({**plain, **odd})
 
 
 def test_depth_is_no_trouble() -> None:

@@ -115,7 +115,7 @@ async def paused(log: list[str], pause: Pause) -> None:
 
 async def test_it_goes_on_in_the_callback_that_wakes_it() -> None:
     log: list[str] = []
-    pause = Pause()
+    pause = Pause(asyncio.get_running_loop())
     work = Work(paused(log, pause), asyncio.get_running_loop(), lambda _: log.append("over"))
     work.begin()
     assert log == []
@@ -126,7 +126,7 @@ async def test_it_goes_on_in_the_callback_that_wakes_it() -> None:
 
 async def test_cancelled_in_a_pause_it_is_not_woken_any_more() -> None:
     log: list[str] = []
-    pause = Pause()
+    pause = Pause(asyncio.get_running_loop())
     work = Work(paused(log, pause), asyncio.get_running_loop(), lambda _: log.append("over"))
     work.begin()
     assert work.cancel()
@@ -138,14 +138,20 @@ async def test_cancelled_in_a_pause_it_is_not_woken_any_more() -> None:
 
 async def test_cancelled_before_it_began_nothing_of_it_runs() -> None:
     log: list[str] = []
-    work = Work(paused(log, Pause()), asyncio.get_running_loop(), lambda _: log.append("over"))
+    work = Work(
+        paused(log, Pause(asyncio.get_running_loop())), asyncio.get_running_loop(), lambda _: log.append("over")
+    )
     work.begin_soon()
     work.cancel()
     await passes()
     assert log == ["over"]
 
 
-@pytest.mark.parametrize("wait", [Pause, lambda: asyncio.sleep(30), lambda: asyncio.sleep(0)])
+def a_pause() -> Pause:
+    return Pause(asyncio.get_running_loop())
+
+
+@pytest.mark.parametrize("wait", [a_pause, lambda: asyncio.sleep(30), lambda: asyncio.sleep(0)])
 async def test_it_may_cancel_itself(wait: Callable[[], Awaitable[None]]) -> None:
     log: list[str] = []
     works: list[Work] = []
@@ -162,11 +168,28 @@ async def test_it_may_cancel_itself(wait: Callable[[], Awaitable[None]]) -> None
     assert log == ["still here", "over"]
 
 
+@pytest.mark.parametrize(
+    ("act", "expected"), [("resume", ["woken"]), ("cancel", ["cancelled"]), ("both", ["cancelled"])]
+)
+async def test_a_task_may_await_a_pause_too(act: str, expected: list[str]) -> None:
+    log: list[str] = []
+    pause = a_pause()
+    task = asyncio.ensure_future(paused(log, pause))
+    await passes()
+    if act != "resume":
+        task.cancel()
+    if act != "cancel":
+        pause.resume(pause)
+    await passes()
+    assert log == expected
+    assert task.done()
+
+
 async def test_its_mistake_is_told_and_nobody_elses() -> None:
     told: list[dict[str, Any]] = []
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(lambda _, context: told.append(context))
-    pause = Pause()
+    pause = Pause(asyncio.get_running_loop())
     over: list[Work] = []
 
     async def script() -> None:
