@@ -11,7 +11,7 @@ from local_engine.hub.https import HttpTransport
 from local_engine.hub.pull import Order, Puller
 from local_engine.hub.reference import Reference, parse
 from local_engine.hub.sources import NotListed, Source, Sources, split
-from local_engine.model_file import locate, verify
+from local_engine.model_file import JOINT, locate, verify
 
 HUB = "hub:"
 STEP = 10
@@ -39,7 +39,17 @@ def weights(model: str, sha256: str, hub: Hub) -> Callable[[], Path]:
     if not hub.origins:
         raise ValueError("hub: needs --model-source, the origins that may be fetched from, the Hub first")
     sources = Sources([_source(number, origin, hub.token_file) for number, origin in enumerate(hub.origins)])
-    return lambda: _pull(reference, sha256, sources, hub.directory)
+    digests = [sha256] * len(reference.parts) if not sha256 else sha256.split(JOINT)
+    if len(digests) != len(reference.parts):
+        raise ValueError(f"{reference.name} has {len(reference.parts)} files, and {len(digests)} digests are given")
+
+    def pull_all() -> Path:
+        pulled = [
+            _pull(part, digest, sources, hub.directory) for part, digest in zip(reference.parts, digests, strict=True)
+        ]
+        return pulled[0]
+
+    return pull_all
 
 
 def _source(number: int, origin: str, token_file: Path | None) -> Source:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import mmap
 import struct
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 MAGIC = b"GGUF"
@@ -63,6 +64,17 @@ def read_header(path: Path) -> Header:
                 return _Reader(data, path.name).header()
         except ValueError:  # an empty file cannot be mapped
             raise BadModelFile(f"{path.name} is empty") from None
+
+
+def read_model(paths: Sequence[Path]) -> Header:
+    """The header of a model's first file, with the bytes of all its files; each part's header is read and bounded."""
+    first, *others = (read_header(path) for path in paths)
+    for number, (path, header) in enumerate(zip(paths, (first, *others), strict=True)):
+        found = (header.facts.get("split.no", 0), header.facts.get("split.count", 1) or 1)
+        if found != (number, len(paths)):
+            raise BadModelFile(f"{path.name} says it is part {found[0]} of {found[1]}, counted from 0: its name lies")
+    tensors, size = (sum(getattr(one, name) for one in (first, *others)) for name in ("tensors", "size"))
+    return replace(first, tensors=tensors, size=size)
 
 
 class _Reader:

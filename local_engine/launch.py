@@ -37,7 +37,7 @@ class EngineSpec:
     core that this process may use. A request may name the model by `name` or one of `aliases`; the alias `*` accepts
     any name. Answers name it as the request did. `chat_template` is a file with a Jinja template to use instead of
     the model's own. `idle_unload` seconds without a request unload the model until the next one; 0: never. `lora`
-    adapters hold for every request.
+    adapters hold for every request. `lookup`: a request that runs alone is sped up where it repeats itself.
     """
 
     name: str = "small"
@@ -51,6 +51,7 @@ class EngineSpec:
     chat_template: str = ""
     idle_unload: float = 0
     lora: tuple[Adapter, ...] = ()
+    lookup: bool = False
 
 
 def command(spec: EngineSpec, fd: int, state_dir: Path) -> list[str]:
@@ -67,9 +68,23 @@ def command(spec: EngineSpec, fd: int, state_dir: Path) -> list[str]:
     lora = [
         part for one in spec.lora for part in ("--lora", one.path, str(one.scale), *([one.sha256] * bool(one.sha256)))
     ]
+    lookup = ["--lookup"] if spec.lookup else []
     shape = ["--context", str(spec.context), "--parallel", str(spec.parallel), "--queue", str(spec.queue)]
     return [
         *(sys.executable, "-I", "-m", "local_engine"),
-        *("--name", spec.name, "--model", spec.model, *pinned, *template, *idle, *lora, *shape, *threads, *aliases),
+        *(
+            "--name",
+            spec.name,
+            "--model",
+            spec.model,
+            *pinned,
+            *template,
+            *idle,
+            *lookup,
+            *lora,
+            *shape,
+            *threads,
+            *aliases,
+        ),
         *("--fd", str(fd), "--parent", str(os.getpid()), "--state-dir", str(state_dir)),
     ]

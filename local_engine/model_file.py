@@ -6,8 +6,12 @@ import hashlib
 from importlib.util import find_spec
 from pathlib import Path
 
+from local_engine.split import NotFirst, parts
+
 MAGIC = b"GGUF"
 HEAD = 1 << 20
+JOINT = "+"
+"""Between the digests of a model's parts."""
 
 
 class NoSuchModel(Exception):
@@ -17,31 +21,50 @@ class NoSuchModel(Exception):
 def locate(model: str, advice: str = "--model takes a GGUF file or package:NAME") -> Path:
     """The GGUF file that `--model` names: a path, or `package:NAME`."""
     path = _in_package(model.removeprefix("package:")) if model.startswith("package:") else Path(model)
-    try:
-        with path.open("rb") as file:
-            magic = file.read(len(MAGIC))
-    except OSError as error:
-        raise NoSuchModel(f"{path}: {error.strerror}; {advice}") from error
-    if magic != MAGIC:
-        raise NoSuchModel(f"{path}: not a GGUF file (it starts with {magic!r})")
+    for part in parts_of(path):
+        try:
+            with part.open("rb") as file:
+                magic = file.read(len(MAGIC))
+        except OSError as error:
+            raise NoSuchModel(f"{part}: {error.strerror}; {advice}") from error
+        if magic != MAGIC:
+            raise NoSuchModel(f"{part}: not a GGUF file (it starts with {magic!r})")
     return path
 
 
+def parts_of(path: Path) -> list[Path]:
+    """All files of a model, of which this is the first. Raises NoSuchModel for another part."""
+    try:
+        return [path.parent / name for name in parts(path.name)]
+    except NotFirst as error:
+        raise NoSuchModel(str(error)) from None
+
+
 def verify(path: Path, sha256: str) -> None:
-    """NoSuchModel unless the whole file has this SHA-256 (hex); "" asks for nothing."""
+    """NoSuchModel unless the whole file has this SHA-256 (hex); "" asks for nothing.
+
+    Of a model in parts the digests of all stand in their order, joined by `+`.
+    """
     if not sha256:
         return
-    with path.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-    if found != sha256:
-        raise NoSuchModel(f"{path}: its SHA-256 is {found}, not the one that was asked for: it is another file")
+    files, wanted = parts_of(path), sha256.split(JOINT)
+    if len(files) != len(wanted):
+        raise NoSuchModel(f"{path}: it has {len(files)} files, and {len(wanted)} digests are given for them")
+    for part, digest in zip(files, wanted, strict=True):
+        with part.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+        if found != digest:
+            raise NoSuchModel(f"{part}: its SHA-256 is {found}, not the one that was asked for: it is another file")
 
 
 def fingerprint(path: Path) -> str:
-    """Hash of the file's size and its first MiB (header, vocabulary), fast enough for every start."""
+    """Hash of the file's size and its first MiB (header, vocabulary), fast enough for every start; the sizes of all
+    its parts, where there are several.
+    """
     with path.open("rb") as file:
         digest = hashlib.sha256(file.read(HEAD))
-    digest.update(str(path.stat().st_size).encode())
+    for part in parts_of(path):
+        digest.update(str(part.stat().st_size).encode())
     return digest.hexdigest()
 
 

@@ -43,7 +43,18 @@ class Options:
 def parse(arguments: Sequence[str] | None = None) -> Options:
     """Raises BadOptions; argparse itself exits with 2 on unknown or malformed arguments."""
     found = _parser().parse_args(arguments)
-    shape = ("name", "model", "sha256", "chat_template", "idle_unload", "context", "parallel", "queue", "threads")
+    shape = (
+        "name",
+        "model",
+        "sha256",
+        "chat_template",
+        "idle_unload",
+        "lookup",
+        "context",
+        "parallel",
+        "queue",
+        "threads",
+    )
     adapters = tuple(_adapter(words) for words in found.lora)
     spec = EngineSpec(**{key: getattr(found, key) for key in shape}, aliases=tuple(found.alias), lora=adapters)
     options = Options(
@@ -77,6 +88,7 @@ def _parser() -> argparse.ArgumentParser:
     model.add_argument("--parallel", type=int, default=8, help="requests that generate at once")
     model.add_argument("--queue", type=int, default=64, help="requests that may wait")
     model.add_argument("--idle-unload", type=float, default=0, help="unload after so many seconds unused; 0: never")
+    model.add_argument("--lookup", action="store_true", help="guess ahead where an answer repeats what was read")
     model.add_argument("--threads", type=int, help="default: one per usable core")
     listen = place.add_mutually_exclusive_group(required=True)
     listen.add_argument("--fd", type=int, help="an inherited listening socket")

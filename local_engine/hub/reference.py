@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
+
+from local_engine.split import NotFirst, parts
 
 _REPO: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}/[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
 _SEGMENT: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+-]{0,199}")
 _REVISION: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-_PART: Final = re.compile(r"-[0-9]{5}-of-[0-9]{5}\.gguf$")
 LONGEST_FILE: Final = 240
 
 
@@ -36,8 +37,6 @@ class Reference:
             )
         if not self.file.endswith(".gguf"):
             raise BadReference(f"'{self.file[:200]}' is not a GGUF file: choose one whose name ends in .gguf")
-        if _PART.search(self.file):
-            raise BadReference(f"'{self.file[:200]}' is one part of several: choose a model in one file")
         if not _REVISION.fullmatch(self.revision):
             raise BadReference(f"'{self.revision[:120]}' is not a revision: write a branch, a tag or a commit")
 
@@ -45,6 +44,14 @@ class Reference:
     def name(self) -> str:
         """How people and the ledger name it."""
         return f"{self.repo}:{self.file}"
+
+    @property
+    def parts(self) -> tuple[Reference, ...]:
+        """All files of the model that this one names, itself first. BadReference when it is another part of one."""
+        try:
+            return tuple(replace(self, file=file) for file in parts(self.file))
+        except NotFirst as error:
+            raise BadReference(str(error)) from None
 
     @property
     def path(self) -> str:

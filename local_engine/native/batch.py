@@ -31,14 +31,17 @@ class Batch:
     def clear(self) -> None:
         self.count = 0
 
-    def add(self, sequence: int, start: int, tokens: Sequence[int], *, output: bool) -> int:
-        """Append a run of tokens at positions `start`…; returns the row of its last token."""
+    def add(self, sequence: int, start: int, tokens: Sequence[int], *, output: bool, before: int = 0) -> int:
+        """Append a run of tokens at positions `start`…; returns the row of its last token.
+
+        `output` asks for what the last token gives, and the `before` ones before it.
+        """
         first, last = self.count, self.count + len(tokens)
         self._tokens[first:last] = tokens
         self._positions[first:last] = range(start, start + len(tokens))
         self._sequences[first:last] = sequence
         self._outputs[first:last] = 0
-        self._outputs[last - 1] = output
+        self._outputs[last - 1 - before : last] = output
         self.count = last
         return last - 1
 

@@ -18,12 +18,16 @@ NO_CELL = 1
 
 @dataclass(frozen=True, slots=True)
 class ContextShape:
-    """`cells` in tokens; `output`: scores of tokens, the hidden state of each token, or one score for a sequence."""
+    """`cells` in tokens; `rows`: most outputs of one decode, 0 for one of each sequence.
+
+    `output`: scores of tokens, the hidden state of each token, or one score for a sequence.
+    """
 
     cells: int
     sequences: int
     batch: int
     threads: int
+    rows: int = 0
     output: Literal["tokens", "hidden", "rank"] = "tokens"
 
 
@@ -35,7 +39,7 @@ class Context:
         parameters.n_ctx = shape.cells
         parameters.n_batch = parameters.n_ubatch = shape.batch
         parameters.n_seq_max = shape.sequences
-        parameters.n_outputs_max = shape.sequences if shape.output == "tokens" else shape.batch
+        parameters.n_outputs_max = max(shape.sequences, shape.rows) if shape.output == "tokens" else shape.batch
         parameters.n_threads = parameters.n_threads_batch = shape.threads
         parameters.flash_attn_type = lib.LLAMA_FLASH_ATTN_TYPE_AUTO
         parameters.kv_unified = True

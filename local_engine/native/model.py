@@ -34,6 +34,8 @@ class Model:
         self.vocabulary_size = int(lib.llama_vocab_n_tokens(self.vocab))
         self.trained_context = int(lib.llama_model_n_ctx_train(self.pointer))
         self.width = int(lib.llama_model_n_embd_out(self.pointer))
+        self.forgets = not lib.llama_model_is_recurrent(self.pointer) and not lib.llama_model_is_hybrid(self.pointer)
+        """Whether single tokens can be taken out of its memory again."""
         self.adds_bos = bool(lib.llama_vocab_get_add_bos(self.vocab))
         spelled = (self.tokenise(tag, special=True) for tag in TAGS)
         self._tags = {tokens[0] for tokens in spelled if len(tokens) == 1}

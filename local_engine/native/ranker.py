@@ -20,7 +20,7 @@ class Ranker:
         self.model = model
         self.limit = min(cells, LONGEST, model.trained_context)
         self._chunk = min(CHUNK, self.limit) if causal else self.limit
-        self._context = Context(model, ContextShape(self.limit, 1, self._chunk, threads, "rank"))
+        self._context = Context(model, ContextShape(self.limit, 1, self._chunk, threads, output="rank"))
         adapters.apply(self._context.pointer)
 
     def score(self, tokens: Sequence[int]) -> float:

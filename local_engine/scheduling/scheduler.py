@@ -73,6 +73,24 @@ class Scheduler:
     def extend(self, sequence: Sequence, token: int) -> None:
         sequence.tokens.append(token)
 
+    def settle(self, sequence: Sequence) -> None:
+        """After a step's samples: forget the cells of guesses that were wrong, and of those that were right but one.
+
+        The newest token has no cell yet, whether it was guessed or not.
+        """
+        known = len(sequence.tokens) - 1
+        if sequence.slot >= 0 and sequence.cached > known:
+            sequence.cached = known
+            self._trim(self.cells.slots[sequence.slot], known)
+
+    @property
+    def only(self) -> Sequence | None:
+        """The sequence that generates while nobody else reads, generates or waits."""
+        if len(self.running) != 1 or len(self.queue):
+            return None
+        [sequence] = self.running.values()
+        return sequence if sequence.missing == 1 else None
+
     def release(self, sequence: Sequence) -> None:
         """End or cancel a sequence. Its cells stay as a cached prefix until somebody needs them."""
         if sequence.slot < 0:
@@ -145,11 +163,17 @@ class Scheduler:
         """
         decoding = [s for s in self.running.values() if s.missing == 1]
         reading = sorted((s for s in self.running.values() if s.missing > 1), key=lambda s: s.key)
-        spans = [self._span(sequence, 1) for sequence in decoding]
+        spans = [self._next(sequence) for sequence in decoding]
         budget = self.limits.batch - len(spans)
         if len(self.running) > 1 or len(self.queue):
             budget = min(budget, self.limits.chunk)
         return spans + [self._span(sequence, size) for sequence, size in _shares(reading, budget) if size]
+
+    def _next(self, sequence: Sequence) -> Span:
+        """The token to go on from, with the guesses there is room for: nothing is given up for a guess."""
+        guesses, sequence.guesses = sequence.guesses[: max(0, self.cells.free - 1)], ()
+        tokens = (sequence.tokens[-1], *guesses)
+        return Span(sequence.slot, sequence.cached, tokens, sample=True, guesses=len(guesses))
 
     def _span(self, sequence: Sequence, size: int) -> Span:
         start = sequence.cached

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 class Sequence:
     """One generation as the scheduler sees it.
 
-    `tokens` is the prompt followed by what was sampled; `cached` of them have their cells in the cache.
+    `tokens` is the prompt followed by what was sampled; `cached` of them have their cells in the cache. `guesses` are
+    decoded together with the last token, and forgotten where sampling finds otherwise.
     """
 
     key: int
@@ -19,6 +20,7 @@ class Sequence:
     slot: int = -1
     cached: int = 0
     reused: int = 0
+    guesses: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         self.prompt = self.prompt or len(self.tokens)
@@ -51,12 +53,16 @@ Edit = Copy | Trim
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """Tokens of one slot to decode, from position `start`; `sample` when the last one yields a new token."""
+    """Tokens of one slot to decode, from position `start`; `sample` when the last one yields a new token.
+
+    The last `guesses` of them are guesses: the token before them yields a new one, too, and so does each of them.
+    """
 
     slot: int
     start: int
     tokens: tuple[int, ...]
     sample: bool
+    guesses: int = 0
 
 
 @dataclass(frozen=True, slots=True)

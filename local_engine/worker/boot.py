@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 from local_engine import library, memory
 from local_engine.adapter_file import mark, read_adapters
 from local_engine.confine import limit_memory
-from local_engine.gguf import Header, read_header
+from local_engine.gguf import Header, read_model
 from local_engine.hardware.detect import free_bytes, usable_cores
 from local_engine.jobs import Loaded
 from local_engine.launch import EngineSpec
 from local_engine.library import Choice
-from local_engine.model_file import fingerprint
+from local_engine.model_file import fingerprint, parts_of
 from local_engine.scheduling.step import Limits
 from local_engine.text.template import ChatTemplate, TemplateRefusal
 from local_engine.text.trial import try_template
@@ -35,7 +35,7 @@ class NotEnoughMemory(Exception):
 
 def boot(spec: EngineSpec, path: Path, state_dir: Path | None, post: Post, most_memory: int = 0) -> tuple[Loaded, Loop]:
     """Raises BadModelFile, NotEnoughMemory, NoLibrary or ModelError with a sentence for the operator."""
-    header = read_header(path)
+    header = read_model(parts_of(path))
     need = memory.need(header, spec.context, read_adapters(spec.lora, header))
     if short := memory.refusal(need, free_bytes()):
         raise NotEnoughMemory(short)
@@ -57,7 +57,7 @@ def _load_writer(spec: EngineSpec, path: Path, choice: Choice, post: Post) -> tu
 
     limits = Limits(slots=spec.parallel, cells=spec.context, queue=spec.queue)
     machine: Machine = load(Plan(path, limits, spec.threads or usable_cores(), spec.lora), log.info)
-    loop = StepLoop(machine, post)
+    loop = StepLoop(machine, post, guesses=spec.lookup)
     facts = _facts(machine.model, spec, path, choice)
     return replace(
         facts,

@@ -8,6 +8,7 @@ from local_engine.jobs import Chosen, Event, Finished, FinishReason, Piece, Tick
 from local_engine.native.context import Context
 from local_engine.native.model import Model
 from local_engine.native.sampler import Sampler
+from local_engine.scheduling.lookup import Lookup
 from local_engine.scheduling.step import Sequence
 from local_engine.text.assembler import Assembler
 
@@ -24,6 +25,12 @@ class Generation:
         self._text = Assembler(ticket.job.stops)
         self._scores: list[Chosen] = []
         self._produced = 0
+        self.lookup = Lookup()
+
+    @property
+    def left(self) -> int:
+        """Tokens that this answer may still have."""
+        return self.ticket.job.max_tokens - self._produced
 
     def close(self) -> None:
         self._sampler.close()

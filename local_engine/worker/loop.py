@@ -20,6 +20,7 @@ from local_engine.jobs import (
 )
 from local_engine.native.sampler import DeadEnd, GrammarError
 from local_engine.scheduling.governor import ThreadGovernor
+from local_engine.scheduling.lookup import Prices, worth_guessing
 from local_engine.scheduling.scheduler import Scheduler
 from local_engine.scheduling.step import Sequence, Step
 from local_engine.worker.contention import Contention
@@ -35,9 +36,12 @@ DEAD_END = Failed("grammar_dead_end", "The model has no token that continues the
 class StepLoop:
     """The running jobs and the scheduler that orders them."""
 
-    def __init__(self, machine: Machine, post: Callable[[list[Delivery]], None]) -> None:
+    def __init__(self, machine: Machine, post: Callable[[list[Delivery]], None], *, guesses: bool = False) -> None:
+        """`guesses`: a sequence alone is sped up by looking up what it may repeat."""
         self.scheduler = Scheduler(machine.limits)
         self._machine = machine
+        self._guesses = guesses and machine.model.forgets
+        self._prices = Prices()
         self._post = post
         self._generations: dict[int, Generation] = {}
         self._embeddings: dict[EmbeddingTicket, Generator[None, None, list[list[float]]]] = {}
@@ -67,6 +71,7 @@ class StepLoop:
 
     def advance(self) -> None:
         """One step of generation, one chunk of each embedding, then tell the server."""
+        self._guess()
         step = self.scheduler.plan()
         for edit in step.edits:
             self._machine.context.edit(edit)
@@ -116,24 +121,47 @@ class StepLoop:
 
     # ── steps ──
 
+    def _guess(self) -> None:
+        """What a sequence alone is likely to say next. Streams side by side fill a decode without guesses."""
+        sequence = self.scheduler.only
+        if sequence is None or not self._guesses:
+            return
+        generation = self._generations[sequence.key]
+        most = generation.left - 1
+        sequence.guesses = worth_guessing(generation.lookup, self._prices, sequence.tokens, most)
+
     def _decode(self, step: Step) -> None:
         context = self._machine.context
         context.batch.clear()
         rows = []
         for span in step.spans:
-            row = context.batch.add(span.slot, span.start, span.tokens, output=span.sample)
+            row = context.batch.add(span.slot, span.start, span.tokens, output=span.sample, before=span.guesses)
             if span.sample:
-                rows.append(row)
+                rows.append((row - span.guesses, span.tokens[len(span.tokens) - span.guesses :]))
+        began = time.monotonic()
         with self._contention.decoding():
             decoded = context.decode()
+        if self.scheduler.only is not None:
+            self._prices.observe(context.batch.count, time.monotonic() - began)
         if not decoded:
             if not self.scheduler.relieve():
                 raise RuntimeError("the cache has no room for a single sequence")
             return
-        for sequence, row in zip(self.scheduler.commit(step), rows, strict=True):
-            self._sample(self._generations[sequence.key], row)
+        for sequence, (row, guesses) in zip(self.scheduler.commit(step), rows, strict=True):
+            self._sample_all(self._generations[sequence.key], row, guesses)
 
-    def _sample(self, generation: Generation, row: int) -> None:
+    def _sample_all(self, generation: Generation, row: int, guesses: tuple[int, ...]) -> None:
+        """The next token, and for each guess that it bears out the one after it."""
+        right = 0
+        while self._sample(generation, row + right):
+            if right == len(guesses) or generation.sequence.tokens[-1] != guesses[right]:
+                generation.lookup.judge(len(guesses), right)
+                self.scheduler.settle(generation.sequence)
+                return
+            right += 1
+
+    def _sample(self, generation: Generation, row: int) -> bool:
+        """False when that was the end."""
         deliver = generation.ticket.deliver
         events: list[Event]
         try:
@@ -143,8 +171,9 @@ class StepLoop:
         self._news += [(deliver, event) for event in events]
         if token is None:
             self._end(generation)
-        else:
-            self.scheduler.extend(generation.sequence, token)
+            return False
+        self.scheduler.extend(generation.sequence, token)
+        return True
 
     def _end(self, generation: Generation) -> None:
         self.scheduler.release(generation.sequence)

@@ -14,6 +14,7 @@ from local_engine.native.adapters import Adapters
 from local_engine.native.context import Context, ContextShape
 from local_engine.native.diagnostics import forward_logs
 from local_engine.native.model import Model
+from local_engine.scheduling.lookup import MOST
 from local_engine.scheduling.step import Limits
 
 EMBED_CELLS = 2048
@@ -55,7 +56,9 @@ class Machine:
     def embed(self, tokens: tuple[int, ...]) -> Generator[None, None, list[float]]:
         """The mean of the last hidden states, scaled to length 1. Yields between chunks, so that others may go on."""
         if self._embedder is None:
-            self._embedder = Context(self.model, ContextShape(self.embed_limit, 1, EMBED_BATCH, self.threads, "hidden"))
+            self._embedder = Context(
+                self.model, ContextShape(self.embed_limit, 1, EMBED_BATCH, self.threads, output="hidden")
+            )
             self.adapters.apply(self._embedder.pointer)
         self._embedder.clear()
         total = np.zeros(self.model.width, np.float64)
@@ -95,7 +98,7 @@ def load(plan: Plan, progress: Callable[[str], None]) -> Machine:
     model = Model(plan.path)
     adapters = Adapters(model, plan.lora)
     progress(f"{model.describe()}: making a context of {limits.cells} tokens for {limits.slots} at once")
-    shape = ContextShape(limits.cells, limits.slots, limits.batch, plan.threads)
+    shape = ContextShape(limits.cells, limits.slots, limits.batch, plan.threads, rows=1 + MOST)
     context = Context(model, shape)
     adapters.apply(context.pointer)
     machine = Machine(model, context, limits, plan.threads, adapters)

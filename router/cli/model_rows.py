@@ -8,6 +8,7 @@ from pathlib import Path
 from local_engine.hub.part import Part
 from local_engine.hub.pins import read_pins
 from local_engine.hub.reference import parse
+from local_engine.model_file import parts_of
 from router.settings.model import SettingsFile
 from router.settings.snapshot import Snapshot
 from router.settings.weights import reference_of
@@ -50,7 +51,8 @@ def rows(settings: SettingsFile, directory: Path) -> list[Row]:
     for engine, entry in settings.engines.items():
         reference = reference_of(entry.model)
         if reference is not None:
-            named.setdefault(reference.name, _row(reference.name, directory)).engines.append(engine)
+            for part in reference.parts:
+                named.setdefault(part.name, _row(part.name, directory)).engines.append(engine)
     for name, row in named.items():
         if name in pins:
             row.sha256, row.pinned = pins[name].sha256, True
@@ -63,7 +65,7 @@ def absent(snapshot: Snapshot) -> list[str]:
         f"engine {engine.name}: {engine.reference} is not on this machine yet. Fetch it with 'ringfence models pull' "
         "(the same --config). Nothing was started."
         for engine in snapshot.engines.values()
-        if engine.reference and not Path(engine.model).exists()
+        if engine.reference and not all(part.exists() for part in parts_of(Path(engine.model)))
     ]
 
 

@@ -16,6 +16,7 @@ from local_engine.hub.accept import check_loadable, check_whole
 from local_engine.hub.pins import BadPins, read_pins, write_pin
 from local_engine.hub.reference import BadReference, Reference, parse
 from local_engine.hub.transport import PullFailed
+from local_engine.model_file import JOINT
 from router.cli.model_rows import Row, rows
 from router.pull.order import AnyNews, Arrived, Failed, Progressed, PullOrder, Wanted, pulls_beside
 from router.pull.run import run_pull
@@ -99,14 +100,15 @@ def rm(
     """Remove a pulled model, and what came of a pull that was cut. Its pin stays: only the same file comes back."""
     directory = Path(_load(config).snapshot.weights.directory)
     reference = _reference(name)
-    path = reference.within(directory)
-    found = [one for one in (path, *path.parent.glob(f"{path.name}.part*")) if one.exists()]
+    files = _parts(reference)
+    paths = [one.within(directory) for one in files]
+    found = [one for path in paths for one in (path, *path.parent.glob(f"{path.name}.part*")) if one.exists()]
     try:
-        known = reference.name in read_pins(directory)
+        known = [one for one in files if one.name in read_pins(directory)]
         for one in found:
             one.unlink()
-        if forget and known:
-            write_pin(directory, reference, None)
+        for pinned in known if forget else ():
+            write_pin(directory, pinned, None)
     except (OSError, BadPins) as error:
         typer.echo(f"ringfence: {error}", err=True)
         raise typer.Exit(WRONG) from None
@@ -156,8 +158,26 @@ def _wanted(names: list[str], loaded: Loaded, sha256: str) -> tuple[Wanted, ...]
         else:
             reference = Reference(source.repo or "", source.file or "", source.revision or "main")
             expected = sha256 or source.sha256 or ""
-        found.append(Wanted(reference.repo, reference.file, reference.revision, expected))
+        found += _files(reference, expected)
     return tuple(dict.fromkeys(found))
+
+
+def _files(reference: Reference, sha256: str) -> list[Wanted]:
+    """A model in parts is as many files, each with a digest of its own."""
+    files = _parts(reference)
+    digests = sha256.split(JOINT) if sha256 else [""] * len(files)
+    if len(digests) != len(files):
+        typer.echo(f"{reference.name} has {len(files)} files, and {len(digests)} digests are given for them", err=True)
+        raise typer.Exit(WRONG)
+    return [Wanted(one.repo, one.file, one.revision, digest) for one, digest in zip(files, digests, strict=True)]
+
+
+def _parts(reference: Reference) -> tuple[Reference, ...]:
+    try:
+        return reference.parts
+    except BadReference as error:
+        typer.echo(f"ringfence: {error}", err=True)
+        raise typer.Exit(WRONG) from None
 
 
 def _reference(name: str) -> Reference:

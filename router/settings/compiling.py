@@ -159,7 +159,7 @@ def _engine(name: str, settings: SettingsFile, base: Base, report: Report) -> En
     weights = compile_weights(entry.model, ("engines", name, "model"), directory, base.resolve, report)
     context, parallel = engine_shape(entry, weights)
     lora = compile_adapters(entry.lora, ("engines", name, "lora"), base.resolve, report)
-    shape = (context, parallel, entry.threads, entry.idle_unload, lora)
+    shape = (context, parallel, entry.threads, entry.idle_unload, lora, entry.lookup)
     return EngineSettings(name, weights.model, weights.sha256, weights.reference, *shape)
 
 

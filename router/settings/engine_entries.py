@@ -9,6 +9,7 @@ from pydantic import BeforeValidator, Field
 from router.settings.strict import Duration, Strict
 
 DIGEST: Final = r"^[0-9a-f]{64}$"
+DIGESTS: Final = r"^[0-9a-f]{64}(\+[0-9a-f]{64})*$"
 
 
 def _model(value: Any) -> Any:
@@ -31,12 +32,13 @@ class ModelSource(Strict):
         default=None,
         description="`OWNER/NAME` on the first of `model_sources`; `ringfence models pull` fetches its `file`.",
     )
-    file: str | None = Field(default=None, description="The GGUF file in `repo`.")
+    file: str | None = Field(default=None, description="The GGUF file in `repo`; of a model in parts the first.")
     revision: str | None = Field(default=None, description="Branch, tag or commit of `repo` (default `main`).")
     sha256: str | None = Field(
         default=None,
-        pattern=DIGEST,
-        description="The weights' SHA-256, checked before they are loaded. What was pulled is pinned without it, too.",
+        pattern=DIGESTS,
+        description="The weights' SHA-256, checked before they are loaded; of a model in parts one for each, joined by "
+        "`+`. What was pulled is pinned without it, too.",
     )
 
 
@@ -60,4 +62,8 @@ class EngineEntry(Strict):
         description="LoRA adapters for every request: GGUF files, or tables of `path`, `scale` and `sha256`.",
     )
     threads: int = Field(default=0, ge=0, le=512, description="CPU threads; 0: as many as there are cores.")
+    lookup: bool = Field(
+        default=False,
+        description="true: a request that runs alone is sped up where its answer repeats what was read (edits).",
+    )
     idle_unload: Duration = Field(default=0.0, ge=0, description="Unload weights that nobody used for this long.")

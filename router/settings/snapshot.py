@@ -58,6 +58,7 @@ class EngineSettings:
     threads: int = 0  # 0: as many as there are cores
     idle_unload_s: float = 0.0  # 0: the weights stay
     lora: tuple[Lora, ...] = ()
+    lookup: bool = False
 
 
 @dataclass(frozen=True, slots=True)

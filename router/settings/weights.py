@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path as FilePath
 
 from local_engine.gguf import BadModelFile, read_header
 from local_engine.hardware.decide import propose
 from local_engine.hardware.detect import detect
-from local_engine.hub.pins import BadPins, pin_of, read_pins
+from local_engine.hub.pins import BadPins, Pin, read_pins
 from local_engine.hub.reference import BadReference, Reference, parse
-from local_engine.model_file import NoSuchModel, locate
+from local_engine.model_file import JOINT, NoSuchModel, locate
 from router.settings.authorities import read_authorities
 from router.settings.credentials import read_token
 from router.settings.engine_entries import EngineEntry, LoraEntry, ModelSource
@@ -67,11 +67,23 @@ def _suiting(path: Path, directory: FilePath, report: Report) -> Location:
     except BadPins as error:
         report.add(path, str(error))
         return Location()
-    pulled = [(pin.size, name, parse(name).within(directory)) for name, pin in pins.items()]
-    for size, name, file in sorted(pulled, reverse=True):
-        if size <= proposal.most_weights and file.exists():
-            return Location(str(file), pins[name].sha256, name)
+    pulled = [whole for name in pins if (whole := _whole(parse(name), pins)) is not None]
+    for size, digests, reference in sorted(pulled, key=lambda one: -one[0]):
+        if size <= proposal.most_weights and all(part.within(directory).exists() for part in reference.parts):
+            return Location(str(reference.within(directory)), digests, reference.name)
     return Location(f"package:{ALWAYS_THERE}")
+
+
+def _whole(reference: Reference, pins: Mapping[str, Pin]) -> tuple[int, str, Reference] | None:
+    """Bytes and digests of a model all of whose files are pinned; None for another, and for a part's name."""
+    try:
+        found = [pins.get(part.name) for part in reference.parts]
+    except BadReference:
+        return None
+    known = [pin for pin in found if pin is not None]
+    if len(known) < len(found):
+        return None
+    return sum(pin.size for pin in known), JOINT.join(pin.sha256 for pin in known), reference
 
 
 def engine_shape(entry: EngineEntry, weights: Location) -> tuple[int, int]:
@@ -107,13 +119,18 @@ def _pulled(source: ModelSource, path: Path, directory: FilePath, report: Report
         return Location()
     try:
         reference = reference_of(source)
-        pin = pin_of(directory, reference) if reference is not None else None
+        files = len(reference.parts) if reference is not None else 1
+        whole = _whole(reference, read_pins(directory)) if reference is not None else None
     except (BadReference, BadPins) as error:
         report.add((*path, "file" if source.file in str(error) else "repo"), str(error))
         return Location()
     if reference is None:
         return Location()
-    pinned = pin.sha256 if pin is not None else ""
+    pinned = whole[1] if whole is not None else ""
+    if source.sha256 and len(source.sha256.split(JOINT)) != files:
+        hint = f"write the {files} digests in their order, joined by {JOINT}"
+        report.add((*path, "sha256"), f"the model has {files} files, each with a digest of its own", hint)
+        return Location()
     if source.sha256 and pinned and source.sha256 != pinned:
         hint = f"check which is right; 'ringfence models rm --forget {reference.name}' drops what is there"
         report.add((*path, "sha256"), f"it was pulled with SHA-256 {pinned}, which is another file", hint)

@@ -170,6 +170,7 @@ class Tree:
             threads=engine.threads or None,
             idle_unload=engine.idle_unload_s,
             aliases=("*",),
+            lookup=engine.lookup,
             lora=tuple(Adapter(one.path, one.scale, one.sha256) for one in engine.lora),
         )
         weights = (engine.model, *(one.path for one in engine.lora))

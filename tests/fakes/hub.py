@@ -34,9 +34,13 @@ def _text(text: str) -> bytes:
 
 @dataclass
 class Hub:
-    """`content`: the file. Faults: `cut_after` bytes of each answer (once for each number), `lie_*` in what is said."""
+    """`content`: the file; `others`: more files by name.
+
+    Faults: `cut_after` bytes of each answer (once for each number), `lie_*` in what is said.
+    """
 
     content: bytes
+    others: dict[str, bytes] = field(default_factory=dict)
     url: str = ""
     cdn_url: str = ""
     cut_after: list[int] = field(default_factory=list)
@@ -54,6 +58,15 @@ class Hub:
     def digest(self) -> str:
         return hashlib.sha256(self.content).hexdigest()
 
+    def file(self, path: str) -> bytes | None:
+        """By its name on the Hub, or by its digest on the content delivery network."""
+        files = {FILE: self.content, **self.others}
+        asked = re.fullmatch(rf"/{REPO}/resolve/[^/]+/([^/]+)", path)
+        if asked:
+            return files.get(asked[1])
+        blob = path.partition("?")[0].removeprefix("/blob/")
+        return next((one for one in files.values() if hashlib.sha256(one).hexdigest() == blob), None)
+
     def ranges(self) -> list[str]:
         return [headers.get("range", "") for server, _, headers in self.requests if server == "cdn"]
 
@@ -61,15 +74,18 @@ class Hub:
 class _Handler(BaseHTTPRequestHandler):
     hub: Hub
     name = ""
+    content = b""
 
     def do_GET(self) -> None:
         headers = {key.lower(): value for key, value in self.headers.items()}
         self.hub.requests.append((self.name, self.path, headers))
+        found = self.hub.file(self.path)
+        self.content = found or b""
         if self.name == "cdn":
             self._file({})
         elif self.hub.statuses:
             self._empty(self.hub.statuses.pop(0), {})
-        elif not re.fullmatch(rf"/{REPO}/resolve/[^/]+/{FILE}", self.path):
+        elif found is None:
             self._empty(404, {})
         elif self.hub.direct:
             self._file({"ETag": '"abc"', "X-Repo-Commit": COMMIT})
@@ -77,10 +93,11 @@ class _Handler(BaseHTTPRequestHandler):
             self._redirect()
 
     def _redirect(self) -> None:
-        size = len(self.hub.content) if self.hub.lie_size is None else self.hub.lie_size
-        digest = self.hub.digest if self.hub.lie_digest is None else self.hub.lie_digest
+        own = hashlib.sha256(self.content).hexdigest()
+        size = len(self.content) if self.hub.lie_size is None else self.hub.lie_size
+        digest = own if self.hub.lie_digest is None else self.hub.lie_digest
         linked = {"X-Linked-Size": str(size), "X-Linked-ETag": f'"{digest}"', "X-Repo-Commit": COMMIT}
-        where = self.hub.send_on_to or f"{self.hub.cdn_url}/blob/{self.hub.digest}?Signature=s~_-&Expires=1"
+        where = self.hub.send_on_to or f"{self.hub.cdn_url}/blob/{own}?Signature=s~_-&Expires=1"
         self._empty(302, {**linked, "Location": where})
 
     def _empty(self, status: int, headers: dict[str, str]) -> None:
@@ -90,7 +107,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
 
     def _file(self, headers: dict[str, str]) -> None:
-        content = self.hub.content[:-1] + b"?" if self.hub.altered else self.hub.content
+        content = self.content[:-1] + b"?" if self.hub.altered else self.content
         asked = re.fullmatch(r"bytes=([0-9]+)-", self.headers.get("Range", ""))
         start = int(asked[1]) if asked and not self.hub.deaf_to_ranges else 0
         if start >= len(content):

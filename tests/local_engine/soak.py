@@ -163,7 +163,7 @@ def main() -> int:
         child = Child(listener, path, spawn(listener, spec, Path(folder)))
         stack.callback(child.end)
         with child.client() as client:
-            wait_until_ready(client)
+            wait_until_ready(client, 300)
         began = time.monotonic()
         tally = asyncio.run(run(child, wanted.requests, wanted.clients, wanted.seed))
         wrong = verdict(tally)

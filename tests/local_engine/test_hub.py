@@ -248,7 +248,6 @@ def test_a_pin_can_be_forgotten(tmp_path: Path) -> None:
         ("a/b:/x.gguf", "not a file"),
         ("a/b:x.bin", "not a GGUF file"),
         ("a/b:" + "x" * 300 + ".gguf", "not a file"),
-        ("a/b:x-00001-of-00002.gguf", "one part of several"),
         ("a/b:x.gguf@a/b", "not a revision"),
         ("a/b?c:x.gguf", "not a repository"),
     ],
@@ -256,6 +255,18 @@ def test_a_pin_can_be_forgotten(tmp_path: Path) -> None:
 def test_names_that_cannot_be_pulled(text: str, wrong: str) -> None:
     with pytest.raises(BadReference, match=wrong):
         parse(text)
+
+
+def test_a_model_in_parts_is_named_by_its_first() -> None:
+    reference = parse("a/b:q4/x-00001-of-00002.gguf@v1")
+    names = [f"a/b:q4/x-0000{part}-of-00002.gguf" for part in (1, 2)]
+    assert [(part.name, part.revision) for part in reference.parts] == [(name, "v1") for name in names]
+    assert parse("a/b:x.gguf").parts == (parse("a/b:x.gguf"),)
+    with pytest.raises(BadReference, match=r"part 2 of 2: name the first one, q4/x-00001-of-00002\.gguf"):
+        _ = parse(names[1]).parts
+    for impossible in ("x-00003-of-00002.gguf", "x-00000-of-00002.gguf", "x-00001-of-99999.gguf"):
+        with pytest.raises(BadReference, match="which cannot be"):
+            _ = parse(f"a/b:{impossible}").parts
 
 
 def test_a_name_is_a_path_of_its_own(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import pytest
@@ -48,20 +49,22 @@ class ToyContext:
                         owners.discard(edit.slot)
         self.cells = [cell for cell in self.cells if cell[2]]
 
-    def decode(self, step: Step) -> list[int]:
-        """Returns the sampled token of each span that asks for one."""
+    def decode(self, step: Step) -> list[list[int]]:
+        """What follows the last token of each span that asks for it, and each of the guesses before."""
         sampled = []
         for span in step.spans:
             assert len(self.content(span.slot)) == span.start
             self.cells += [(span.start + i, token, {span.slot}) for i, token in enumerate(span.tokens)]
             if span.sample:
-                sampled.append(next_token(self.content(span.slot)))
+                known = self.content(span.slot)
+                sampled.append([next_token(known[: len(known) - back]) for back in range(span.guesses, -1, -1)])
         assert len(self.cells) <= self.capacity, "the cache overflowed"
         return sampled
 
 
 class Harness:
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, guesses: Callable[[Sequence], tuple[int, ...]] = lambda _: ()) -> None:
+        self.guesses = guesses
         self.scheduler = Scheduler(limits)
         self.context = ToyContext(limits.cells)
         self.lengths: dict[int, int] = {}
@@ -73,16 +76,25 @@ class Harness:
         return sequence if self.scheduler.submit(sequence) else None
 
     def step(self) -> Step:
+        if (only := self.scheduler.only) is not None:
+            only.guesses = self.guesses(only)
         step = self.scheduler.plan()
         assert [span.slot for span in step.spans] == sorted({span.slot for span in step.spans})
         assert sum(len(span.tokens) for span in step.spans) <= self.scheduler.limits.batch
         self.context.edit(step)
         tokens = self.context.decode(step)
-        for sequence, token in zip(self.scheduler.commit(step), tokens, strict=True):
-            self.scheduler.extend(sequence, token)
-            if len(sequence.tokens) - sequence.prompt == self.lengths[sequence.key]:
-                self.finished[sequence.key] = sequence.tokens[sequence.prompt :]
-                self.scheduler.release(sequence)
+        spans = [span for span in step.spans if span.sample]
+        for sequence, span, found in zip(self.scheduler.commit(step), spans, tokens, strict=True):
+            guesses = span.tokens[len(span.tokens) - span.guesses :]
+            for token, guess in zip(found, (*guesses, None), strict=True):
+                self.scheduler.extend(sequence, token)
+                if len(sequence.tokens) - sequence.prompt == self.lengths[sequence.key]:
+                    self.finished[sequence.key] = sequence.tokens[sequence.prompt :]
+                    self.scheduler.release(sequence)
+                    break
+                if token != guess:
+                    break
+            self.scheduler.settle(sequence)
         return step
 
     def drain(self, most: int = 3000) -> None:
@@ -129,6 +141,37 @@ def test_no_token_is_lost_doubled_or_mixed(
     assert harness.finished.keys() | cancelled == set(range(len(arrivals)))
     for key, tokens in harness.finished.items():
         assert tokens == alone(arrivals[key][0], arrivals[key][1])
+
+
+@settings(max_examples=100, deadline=None)
+@given(arrivals=ARRIVALS, cells=st.integers(61, 160), data=st.data())
+def test_guesses_right_and_wrong_change_no_token(
+    arrivals: list[tuple[list[int], int, str, int, int]], cells: int, data: st.DataObject
+) -> None:
+    def guess(sequence: Sequence) -> tuple[int, ...]:
+        left = lengths[sequence.key] - (len(sequence.tokens) - sequence.prompt)
+        coming = alone(sequence.tokens, max(0, left - 1))[:6]
+        wrong = data.draw(st.integers(0, 6))
+        return tuple(token if number != wrong else 2000 for number, token in enumerate(coming))
+
+    lengths = {key: length for key, (_, length, *_) in enumerate(arrivals)}
+    harness = Harness(Limits(slots=3, cells=cells, batch=24, chunk=8, queue=100), guess)
+    for key, (prompt, length, scope, pause, _) in enumerate(arrivals):
+        assert harness.submit(key, prompt, length, scope)
+        for _ in range(pause):
+            harness.step()
+    harness.drain()
+    assert harness.finished == {key: alone(prompt, length) for key, (prompt, length, *_) in enumerate(arrivals)}
+
+
+def test_nothing_is_given_up_for_a_guess() -> None:
+    """A cached prefix of another caller stays, though the guesses would have liked its cells."""
+    harness = Harness(Limits(slots=2, cells=48, batch=64), lambda _: (9,) * 30)
+    assert harness.submit(0, [1] * 20, 1, "other")
+    harness.drain()
+    assert harness.submit(1, [2] * 20, 5, "mine")
+    harness.drain()
+    assert any(slot.scope == "other" and slot.tokens for slot in harness.scheduler.cells.slots)
 
 
 def test_a_full_cache_preempts_the_youngest_and_everyone_still_finishes() -> None:

@@ -90,6 +90,29 @@ def test_a_model_is_pulled_recorded_listed_verified_and_removed(hub: Hub, tmp_pa
     assert "pin dropped" in models(tmp_path, "rm", "--forget", NAME).stdout
 
 
+def test_a_model_in_parts_is_pulled_listed_verified_and_removed_as_one(hub: Hub, tmp_path: Path) -> None:
+    files = [f"tiny-0000{number}-of-00002.gguf" for number in (1, 2)]
+    hub.others = {name: gguf(1000 * number) for number, name in enumerate(files)}
+    (tmp_path / "policy.yaml").write_text(policy(hub).replace(FILE, files[0]))
+    refused = ringfence(tmp_path, "serve", "--config", "policy.yaml", "--port", "0")
+    assert (refused.returncode, "ringfence models pull" in refused.stderr) == (1, True)
+    assert models(tmp_path, "pull").returncode == 0
+    rows = json.loads(models(tmp_path, "list", "--json").stdout)
+    assert [(row["name"], row["state"], row["engines"]) for row in rows] == [
+        (f"{REPO}:{name}", "here", ["coder"]) for name in files
+    ]
+    pinned = "+".join(row["sha256"] for row in rows)
+    (tmp_path / "policy.yaml").write_text(policy(hub, sha256=pinned).replace(FILE, files[0]))
+    assert models(tmp_path, "verify").stdout.count("sound") == 2
+    assert models(tmp_path, "pull", f"{REPO}:{files[0]}", "--sha256", pinned).stdout.count("was here already") == 2
+    wrong = models(tmp_path, "pull", f"{REPO}:{files[0]}", "--sha256", "0" * 64)
+    assert (wrong.returncode, "has 2 files, and 1 digests" in wrong.stderr) == (2, True)
+    other = models(tmp_path, "rm", f"{REPO}:{files[1]}")
+    assert (other.returncode, "name the first one" in other.stderr) == (2, True)
+    assert "pin dropped" in models(tmp_path, "rm", "--forget", f"{REPO}:{files[0]}").stdout
+    assert json.loads(models(tmp_path, "list", "--json").stdout)[0]["state"] == "absent"
+
+
 def test_every_request_of_a_pull_stands_in_a_ledger_of_its_own(hub: Hub, tmp_path: Path) -> None:
     (tmp_path / "policy.yaml").write_text(policy(hub))
     hub.cut_after = [1000]

@@ -146,9 +146,10 @@ def test_auto_asks_for_no_more_context_than_the_model_has(
 
 
 def test_adapters_are_compiled_with_their_engine_and_decide_the_digest(write: Write, tmp_path: Path) -> None:
-    text = "upstreams: {a: {engine: x}}\nengines: {x: {lora: [a.gguf, {path: /b.gguf, scale: -0.5}]}}\n"
+    text = "upstreams: {a: {engine: x}}\nengines: {x: {lookup: true, lora: [a.gguf, {path: /b.gguf, scale: -0.5}]}}\n"
     snapshot = taken(write(text)).snapshot
     assert snapshot.engines["x"].lora == (Lora(str(tmp_path / "a.gguf")), Lora("/b.gguf", -0.5))
+    assert snapshot.engines["x"].lookup
     assert decode(encode(snapshot)).engines == snapshot.engines
     other = taken(write(text.replace("-0.5", "0.5"))).snapshot
     assert other.policy.digest != snapshot.policy.digest
@@ -166,3 +167,18 @@ def test_adapters_are_compiled_with_their_engine_and_decide_the_digest(write: Wr
 def test_adapters_that_cannot_be_are_reported(write: Write, lora: str, key: str, message: str) -> None:
     found = refused(write(f"upstreams: {{a: {{engine: x}}}}\nengines:\n  x:\n    lora: {lora}\n"))
     assert [one.key for one in found if message in one.message] == [f"engines.x.{key}"]
+
+
+def test_a_model_in_parts_has_a_digest_for_each(write: Write, tmp_path: Path) -> None:
+    first, second = (parse(f"o/n:m-0000{number}-of-00002.gguf") for number in (1, 2))
+    text = ENGINE.replace("m.gguf", first.file)
+    assert taken(write(text)).snapshot.engines["x"].sha256 == ""
+    (tmp_path / "models").mkdir()
+    write_pin(tmp_path / "models", first, Pin("1" * 64, 5))
+    assert taken(write(text)).snapshot.engines["x"].sha256 == "", "half of a model is pinned"
+    write_pin(tmp_path / "models", second, Pin("2" * 64, 5))
+    assert taken(write(text)).snapshot.engines["x"].sha256 == "1" * 64 + "+" + "2" * 64
+    [found] = refused(write(text.replace(".gguf}", f".gguf, sha256: {'1' * 64}}}")))
+    assert "the model has 2 files" in found.message
+    [found] = refused(write(ENGINE.replace("m.gguf", second.file)))
+    assert "name the first one" in found.message
