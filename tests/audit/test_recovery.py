@@ -206,6 +206,14 @@ def test_a_lost_segment_stops_the_start(tmp_path: Path) -> None:
         reopen(directory)
 
 
+def test_the_loss_of_all_segments_stops_the_start(tmp_path: Path) -> None:
+    directory = build(tmp_path / "ledger")
+    for _, path in list_segments(directory):
+        path.unlink()
+    with pytest.raises(LedgerError, match=r"has 0 records, but \d+ were signed for: it was cut"):
+        reopen(directory)
+
+
 def test_a_segment_that_is_no_file_stops_the_start(tmp_path: Path) -> None:
     directory = build(tmp_path / "ledger")
     segment = last_segment(directory)
