@@ -11,6 +11,7 @@ import typer
 
 from policies import Policy
 from router.cli.explain import explain
+from router.cli.programs import described, documents
 from router.cli.proof import ModelRow, Proof, prove, rows
 from router.settings.effective import lines
 from router.settings.environment import current
@@ -73,6 +74,7 @@ def _document(loaded: Loaded, proof: Proof) -> dict[str, object]:
         "models": [_model(row) for row in rows(policy)],
         "autos": {name: [rule.use for rule in auto.rules] for name, auto in policy.autos.items()},
         "aliases": dict(policy.aliases),
+        "programs": documents(loaded.snapshot.managed),
         "proof": {"judged": proof.judged, "refused": proof.refused, "crossing": list(proof.crossing)},
         "settings": lines(loaded.settings, loaded.origins, loaded.snapshot.policy),
         "notes": list(loaded.notes),
@@ -100,8 +102,9 @@ def _print_summary(loaded: Loaded, proof: Proof) -> None:
     for name, auto in policy.autos.items():
         default = ", the default model" if name == policy.default_model else ""
         print(f"auto model {name}: one of {', '.join(dict.fromkeys(rule.use for rule in auto.rules))}{default}")
-    for alias, name in policy.aliases.items():
-        print(f"alias {alias}: {name}")
+    aliases = [f"alias {alias}: {name}" for alias, name in policy.aliases.items()]
+    for line in (*aliases, *described(loaded.snapshot.managed)):
+        print(line)
     for crossing in proof.crossing:
         print(f"CROSSES A CEILING: {crossing}")
     if not proof.crossing:

@@ -74,6 +74,7 @@ def _located(model: str, *, required: bool) -> Path | None:
 def examine(profile: Profile) -> Attestation:
     """Seal a process of this kind that does nothing else, and hear what it found. Exit code 2 when it can't tell."""
     command = [sys.executable, "-I", "-m", "router.seal", "--profile", profile]
+    command += ["--own-network"] if profile is Profile.PROGRAM else []
     ended = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
     if ended.returncode:
         last = (ended.stderr.strip().splitlines() or [f"exit code {ended.returncode}"])[-1]

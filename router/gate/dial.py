@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from policies import Address, Destination, Reason, UpstreamRule, decide_egress
 from router.channel.messages import Cause
 from router.gate.connection import UpstreamConnection, UpstreamFault
+from router.gate.door import through_door
 from router.gate.resolver import Resolver
 from router.gate.staggered import apart_s, first_connection
 from router.gate.tls import tls_context
@@ -46,18 +47,30 @@ class Dialler:
             async with asyncio.timeout_at(until):
                 if rule.destination is None:
                     return await self._dial_engine(rule)
+                if rule.managed:
+                    return await self._dial_program(rule, rule.destination, addresses[0])
                 return await self._dial_network(rule.destination, addresses, tls or self._tls, timeout_s)
         except TimeoutError:
             raise UpstreamFault(Cause.CONNECT_TIMEOUT, f"no connection within {timeout_s:g} s") from None
 
     async def _dial_engine(self, rule: UpstreamRule) -> UpstreamConnection:
-        own = rule.engine if rule.engine is not None else f"{rule.name}@"  # no engine's name ends so
-        path = f"{self._engines}/{own}.sock"
+        path = f"{self._engines}/" + (f"{rule.engine}.sock" if rule.engine is not None else f"{rule.name}@/s")
         loop = asyncio.get_running_loop()
         try:
             _, connection = await loop.create_unix_connection(UpstreamConnection, path)
         except OSError as error:
             raise UpstreamFault(Cause.REFUSED, f"its socket: {error.strerror}") from None
+        return connection
+
+    async def _dial_program(self, rule: UpstreamRule, destination: Destination, address: Address) -> UpstreamConnection:
+        """It listens in a network of its own: its keeper makes the connection there, and we look where that leads."""
+        sock = await through_door(f"{self._engines}/{rule.name}@.door")
+        try:
+            _, connection = await asyncio.get_running_loop().create_connection(UpstreamConnection, sock=sock)
+        except OSError as error:
+            sock.close()
+            raise UpstreamFault(Cause.REFUSED, error.strerror or "connection failed") from None
+        _check_peer(connection, address, destination.port)
         return connection
 
     async def _judged(self, destination: Destination, timeout_s: float) -> Sequence[Address]:

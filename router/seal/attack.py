@@ -14,7 +14,7 @@ import os
 import socket
 import struct
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -87,10 +87,12 @@ class Attack:
     profiles: tuple[Profile, ...] = tuple(Profile)
 
 
-def attack_self(profile: Profile, installed: tuple[Part, ...], targets: Prey | None) -> tuple[Attempt, ...]:
-    """Try every attack that concerns this kind of process and the parts that are in force."""
+def attack_self(
+    profile: Profile, installed: tuple[Part, ...], targets: Prey | None, granted: Collection[str] = ()
+) -> tuple[Attempt, ...]:
+    """Try every attack that concerns this kind of process and the parts that are in force, but those `granted` it."""
     mine = [attack for attack in ATTACKS if profile in attack.profiles and attack.part in installed]
-    return tuple(_try(attack, targets) for attack in mine)
+    return tuple(_try(attack, targets) for attack in mine if attack.name not in granted)
 
 
 def _try(attack: Attack, targets: Prey | None) -> Attempt:
@@ -167,6 +169,10 @@ def _opens(family: int, kind: int = socket.SOCK_STREAM, protocol: int = 0) -> Do
     return lambda _targets: _socket(family, kind, protocol)
 
 
+def _connect(targets: Prey) -> None:
+    socket.create_connection(targets.elsewhere.getsockname(), 1).close()
+
+
 def _datagram_pair(_targets: Prey) -> None:
     """An AF_UNIX datagram socket would reach /dev/log, and through it another machine."""
     for descriptor in socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM):
@@ -230,7 +236,9 @@ def _networks(_targets: Prey) -> None:
         raise OSError(errno.EPERM, "an empty network")
 
 
+INSIDE: Final = ("tcp_connect", "udp")  # no attacks in a network of one's own
 _SHUT: Final = (Profile.WORKER, Profile.ENGINE)  # no new connection of any kind
+_OURS: Final = (Profile.GATE, Profile.WORKER, Profile.ENGINE)  # a program may do so, in a network of its own
 _ALONE: Final = (Profile.WORKER, Profile.GATE)  # no children, and no signals to others by seccomp alone
 
 ATTACKS: Final = (
@@ -251,7 +259,7 @@ ATTACKS: Final = (
     Attack("E9_ping", _opens(socket.AF_INET, socket.SOCK_DGRAM, socket.IPPROTO_ICMP)),
     Attack("E9_mptcp", _opens(socket.AF_INET, socket.SOCK_STREAM, IPPROTO_MPTCP)),
     Attack("E9_packet", _opens(socket.AF_PACKET, socket.SOCK_RAW)),
-    Attack("E9_netlink", _opens(socket.AF_NETLINK, socket.SOCK_RAW)),
+    Attack("E9_netlink", _opens(socket.AF_NETLINK, socket.SOCK_RAW), profiles=_OURS),
     Attack("E9_vsock", _opens(socket.AF_VSOCK)),
     Attack("E9_alg", _opens(socket.AF_ALG, socket.SOCK_SEQPACKET)),
     Attack("E9_xdp", _opens(44, socket.SOCK_RAW)),
@@ -259,9 +267,9 @@ ATTACKS: Final = (
     Attack("E10_ptrace", _calls("ptrace", 16, 0x7FFFFFFF, None, None)),  # PTRACE_ATTACH to nobody
     Attack("E10_process_vm", _peek),
     Attack("datagram_pair", _datagram_pair),
-    Attack("source_route", _source_route),
-    Attack("bind_to_device", _device),
-    Attack("bind", _calls("bind", -1, None, 0)),
+    Attack("source_route", _source_route, profiles=_OURS),
+    Attack("bind_to_device", _device, profiles=_OURS),
+    Attack("bind", _calls("bind", -1, None, 0), profiles=_OURS),
     Attack("unshare", _calls("unshare", 0)),
     Attack("setns", _calls("setns", -1, 0)),
     Attack("bpf", _calls("bpf", 0, None, 0)),
@@ -269,12 +277,12 @@ ATTACKS: Final = (
     Attack("userfaultfd", _calls("userfaultfd", -1)),
     Attack("keyctl", _calls("keyctl", 0, -3, 0)),
     Attack("mount", _calls("mount", None, None, None, 0, None)),
-    Attack("memfd_create", _calls("memfd_create", b"x\0", -1)),
+    Attack("memfd_create", _calls("memfd_create", b"x\0", -1), profiles=_OURS),
     Attack("init_module", _calls("init_module", None, 0, b"\0")),
     Attack("clone_namespaces", _calls("clone", CLONE_NEWUSER_AND_FS, None, None, None, None)),
-    Attack("dumpable_again", _calls("prctl", PR_SET_DUMPABLE, 1, 0, 0, 0)),
+    Attack("dumpable_again", _calls("prctl", PR_SET_DUMPABLE, 1, 0, 0, 0), profiles=_OURS),
     Attack("execve", _calls("execve", b"/nonexistent\0", None, None), profiles=_ALONE),
-    Attack("execveat", _calls("execveat", -1, b"", None, None, 0)),
+    Attack("execveat", _calls("execveat", -1, b"", None, None, 0), profiles=_OURS),
     Attack("fork", _fork, profiles=_ALONE),
     Attack("signal_parent", _signal_parent, profiles=_ALONE),
     Attack("read_files", _read, Part.LANDLOCK),
@@ -282,4 +290,6 @@ ATTACKS: Final = (
     Attack("make_files_tmp", _make("/tmp"), Part.LANDLOCK),  # noqa: S108 - to be refused
     Attack("make_files_var_tmp", _make("/var/tmp"), Part.LANDLOCK),  # noqa: S108 - likewise
     Attack("interfaces", _networks, Part.NETNS),
+    Attack("tcp_connect", _connect, Part.LANDLOCK, profiles=(Profile.PROGRAM,)),
+    Attack("udp", _opens(socket.AF_INET, socket.SOCK_DGRAM), profiles=(Profile.PROGRAM,)),
 )

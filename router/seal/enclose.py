@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -28,6 +28,11 @@ class Plan:
     room: landlock.Room
     announced: Collection[int] = ()
     keep: Collection[int] = ()
+    granted: Collection[str] = ()  # attacks that its room allows on purpose, by name: they are not tried
+
+    def in_own_network(self) -> Plan:
+        """Of a program whose network holds nothing but itself: in there it may connect to whom it likes."""
+        return replace(self, room=replace(self.room, tcp=True), granted=(*self.granted, *attack.INSIDE))
 
 
 @dataclass(slots=True)
@@ -73,9 +78,10 @@ def enclose(plan: Plan) -> Attestation:
         _shut(progress)
     else:
         abi = landlock.version()
+        plan = plan.in_own_network() if _has_own_network(plan) else plan
         with attack.prey(UNREADABLE, UNWRITABLE) as targets:
             _seal(plan, machine, abi, progress)
-            attempts = attack.attack_self(plan.profile, tuple(progress.installed), targets)
+            attempts = attack.attack_self(plan.profile, tuple(progress.installed), targets, plan.granted)
     return Attestation(
         profile=plan.profile,
         pid=os.getpid(),
@@ -92,7 +98,10 @@ def enclose(plan: Plan) -> Attestation:
 
 
 def _seal(plan: Plan, machine: Machine, abi: int, progress: _Progress) -> None:
-    if plan.profile is not Profile.GATE:  # the gate is the way out
+    if plan.profile is Profile.PROGRAM:  # its keeper has made its network, and is in it too
+        progress.took(Part.NETNS, "" if plan.room.tcp else _shared_network(abi))
+        progress.notes += _sockets_in_sight()
+    elif plan.profile is not Profile.GATE:  # the gate is the way out
         progress.took(Part.NETNS, _attempt_network())
     _shut(progress)
     process.drop_capabilities(plan.keep)
@@ -117,6 +126,27 @@ def _attempt_network() -> str:
         return str(error.strerror)
 
 
+def _has_own_network(plan: Plan) -> bool:
+    return plan.profile is Profile.PROGRAM and not namespace.interfaces()
+
+
+def _sockets_in_sight() -> list[str]:
+    """Its keeper hides them, where it can."""
+    if not Path("/run").is_dir() or not os.listdir("/run"):  # noqa: PTH208 - whether there is anything
+        return []
+    return ["UNIX sockets below /run (of Docker, D-Bus …) are in its sight: what its user may open there, it may"]
+
+
+def _shared_network(abi: int) -> str:
+    """What a program is left with that has the machine's network."""
+    names = ", ".join(namespace.interfaces()[:4])
+    if abi < landlock.NET_VERSION:
+        return f"it shares this machine's network ({names}), and nothing keeps its TCP from any address"
+    return (
+        f"it shares this machine's network ({names}): it opens no connection there, but whoever can may connect to it"
+    )
+
+
 def _attempt_landlock(room: landlock.Room, abi: int) -> str:
     if not abi:
         return "this kernel has none, or it is switched off or hidden here"
@@ -128,7 +158,7 @@ def _attempt_landlock(room: landlock.Room, abi: int) -> str:
 
 
 def _attempt_seccomp(plan: Plan, machine: Machine) -> str:
-    rules = rules_of(plan.profile, os.getpid(), writes=bool(plan.room.write))
+    rules = rules_of(plan.profile, os.getpid(), writes=bool(plan.room.write), datagrams=plan.room.tcp)
     try:
         install(assemble(rules, machine))
     except OSError as error:

@@ -18,7 +18,7 @@ from router.seal.machine import call
 
 EXECUTE, WRITE_FILE, READ_FILE, READ_DIR = 1 << 0, 1 << 1, 1 << 2, 1 << 3
 REMOVE_DIR, REMOVE_FILE = 1 << 4, 1 << 5
-MAKE_DIR, MAKE_REG, MAKE_SYM = 1 << 7, 1 << 8, 1 << 12
+MAKE_DIR, MAKE_REG, MAKE_SOCK, MAKE_FIFO, MAKE_SYM = 1 << 7, 1 << 8, 1 << 9, 1 << 10, 1 << 12
 REFER, TRUNCATE, IOCTL_DEV = 1 << 13, 1 << 14, 1 << 15
 FIRST_RIGHTS: Final = (1 << 13) - 1  # all of version 1
 LATER_RIGHTS: Final = {2: REFER, 3: TRUNCATE, 5: IOCTL_DEV}
@@ -29,24 +29,31 @@ SCOPE_VERSION: Final = 6
 
 READ: Final = READ_FILE | READ_DIR
 WRITE: Final = READ | WRITE_FILE | REMOVE_DIR | REMOVE_FILE | MAKE_DIR | MAKE_REG | REFER | TRUNCATE
+OWN: Final = WRITE | EXECUTE | MAKE_SOCK | MAKE_FIFO | MAKE_SYM
+DEVICE: Final = READ | WRITE_FILE | IOCTL_DEV
 FOR_FILES: Final = EXECUTE | WRITE_FILE | READ_FILE | TRUNCATE | IOCTL_DEV  # what makes sense for one file
 
 _CREATE_VERSION: Final = 1
 _PATH_BENEATH: Final = 1
+_NET_PORT: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
 class Room:
     """The files of a process: absolute paths of files, or of directories with all that is in them.
 
-    `tcp`: may bind and connect TCP (a port rule would be the policy's, and a gate outlives a reload).
+    `tcp`: may bind and connect TCP (a port rule would be the policy's, and a gate outlives a reload); `bind`: without
+    it, the ports that it may listen on all the same.
     """
 
     read: tuple[str, ...] = ()
     listed: tuple[str, ...] = ()  # the names in it, not the contents: what Python's importer asks for
     execute: tuple[str, ...] = ()
     write: tuple[str, ...] = ()
+    own: tuple[str, ...] = ()  # to do in it whatever one does in a home: links, sockets, programs too
+    devices: tuple[str, ...] = ()
     tcp: bool = False
+    bind: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +90,10 @@ def lacking(abi: int) -> tuple[str, ...]:
 
 
 def rules(room: Room) -> list[Rule]:
-    wanted = ((room.read, READ), (room.listed, READ_DIR), (room.execute, READ | EXECUTE), (room.write, WRITE))
+    wanted = (
+        *((room.read, READ), (room.listed, READ_DIR), (room.execute, READ | EXECUTE), (room.write, WRITE)),
+        *((room.own, OWN), (room.devices, DEVICE)),
+    )
     return [Rule(path, rights) for paths, rights in wanted for path in paths]
 
 
@@ -96,6 +106,8 @@ def restrict(room: Room, abi: int) -> None:
     try:
         for rule in rules(room):
             _add(ruleset, rule, files)
+        for port in room.bind if tcp and not room.tcp else ():
+            call("landlock_add_rule", ruleset, _NET_PORT, struct.pack("=QQ", BIND_TCP, port), 0)
         call("landlock_restrict_self", ruleset, 0)
     finally:
         os.close(ruleset)
@@ -131,5 +143,7 @@ def joined(*rooms: Room) -> Room:
         listed=together([room.listed for room in rooms]),
         execute=together([room.execute for room in rooms]),
         write=together([room.write for room in rooms]),
+        own=together([room.own for room in rooms]),
+        devices=together([room.devices for room in rooms]),
         tcp=any(room.tcp for room in rooms),
     )

@@ -13,7 +13,8 @@ from typing import Final
 from router.seal.filter import Condition, Rules, Where
 
 AF_UNIX, AF_INET, AF_INET6 = 1, 2, 10
-STREAM, DGRAM = 1, 2
+AF_NETLINK: Final = 16
+STREAM, DGRAM, SEQPACKET = 1, 2, 5
 TYPE_FLAGS: Final = 0o2004000  # SOCK_CLOEXEC | SOCK_NONBLOCK
 TCP, UDP = 6, 17
 MSG_FASTOPEN: Final = 0x20000000
@@ -30,6 +31,7 @@ class Profile(StrEnum):
     GATE = "gate"
     WORKER = "worker"
     ENGINE = "engine"
+    PROGRAM = "program"  # an operator's own, behind an upstream: all that programs do, but no way out of its cage
 
 
 def _names(words: str) -> frozenset[str]:
@@ -164,12 +166,44 @@ def _engine() -> Rules:
     return _rules(_READING | _WRITING | _LIVING | _TALKING | _SERVING | _STARTING, when)
 
 
+_ESCAPING: Final = _names(
+    "acct add_key bpf chroot clock_settime delete_module fanotify_init finit_module fsconfig fsmount fsopen fspick "
+    "init_module ioperm iopl kcmp kexec_file_load kexec_load keyctl mknod mknodat mount mount_setattr move_mount "
+    "name_to_handle_at open_by_handle_at open_tree perf_event_open pidfd_getfd pivot_root process_madvise "
+    "process_vm_readv process_vm_writev ptrace quotactl reboot request_key setdomainname sethostname setns swapoff "
+    "swapon syslog umount2 unshare userfaultfd vhangup"
+)
+"""What reaches into other processes, other namespaces or the kernel itself."""
+
+
+def _program(*, datagrams: bool) -> Rules:
+    """Whatever programs do, but what could lead out of its network and its files. Not an allow-list: which calls a
+    model server and its drivers make is not ours to know. AF_VSOCK and packet sockets pass network namespaces by, and
+    datagrams to a UNIX socket reach /dev/log; of netlink it asks for the addresses of its own network. `datagrams`:
+    over IP; where its network is the machine's, they would go anywhere.
+    """
+    sockets: list[Condition] = [(Where(0, AF_UNIX), _kind(kind), Where(2, 0)) for kind in (STREAM, SEQPACKET)]
+    for family in (AF_INET, AF_INET6):
+        sockets += [(Where(0, family), _kind(STREAM), Where(2, protocol)) for protocol in (0, TCP)]
+        sockets += [(Where(0, family), _kind(DGRAM), Where(2, protocol)) for protocol in (0, UDP) if datagrams]
+    sockets.append((Where(0, AF_NETLINK), Where(2, 0)))
+    when: dict[str, tuple[Condition, ...]] = {
+        "socket": tuple(sockets),
+        "socketpair": tuple((Where(0, AF_UNIX), _kind(kind), Where(2, 0)) for kind in (STREAM, SEQPACKET)),
+        "clone": ((_without(0, CLONE_NEW_ANY),),),
+        "sendmsg": ((_without(2, MSG_FASTOPEN),),),
+        "sendto": ((_without(3, MSG_FASTOPEN),),),
+        "sendmmsg": ((_without(3, MSG_FASTOPEN),),),
+    }
+    return Rules(when=when, deny=_ESCAPING, unknown=IO_URING | {"clone3"}, default=None)
+
+
 def _rules(allow: frozenset[str], when: dict[str, tuple[Condition, ...]]) -> Rules:
     allow = allow - when.keys()
     return Rules(allow, when, DENIED - allow - when.keys(), IO_URING)
 
 
-def rules_of(profile: Profile, pid: int, *, writes: bool = False) -> Rules:
+def rules_of(profile: Profile, pid: int, *, writes: bool = False, datagrams: bool = True) -> Rules:
     """The rules of stage 1 for a process of this kind; `pid` is the only one it may send a signal to."""
     match profile:
         case Profile.GATE:
@@ -178,3 +212,5 @@ def rules_of(profile: Profile, pid: int, *, writes: bool = False) -> Rules:
             return _worker(pid, writes=writes)
         case Profile.ENGINE:
             return _engine()
+        case Profile.PROGRAM:
+            return _program(datagrams=datagrams)

@@ -6,6 +6,7 @@ import base64
 import json
 import sys
 import sysconfig
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -39,11 +40,22 @@ RESOLVER: Final = (
 )
 AUTHORITIES: Final = ("/etc/ssl", "/etc/pki", "/etc/ca-certificates", "/usr/share/ca-certificates", "/usr/lib/ssl")
 ENGINE_SYSTEM: Final = ("/proc", "/sys/devices/system/node", "/sys/devices/system/cpu", "/sys/fs/cgroup")
+PROGRAM_SYSTEM: Final = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/nix/store", "/gnu/store")
+PROGRAM_FACTS: Final = (
+    *("/proc", "/sys", "/etc/ld.so.conf", "/etc/ld.so.conf.d", "/etc/alternatives", "/etc/fonts", "/etc/mime.types"),
+    *("/etc/vulkan", "/etc/OpenCL", "/etc/nvidia", "/etc/machine-id"),
+)
+DEVICES: Final = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/dri", "/dev/kfd")
+GPU_DEVICES: Final = ("nvidia*", "accel/accel*")  # below /dev
 LOADERS: Final = ("/lib64/ld-linux-x86-64.so.2", "/lib/ld-linux-aarch64.so.1", "/lib/ld-musl-x86_64.so.1")
 
 
-def room_of(profile: Profile, *, write: tuple[str, ...] = (), read: tuple[str, ...] = ()) -> Room:
-    """The room of a process of this kind; `write` and `read` are what this installation adds."""
+def room_of(
+    profile: Profile, *, write: tuple[str, ...] = (), read: tuple[str, ...] = (), bind: tuple[int, ...] = ()
+) -> Room:
+    """The room of a process of this kind; `write` and `read` are what this installation adds, and for a program the
+    ports to `bind` where it has no network of its own.
+    """
     own = Room(read=(*_code(), *SYSTEM, *read), listed=_import_places(), write=(*write, *coverage_directories()))
     match profile:
         case Profile.WORKER:
@@ -52,6 +64,20 @@ def room_of(profile: Profile, *, write: tuple[str, ...] = (), read: tuple[str, .
             return joined(own, Room(read=(*RESOLVER, *AUTHORITIES), tcp=True))
         case Profile.ENGINE:
             return joined(own, Room(read=ENGINE_SYSTEM, write=("/dev/null",), execute=_interpreters()))
+        case Profile.PROGRAM:
+            return replace(_of_a_program(own, read, write), bind=bind)
+
+
+def _of_a_program(own: Room, read: tuple[str, ...], write: tuple[str, ...]) -> Room:
+    """Its launcher's room, the system's programs and libraries, what it was given, and the graphics cards. What it may
+    read it may run: it could interpret it as well.
+    """
+    cards = tuple(str(path) for pattern in GPU_DEVICES for path in sorted(Path("/dev").glob(pattern)))
+    system = Room(
+        read=(*PROGRAM_FACTS, *RESOLVER, *AUTHORITIES), execute=(*PROGRAM_SYSTEM, *_interpreters(), *read),
+        own=write, devices=(*DEVICES, *cards),
+    )  # fmt: skip
+    return joined(replace(own, write=coverage_directories()), system)
 
 
 def _code() -> tuple[str, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from ipaddress import ip_address
+from pathlib import PurePosixPath
 from typing import Final
 
 from policies import DestinationError, parse_destination
@@ -23,6 +24,8 @@ _WITH_COMMAND: Final = (
     "start_within",
     "stop_within",
     "environment",
+    "read",
+    "write",
 )
 _VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 _GROUP: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}|")
@@ -70,7 +73,28 @@ def _program(name: str, upstream: UpstreamSettings, report: Report) -> ManagedSe
         start_within_s=upstream.start_within,
         stop_within_s=upstream.stop_within,
         environment=upstream.environment,
+        address=("", 0) if none else _address(upstream),
+        read=_places(upstream.read, (*path, "read"), report),
+        write=_places(upstream.write, (*path, "write"), report),
     )
+
+
+def _places(given: tuple[str, ...], path: Path, report: Report) -> tuple[str, ...]:
+    for number, place in enumerate(given):
+        parts = PurePosixPath(place).parts
+        if not place.startswith("/") or ".." in parts:
+            report.add((*path, number), f"'{place}' is not a whole path", "write it from the root, without '..'")
+        elif len(parts) == 1:
+            report.add((*path, number), "'/' is everything", "name the directories that the program needs")
+    return given
+
+
+def _address(upstream: UpstreamSettings) -> tuple[str, int]:
+    try:
+        destination = parse_destination(upstream.url or "")
+    except DestinationError:
+        return "", 0  # reported where all addresses are
+    return destination.host, destination.port
 
 
 def _on_socket(upstream: UpstreamSettings, path: Path, report: Report) -> tuple[str, ...]:

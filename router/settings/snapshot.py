@@ -103,6 +103,9 @@ class ManagedSettings:
     start_within_s: float = 180.0
     stop_within_s: float = 10.0
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
+    address: tuple[str, int] = ("", 0)  # of `url`, with `network: loopback`
+    read: tuple[str, ...] = ()  # beside its own files and what the command names
+    write: tuple[str, ...] = ()  # beside its home
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,5 +200,7 @@ class Snapshot:
 
     def for_gate(self) -> Snapshot:
         """The same without callers' key hashes, the listener's key, and places that no prompt may go to."""
-        managed = {name: replace(one, command=(), environment={}) for name, one in self.managed.items()}
+        managed = {
+            name: replace(one, command=(), environment={}, read=(), write=()) for name, one in self.managed.items()
+        }
         return replace(self, keys=(), front=TlsMaterial(), weights=Weights(), managed=managed, files=())

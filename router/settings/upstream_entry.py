@@ -62,8 +62,10 @@ class UpstreamSettings(Strict):
     )
     network: Literal["none", "loopback"] = Field(
         default="none",
-        description="What `command` is left with: `none` is an empty network, and its socket; `loopback` is the "
-        "machine's own network, which nothing of ours fences, and a loopback port that `url` names.",
+        description="How `command` is reached: `none` on the UNIX socket that it serves on, `loopback` at the loopback "
+        "port that `url` names. Either way it is in a network of its own, with nothing but its own loopback. Where the "
+        "machine allows no such network, `none` is not started; `loopback` is, in the machine's network, and says so, "
+        "unless `require_seal` asks for `netns`.",
     )
     start: Literal["on_demand", "eager"] = Field(
         default="on_demand",
@@ -91,6 +93,18 @@ class UpstreamSettings(Strict):
         gt=0,
         description="From the polite signal (SIGTERM) to SIGKILL for all that is left of it.",
     )
+    read: tuple[str, ...] = Field(
+        default=(),
+        description="Files and directories, as whole paths, that `command` may read and run beside the system's "
+        "programs and libraries, its own installation, and the files and directories that its arguments name.",
+    )
+    write: tuple[str, ...] = Field(
+        default=(),
+        description="Directories, as whole paths, in which `command` may do everything; they are made if they are not "
+        "there. Beside them it has its HOME (and TMPDIR in it), and nothing else.",
+    )
     environment: dict[str, str] = Field(
-        default={}, description="Variables for `command`; it gets nothing else of ours but PATH, LANG, TZ and a HOME."
+        default={},
+        description="Variables for `command`; it gets nothing else of ours but PATH, LANG, TZ, a "
+        "user's name, a HOME and a TMPDIR.",
     )

@@ -1,4 +1,4 @@
-"""How an engine is put in its cage: started through `router.seal`, of which it knows nothing."""
+"""How an engine, or an operator's program, is put in its cage: it is started by `router.seal`, unknowing."""
 
 from __future__ import annotations
 
@@ -6,6 +6,11 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from router.settings.snapshot import ManagedSettings
+from router.supervisor.belongings import readable
+
+SEAL = (sys.executable, "-I", "-m", "router.seal", "--profile")
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,10 +30,22 @@ def caged(command: Sequence[str], cage: Cage) -> list[str]:
     model = [part for place in places for part in ("--read", place)]
     required = [part for name in cage.required for part in ("--require", name)]
     return [
-        *(sys.executable, "-I", "-m", "router.seal", "--profile", "engine"),
+        *(*SEAL, "engine"),
         *(*model, "--write", str(cage.state_directory), *required),
         *("--hold", str(cage.listener), "--report", str(cage.control), "--", *command),
     ]
+
+
+def caged_program(
+    settings: ManagedSettings, own: Sequence[Path], report: int, required: Sequence[str], command: Sequence[str]
+) -> list[str]:
+    """The command that seals itself and then becomes `command`. `own`: its home, and where its socket lies."""
+    reads = [*readable(command), *settings.read]
+    writes = [*map(str, own), *settings.write]
+    options = [("--read", path) for path in reads] + [("--write", path) for path in writes]
+    options += [("--require", part) for part in required]
+    options += [("--bind", str(settings.address[1]))] if settings.address[1] else []
+    return [*SEAL, "program", *(word for option in options for word in option), "--report", str(report), "--", *command]
 
 
 def _places(model: str) -> tuple[str, ...]:

@@ -1,8 +1,9 @@
 """Between the supervisor and one managed program: `python -I -m router.supervisor.keeper … -- COMMAND`.
 
-It starts the program in a session and, if told, a network of its own, keeps its output within bounds, and sees to it
-that nothing of it is left: it adopts what the program's children leave behind (PR_SET_CHILD_SUBREAPER), and ends all of
-of it when the program ends, when it is told to (SIGTERM), or when the supervisor is gone (the lifeline closes).
+It starts the program in a session and a network of its own, keeps its output within bounds, lets the gate in to it
+(`router.supervisor.door`), and sees to it that nothing of it is left: it adopts what the program's children leave
+behind (PR_SET_CHILD_SUBREAPER), and ends all of it when the program ends, when it is told to (SIGTERM), or when the
+supervisor is gone (the lifeline closes).
 """
 
 from __future__ import annotations
@@ -16,39 +17,58 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from router.seal.namespace import leave_network
+from router.seal.namespace import hide, own_network
 from router.seal.process import gain_nothing
+from router.supervisor.door import Door
 from router.supervisor.family import adopt, children, descendants, die_with_parent, reap, tell
 from router.supervisor.output import Output
 
 NOT_STARTED: Final = 126  # as a shell would say
+RUN: Final = "/run"
 LOOK_S: Final = 0.05
 READ: Final = 65536
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What the supervisor gives it. `report`: where the program's launcher tells of its seal."""
+
+    lifeline: int
+    report: int
+    door: Door | None = None
+    hides: bool = True  # what lies below /run, where nothing of its own does
 
 
 class Keeper:
     """One program from its start until nothing of it is left."""
 
-    def __init__(self, command: Sequence[str], output: Output, lifeline: int, stop_within_s: float) -> None:
+    def __init__(self, command: Sequence[str], output: Output, held: Held, stop_within_s: float) -> None:
         self._command = command
         self._output = output
-        self._lifeline = lifeline
+        self._lifeline = held.lifeline
+        self._report = held.report
+        self._door = held.door
+        self._hides = held.hides
         self._stop_within_s = stop_within_s
         self._program: subprocess.Popen[bytes] | None = None
         self._told_to_stop = False
         self._kill_at = 0.0
 
-    def run(self, *, without_network: bool) -> int:
+    def run(self) -> int:
         """Start it and wait until all of it is gone; its exit code, or 126 with the reason in the log."""
         adopt()
         signal.signal(signal.SIGTERM, lambda *_: self._stop())
-        refusal = leave_network() if without_network else ""
-        if refusal:
-            self._output.say(f"not started: it has no network of its own ({refusal}), and 'network: none' asks for one")
-            return NOT_STARTED
+        if refusal := own_network():
+            if self._door is None:
+                self._output.say(f"not started: no network of its own ({refusal}), and 'network: none' asks for one")
+                return NOT_STARTED
+            self._output.say(f"it shares this machine's network: {refusal}")
+        elif self._hides and (refusal := hide(RUN)):
+            self._output.say(f"{RUN} stays in its sight: {refusal}")
         reading, writing = os.pipe()
         try:
             self._program = self._start(writing)
@@ -57,6 +77,7 @@ class Keeper:
             return NOT_STARTED
         finally:
             os.close(writing)
+            os.close(self._report)  # the program's launcher has it
         return self._keep(reading)
 
     def _start(self, output: int) -> subprocess.Popen[bytes]:
@@ -74,17 +95,21 @@ class Keeper:
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
+            pass_fds=(self._report,),
             preexec_fn=before,  # noqa: PLW1509 - there is one thread, so no lock is held
         )
 
     def _keep(self, reading: int) -> int:
-        waiting = [reading, self._lifeline]
+        door = self._door.fileno() if self._door is not None else -1
+        waiting = [reading, self._lifeline, *([door] if self._door is not None else [])]
         while not self._is_over():
             with contextlib.suppress(InterruptedError):
                 for ready in select.select(waiting, [], [], LOOK_S)[0]:
                     if ready == self._lifeline:
                         self._stop()
                         waiting.remove(self._lifeline)
+                    elif self._door is not None and ready == door:
+                        self._door.let_in()
                     elif data := os.read(reading, READ):
                         self._output.write(data)
                     else:
@@ -116,6 +141,11 @@ class Keeper:
             tell(pid, signal.SIGTERM)
 
 
+def _needs(place: str, command: Sequence[str]) -> bool:
+    """Is anything that the command names, for itself or for its launcher, below this place?"""
+    return any(Path(word).is_absolute() and Path(word).resolve().is_relative_to(place) for word in command)
+
+
 def _as_a_shell_says(code: int) -> int:
     return code if code >= 0 else 128 - code
 
@@ -125,13 +155,16 @@ def main() -> int:
     parser.add_argument("--lifeline", type=int, required=True)
     parser.add_argument("--log", type=Path, required=True)
     parser.add_argument("--stop-within", type=float, required=True)
-    parser.add_argument("--network", choices=("none", "loopback"), required=True)
+    parser.add_argument("--report", type=int, required=True)
+    parser.add_argument("--door", type=int, help="a listening UNIX socket, for the gate")
+    parser.add_argument("--address", nargs=2, help="where the program listens in its network: HOST PORT")
     parser.add_argument("command", nargs=argparse.REMAINDER)
     arguments = parser.parse_args()
     os.umask(0o077)
+    door = None if arguments.door is None else Door(arguments.door, arguments.address[0], int(arguments.address[1]))
     with Output(arguments.log) as output:
-        keeper = Keeper(arguments.command[1:], output, arguments.lifeline, arguments.stop_within)
-        return keeper.run(without_network=arguments.network == "none")
+        held = Held(arguments.lifeline, arguments.report, door, not _needs(RUN, arguments.command))
+        return Keeper(arguments.command[1:], output, held, arguments.stop_within).run()
 
 
 if __name__ == "__main__":

@@ -17,7 +17,9 @@ import msgspec
 
 from router.channel.control import Message, ProcessState, Word
 from router.channel.programs import Demand, Demands, Programs
+from router.channel.sealed import log_seal
 from router.logs import Log
+from router.seal.attestation import Attestation
 from router.settings.snapshot import ManagedSettings
 from router.supervisor.family import adopt, descendants, marked, reap, tell
 from router.supervisor.program import CannotStart, ManagedProgram, Places
@@ -85,9 +87,10 @@ class Managed:
             self._tell_gate(Message(Word.PROGRAMS, text=told))
 
     def forget_demand(self) -> None:
-        """The gate is gone, and with it every request."""
+        """The gate is another one: every request is gone, and it has not heard yet how the programs are held."""
         for program in self._programs.values():
             program.demand, program.settled, program.told = Demand(), False, self._told + 1
+            self._pass_on_seal(program)
 
     async def run(self) -> None:
         """Decide and act, until `close`."""
@@ -184,7 +187,9 @@ class Managed:
         name = program.settings.name
         self._record("start", name, reason)
         try:
-            await program.start(self._places, self._environment, monotonic())
+            await program.start(
+                self._places, self._environment, monotonic(), lambda found: self._sealed(program, found)
+            )
         except CannotStart as error:
             program.fail(str(error), monotonic())
             self._enter(program, Phase.FAILED, program.reason)
@@ -195,6 +200,18 @@ class Managed:
         task = asyncio.create_task(self._watch(program), name=f"program {name}")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+    def _sealed(self, program: ManagedProgram, found: Attestation) -> None:
+        """How it is held: to the gate for the ledger, to the log, and to whoever looks."""
+        program.attestation = found
+        log_seal(found, self._log)
+        self._pass_on_seal(program)
+        self._changed()
+
+    def _pass_on_seal(self, program: ManagedProgram) -> None:
+        if program.attestation is not None:
+            name = f"managed-{program.settings.name}"
+            self._tell_gate(Message(Word.SEALED, name=name, text=program.attestation.to_json()))
 
     async def _watch(self, program: ManagedProgram) -> None:
         assert program.process is not None  # noqa: S101 - it was started

@@ -16,6 +16,8 @@ from typing import Final
 
 import msgspec
 
+from router.supervisor.family import descendants
+
 SOCKET: Final = "orders.sock"
 LONGEST: Final = 64 * 1024
 ASKED_WITHIN_S: Final = 10.0
@@ -80,17 +82,21 @@ class Orders:
 
 def _bound(directory: Path) -> socket.socket:
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    with _near(directory) as near:
-        sock.bind(f"{near}/{SOCKET}")
-        Path(near, SOCKET).chmod(0o600)
+    with near(directory) as place:
+        sock.bind(f"{place}/{SOCKET}")
+        Path(place, SOCKET).chmod(0o600)
     return sock
 
 
 def is_ours(sock: socket.socket) -> bool:
-    """Is the other end's process of our own user, or root's? The kernel says so (SO_PEERCRED)."""
+    """Is the other end's process of our own user, or root's, and none that we started? The kernel says (SO_PEERCRED).
+
+    A managed program runs as our user and can reach the socket: no file rule holds UNIX sockets. Whatever it starts
+    stays below us, and one that is gone by now could have been its.
+    """
     raw = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-    _, uid, _ = _CREDENTIALS.unpack(raw)
-    return uid in (0, os.getuid())
+    pid, uid, _ = _CREDENTIALS.unpack(raw)
+    return uid in (0, os.getuid()) and Path(f"/proc/{pid}").exists() and pid not in descendants(os.getpid())
 
 
 def ask(ledger: Path, order: Order, wait_s: float) -> Told:
@@ -99,8 +105,8 @@ def ask(ledger: Path, order: Order, wait_s: float) -> Told:
     for own in _alive(parent):
         with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
             sock.settimeout(wait_s)
-            with _near(own) as near:
-                sock.connect(f"{near}/{SOCKET}")
+            with near(own) as place:
+                sock.connect(f"{place}/{SOCKET}")
             sock.sendall(msgspec.json.encode(order) + b"\n")
             with sock.makefile("rb") as answer:
                 return msgspec.json.decode(answer.readline(), type=Told)
@@ -122,7 +128,7 @@ def _alive(parent: Path) -> list[Path]:
 
 
 @contextlib.contextmanager
-def _near(directory: Path) -> Iterator[str]:
+def near(directory: Path) -> Iterator[str]:
     """A short path of a directory, however long its own is (sockaddr_un holds 108 bytes)."""
     descriptor = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:

@@ -8,14 +8,19 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 from router.channel.control import ProcessState
 from router.channel.programs import Demand, ProgramState
+from router.seal.attestation import Attestation
 from router.settings.snapshot import ManagedSettings
+from router.supervisor.cage import caged_program
+from router.supervisor.door import listener
+from router.supervisor.launcher import LauncherReport
+from router.supervisor.orders import near
 from router.supervisor.swapping import HOLDING, Known, Phase, back_off_s
 
 KEEPER: Final = (sys.executable, "-I", "-m", "router.supervisor.keeper")
@@ -29,13 +34,24 @@ class CannotStart(Exception):
 
 @dataclass(slots=True)
 class Places:
-    """Where programs have their things: sockets in the service's own directory, logs and homes beside it."""
+    """Where programs have their things: sockets in the service's own directory, logs and homes beside it.
+
+    `required`: what the kernel must enforce on each, or it is not started.
+    """
 
     sockets: Path
     homes: Path
+    required: tuple[str, ...] = ()
+
+    def own(self, name: str) -> Path:
+        """The one place among the sockets that a program may write to. No engine's name ends so."""
+        return self.sockets / f"{name}@"
 
     def socket(self, name: str) -> Path:
-        return self.sockets / f"{name}@.sock"
+        return self.own(name) / "s"
+
+    def door(self, name: str) -> Path:
+        return self.sockets / f"{name}@.door"
 
     def home(self, name: str) -> Path:
         return self.homes / name
@@ -67,6 +83,9 @@ class ManagedProgram:
     ending: str = ""  # why it is stopped, when that is a failure
     process: asyncio.subprocess.Process | None = None
     lifeline: int = -1
+    report: LauncherReport | None = None
+    attestation: Attestation | None = None  # of the process that runs
+    refusal: str = ""  # why its launcher did not let it start
 
     @property
     def state(self) -> ProgramState:
@@ -78,7 +97,8 @@ class ManagedProgram:
         state = self.phase.value
         if self.phase is Phase.RUNNING:
             state = "ready" if self.demand.ready else "starting"
-        return ProcessState(f"managed-{self.settings.name}", state, max(0, self.starts - 1), self.reason)
+        seal = self.attestation.seal if self.attestation is not None else ""
+        return ProcessState(f"managed-{self.settings.name}", state, max(0, self.starts - 1), self.reason, seal)
 
     def known(self) -> Known:
         """What the decision is made by."""
@@ -115,29 +135,42 @@ class ManagedProgram:
             self.used_at = now
         self.demand, self.heard_at = demand, now
 
-    async def start(self, places: Places, environment: Mapping[str, str], now: float) -> None:
-        """CannotStart when there is no process afterwards."""
+    async def start(
+        self, places: Places, environment: Mapping[str, str], now: float, sealed: Callable[[Attestation], None]
+    ) -> None:
+        """CannotStart when there is no process afterwards. `sealed` hears how it is held, before it runs."""
         self.started_at, self.ready_since, self.used_at, self.ending = now, 0.0, now, ""
         self.starts += 1
+        self.attestation, self.refusal = None, ""
         reading, self.lifeline = os.pipe()
+        telling, report = os.pipe()
+        self.report = LauncherReport(telling, sealed, self._refused)
+        held = [reading, report]
         try:
+            command = self._command(places, held)
             self.process = await asyncio.create_subprocess_exec(
-                *self._command(places, reading),
+                *command,
                 stdin=subprocess.DEVNULL,
                 cwd=places.home(self.settings.name),
                 env=self._environment(places, environment),
-                pass_fds=(reading,),
+                pass_fds=held,
                 start_new_session=True,
             )
         except OSError as error:
             self.let_go()
             raise CannotStart(f"cannot be started: {error.strerror}") from None
         finally:
-            os.close(reading)
+            for descriptor in held:
+                os.close(descriptor)
+
+    def _refused(self, reason: str) -> None:
+        self.refusal = reason
 
     def _environment(self, places: Places, environment: Mapping[str, str]) -> dict[str, str]:
+        """A user's name is said, for /etc/passwd is not among what it may read."""
         name, value = self.mark.split("=", 1)
-        own = {"HOME": str(places.home(self.settings.name)), name: value}
+        home = places.home(self.settings.name)
+        own = {"HOME": str(home), "TMPDIR": str(home / "tmp"), "LOGNAME": "ringfence", "USER": "ringfence", name: value}
         return {**environment, **own, **self.settings.environment}
 
     @property
@@ -145,17 +178,29 @@ class ManagedProgram:
         """In the environment of all that it starts: by it what a killed keeper left behind is known."""
         return f"RINGFENCE_PROGRAM={os.getpid()}:{self.settings.name}"
 
-    def _command(self, places: Places, lifeline: int) -> list[str]:
+    def _command(self, places: Places, held: list[int]) -> list[str]:
+        """The keeper's; a door is added to what it holds: lifeline, report."""
         settings, socket = self.settings, places.socket(self.settings.name)
-        places.home(settings.name).mkdir(mode=0o700, parents=True, exist_ok=True)
+        (places.home(settings.name) / "tmp").mkdir(mode=0o700, parents=True, exist_ok=True)
+        places.own(settings.name).mkdir(mode=0o700, exist_ok=True)
         socket.unlink(missing_ok=True)
         if settings.network == "none" and len(os.fsencode(socket)) > LONGEST_SOCKET:
             self.let_go()
             raise CannotStart("its socket's path is too long: put the ledger in a directory with a shorter one")
         command = [part.replace("{socket}", str(socket)) for part in settings.command]
-        log, stop = str(places.log(settings.name)), f"{settings.stop_within_s:g}"
-        bounds = ("--lifeline", str(lifeline), "--log", log, "--stop-within", stop, "--network", settings.network)
-        return [*KEEPER, *bounds, "--", *command]
+        log, stop, (lifeline, report) = str(places.log(settings.name)), f"{settings.stop_within_s:g}", held
+        bounds = ["--lifeline", str(lifeline), "--report", str(report), "--log", log, "--stop-within", stop]
+        own = (places.home(settings.name), places.own(settings.name))
+        sealed = caged_program(settings, own, report, places.required, command)
+        return [*KEEPER, *bounds, *self._door(places, held), "--", *sealed]
+
+    def _door(self, places: Places, held: list[int]) -> list[str]:
+        if self.settings.network == "none":
+            return []
+        with near(places.sockets) as directory:
+            door = listener(f"{directory}/{places.door(self.settings.name).name}").detach()
+        held.append(door)
+        return ["--door", str(door), "--address", *map(str, self.settings.address)]
 
     def stop(self) -> None:
         """Ask the keeper to end all of it."""
@@ -166,12 +211,13 @@ class ManagedProgram:
     def ended(self, code: int, now: float) -> bool:
         """Nothing of it is left. Whether that was a failure, after which it is left alone for a while."""
         self.let_go()
+        self.attestation = None
         meant = self.phase is Phase.STOPPING and not self.ending
         self.phase, self.dismissed = Phase.STOPPED, False
         self.reason = ""
         if not meant:
             lived_long = self.ready_since and now - self.ready_since > LIVED_LONG_S
-            self.fail(self.ending or _described(code), now, first=bool(lived_long))
+            self.fail(self.ending or self.refusal or _described(code), now, first=bool(lived_long))
         return not meant
 
     def fail(self, reason: str, now: float, *, first: bool = False) -> None:
@@ -184,6 +230,9 @@ class ManagedProgram:
         if self.lifeline >= 0:
             os.close(self.lifeline)
             self.lifeline = -1
+        if self.report is not None:
+            self.report.close()
+            self.report = None
 
     @property
     def holds(self) -> bool:

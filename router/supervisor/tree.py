@@ -58,7 +58,7 @@ class Tree:
         self._answering: set[asyncio.Task[None]] = set()
         self.failure: str | None = None
         self._engine_sockets = {name: _engine_socket(run_directory, name) for name in snapshot.engines}
-        places = Places(run_directory, run_directory.parent / "managed")
+        places = Places(run_directory, run_directory.parent / "managed", snapshot.require_seal)
         self.managed = Managed(places, environment, self._log, self._tell_gate, self._tell)
         self._gate = self._child(Program("gate", self._gate_command, (), controlled=True))
         self._workers = [self._child(self._worker(number)) for number in range(snapshot.listen.workers)]

@@ -14,23 +14,12 @@ from typing import Any
 import httpx
 import pytest
 
-from router.seal.namespace import leave_network
 from tests.e2e.conversations import CHAT
+from tests.networks import NETWORKS
 from tests.service import Service, children, ringfence, running, until
 
 ROOT = Path(__file__).parents[2]
 PATIENT = "{connect: 1s, cold_start: 60s, first_token: 60s, answer: 60s, between_tokens: 30s, total: 120s}"
-
-
-def network_of_its_own() -> bool:
-    """Whether this machine lets us make one, tried in a child."""
-    pid = os.fork()
-    if pid == 0:
-        os._exit(1 if leave_network() else 0)
-    return os.waitpid(pid, 0)[1] == 0
-
-
-NETWORKS = pytest.mark.skipif(not network_of_its_own(), reason="neither root nor user namespaces: no empty network")
 
 
 def free_port() -> int:
@@ -45,17 +34,21 @@ class Programs:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        self.events_file = directory / "events"
+        self.shared = directory / "shared"  # which the programs may write to
+        self.shared.mkdir()
+        self.events_file = self.shared / "events"
         self.upstreams: list[str] = []
         self.names: list[str] = []
+        self.ports: dict[str, int] = {}
 
     def add(self, name: str, *options: str, more: str = "", alone: bool = False) -> None:
         where = ["--socket", "{socket}"] if alone else ["--port", "{port}"]
         command = [sys.executable, "-m", "tests.fakes.model_server", "--name", name, *where]
         command += ["--events", str(self.events_file), *options]
-        url = "" if alone else f'url: "http://127.0.0.1:{free_port()}/v1", network: loopback, '
+        self.ports[name] = free_port()
+        url = "" if alone else f'url: "http://127.0.0.1:{self.ports[name]}/v1", network: loopback, '
         words = ", ".join(f'"{word}"' for word in command)
-        environment = f"environment: {{PYTHONPATH: {ROOT}}}"
+        environment = f"environment: {{PYTHONPATH: {ROOT}}}, read: [{ROOT}], write: [{self.directory / 'shared'}]"
         self.upstreams.append(f"  {name}: {{{url}command: [{words}], {environment}{more}}}")
         self.names.append(name)
 
@@ -113,7 +106,7 @@ def test_the_first_request_starts_it_and_waits_until_it_has_loaded(programs: Pro
         logs = ringfence(tmp_path, "logs", "slow", "--ledger", "ledger")
         assert "loading slow" in logs.stdout
         assert "TOKEN" not in logs.stdout
-        assert "'HOME', 'LANG', 'PATH', 'PYTHONPATH'" in logs.stdout.replace("'LC_CTYPE', ", "")
+        assert "'HOME', 'LANG', 'LOGNAME', 'PATH', 'PYTHONPATH'" in logs.stdout.replace("'LC_CTYPE', ", "")
         assert (tmp_path / "ledger-run" / "managed" / "slow.log").stat().st_mode & 0o777 == 0o600
         assert admin(service) == [("managed_start", "slow")]
         assert service.stop() == 0
@@ -142,7 +135,7 @@ def test_an_eager_one_runs_before_it_is_asked_for(programs: Programs, tmp_path: 
 
 
 def test_three_models_share_a_card_and_every_request_is_answered(programs: Programs, tmp_path: Path) -> None:
-    card = str(tmp_path / "card")
+    card = str(programs.shared / "card")
     for name in ("one", "two", "three"):
         programs.add(name, "--card", card, "--answer", "0.05", more=", exclusive: gpu0, patience: 500ms")
     with running(tmp_path, programs.policy()) as service:
@@ -228,7 +221,7 @@ def test_a_killed_parent_leaves_no_orphan(victim: str, programs: Programs, tmp_p
 
 
 def test_switch_loads_a_model_and_stop_unloads_it(programs: Programs, tmp_path: Path) -> None:
-    card = str(tmp_path / "card")
+    card = str(programs.shared / "card")
     for name in ("one", "two"):
         programs.add(name, "--card", card, more=", exclusive: gpu0")
     with running(tmp_path, programs.policy()) as service:
@@ -287,7 +280,9 @@ def test_without_a_network_it_reaches_nothing_and_serves_on_its_socket(programs:
             assert ask(service, "caged").status_code == 200
             assert [what for what, _ in programs.events()][:2] == ["started", "unreachable"]
             assert ask(service, "free").status_code == 200
-            assert programs.events("reached")  # the same program, told that it may: so the test can see a difference
+            assert not programs.events("reached")  # a port of its own network is none of this machine's
+            with pytest.raises(OSError):  # nor the other way round: only the gate is let in
+                socket.create_connection(("127.0.0.1", programs.ports["free"]), 1)
             row = service.records("decision")[0]["body"]
             assert (row["upstream"], row["reach"]) == ("caged", "host")
 

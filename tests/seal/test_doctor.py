@@ -21,12 +21,17 @@ def test_it_says_what_holds_here() -> None:
     assert answer.exit_code == 0
     lines = answer.stdout.splitlines()
     assert lines[0].startswith("Linux ")
-    assert [line.partition(":")[0] for line in lines[1:] if "attacks refused" in line] == ["gate", "worker", "engine"]
+    assert [line.partition(":")[0] for line in lines[1:] if "attacks refused" in line] == [
+        "gate",
+        "worker",
+        "engine",
+        "program",
+    ]
 
 
 def test_it_speaks_json() -> None:
     rows = json.loads(CliRunner().invoke(app, ["--json"]).stdout)["seals"]
-    assert [row["profile"] for row in rows] == ["gate", "worker", "engine"]
+    assert [row["profile"] for row in rows] == ["gate", "worker", "engine", "program"]
     assert all("seccomp" in row["seal"] and row["attempts"] for row in rows)
 
 

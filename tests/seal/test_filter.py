@@ -89,6 +89,44 @@ def test_some_calls_are_never_allowed(sealed: tuple[Profile, Machine, Rules, lis
             assert verdict in {EPERM, ENOSYS}, (name, arguments)
 
 
+def test_a_program_does_what_programs_do_but_nothing_that_leads_out() -> None:
+    """No closed list: what is refused is named, and everything else goes."""
+    out = {
+        "ptrace",
+        "process_vm_readv",
+        "pidfd_getfd",
+        "setns",
+        "unshare",
+        "mount",
+        "umount2",
+        "chroot",
+        "bpf",
+        "keyctl",
+    }
+    for machine, datagrams in itertools.product(MACHINES.values(), (True, False)):
+        rules = rules_of(Profile.PROGRAM, PID, datagrams=datagrams)
+        program, names = assemble(rules, machine), {number: name for name, number in machine.numbers.items()}
+        assert out <= rules.deny
+        for number in EVERY_NUMBER:
+            name = names.get(number, "")
+            if name in rules.when:
+                continue
+            wanted = EPERM if name in rules.deny else ENOSYS if name in {*IO_URING, "clone3"} else ALLOW
+            assert run(program, machine.audit, number) == wanted, name
+        socket_number = machine.number("socket")
+        for family, kind, protocol in itertools.product(range(48), (1, 2, 3, 5, 10), INTS):
+            inet = family in (2, 10) and (kind, protocol) in {(1, 0), (1, 6), *([(2, 0), (2, 17)] if datagrams else [])}
+            wanted_open = inet or (family == 1 and kind in (1, 5) and protocol == 0) or (family == 16 and protocol == 0)
+            verdict = run(program, machine.audit, socket_number, (family, kind | 0o2000000, protocol))
+            assert (verdict == ALLOW) == wanted_open, (family, kind, protocol)
+        for flag in NEW:
+            assert run(program, machine.audit, machine.number("clone"), (17 | flag,)) == EPERM
+        for name, at in (("sendto", 3), ("sendmsg", 2), ("sendmmsg", 3)):
+            arguments = [3, 0, 0, 0]
+            arguments[at] = FAST_OPEN
+            assert run(program, machine.audit, machine.number(name), tuple(arguments)) == EPERM
+
+
 def test_stage_0_hides_io_uring_and_nothing_else() -> None:
     for machine in MACHINES.values():
         program = assemble(STAGE_0, machine)

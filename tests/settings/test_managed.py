@@ -26,6 +26,15 @@ def test_a_program_on_its_socket(write: Write) -> None:
     assert snapshot.for_gate().managed["a"].environment == {}
 
 
+def test_what_it_may_read_and_write_is_for_the_supervisor_alone(write: Write) -> None:
+    words = 'command: [/bin/server, "{socket}"], read: [/models], write: [/dev/shm, /var/cache/a]'
+    snapshot = taken(write(upstream(words))).snapshot
+    program = snapshot.managed["a"]
+    assert (program.read, program.write, program.address) == (("/models",), ("/dev/shm", "/var/cache/a"), ("", 0))
+    for_gate = snapshot.for_gate().managed["a"]
+    assert (for_gate.read, for_gate.write) == ((), ())
+
+
 @pytest.mark.parametrize("part", ["{port}", "9001", "--port=9001", "127.0.0.1:9001"])
 def test_a_program_on_the_port_of_its_url(part: str, write: Write) -> None:
     words = f'command: [/bin/server, "{part}"], network: loopback, url: "http://127.0.0.1:9001/v1"'
@@ -35,6 +44,7 @@ def test_a_program_on_the_port_of_its_url(part: str, write: Write) -> None:
     assert rule.managed
     assert rule.destination is not None
     assert rule.destination.port == 9001
+    assert snapshot.managed["a"].address == ("127.0.0.1", 9001)
 
 
 def test_what_it_is_started_by_is_part_of_the_policy(write: Write) -> None:
@@ -60,6 +70,10 @@ def test_what_it_is_started_by_is_part_of_the_policy(write: Write) -> None:
         ('command: [/bin/server, "{socket}"], environment: {"A B": c}', "not a variable's name"),
         ('command: [/bin/server, "{socket}"], engine: small', "means nothing beside 'engine'"),
         ('url: "http://127.0.0.1:9001/v1", idle: 5m', "means nothing without 'command'"),
+        ('command: [/bin/server, "{socket}"], read: [models]', "'models' is not a whole path"),
+        ('command: [/bin/server, "{socket}"], write: [/var/../etc]', "'/var/../etc' is not a whole path"),
+        ('command: [/bin/server, "{socket}"], write: [/]', "'/' is everything"),
+        ('url: "http://127.0.0.1:9001/v1", read: [/models]', "means nothing without 'command'"),
         ("backend: vllm", "neither 'url' nor 'engine' nor 'command'"),
     ],
 )
