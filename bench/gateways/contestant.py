@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from bench.gateways.certificates import Certificate
 from bench.gateways.processes import start, stop, wait_for
 from bench.gateways.wire import CACHE, HERE, Answers, Load, Mock, Target, get, post
 
@@ -28,6 +29,7 @@ class Place:
     tls: bool = False  # spoken by the upstreams, with the certificate at `authority`
     authority: Path | None = None
     keys: int = 1
+    front: Certificate | None = None  # what to show to clients, over TLS
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,10 +99,12 @@ def running(contestant: Contestant, place: Place, mock: Mock) -> Iterator[Runnin
     began = time.monotonic()
     process = start(program.command, place.directory, log, on=place.cores, environment=program.environment)
 
+    trusted = place.front.authority if place.front is not None else None
+
     def target() -> Target:
         file = program.port_file
         port = place.port if file is None else int(file.read_text()) if file.exists() else 0
-        return Target(port, program.path, program.model, program.keys, program.headers)
+        return Target(port, program.path, program.model, program.keys, program.headers, trusted)
 
     def answers() -> bool:
         if process.poll() is not None:
@@ -112,7 +116,9 @@ def running(contestant: Contestant, place: Place, mock: Mock) -> Iterator[Runnin
         try:
             if program.health:
                 wait_for(
-                    lambda: get(place.port, program.health)[0] == 200, READY_S, f"{contestant.name}{program.health}"
+                    lambda: get(place.port, program.health, trusted)[0] == 200,
+                    READY_S,
+                    f"{contestant.name}{program.health}",
                 )
                 healthy = time.monotonic() - began
             wait_for(answers, READY_S, f"{contestant.name} answers")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from bench.gateways.behind import NAME
+from bench.gateways.certificates import NAME
 from bench.gateways.contestant import BIN, Contestant, Place, Program, executable, output
 from router.settings.keystore import Ceiling, create
 
@@ -16,6 +16,8 @@ def policy(place: Place, durability: str) -> dict[str, object]:
     scheme, more = (
         ("https", {"ca_file": str(place.authority), "addresses": ["127.0.0.1/32"]}) if place.tls else ("http", {})
     )
+    front = place.front
+    shown = {"tls": {"certificate": str(front.server), "key": str(front.key)}} if front is not None else {}
     host = NAME if place.tls else "127.0.0.1"
     names = [f"mock-{number}" for number in range(len(place.upstreams))]
     upstreams = {
@@ -23,10 +25,10 @@ def policy(place: Place, durability: str) -> dict[str, object]:
     }
     return {
         "version": 1,
-        "listen": {"host": "127.0.0.1", "port": place.port, "workers": len(place.cores)},
+        "listen": {"host": "127.0.0.1", "port": place.port, "workers": len(place.cores), **shown},
         "upstreams": upstreams,
         "hosts": {NAME: ["127.0.0.1"]} if place.tls else {},
-        "tiers": [{"name": "mocks", "upstreams": names, "concurrency": 4096, "queue": 4096}],
+        "tiers": [{"name": "mocks", "upstreams": names, "concurrency": 16384, "queue": 4096}],
         "models": {"bench": {"tiers": ["mocks"]}},
         "default_model": "bench",
         "callers": {"file": "keys.yaml"},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bench.gateways.behind import NAME
+from bench.gateways.certificates import NAME
 from bench.gateways.contestant import Contestant, Place, Program, executable, output
 
 NGINX, HAPROXY = Path("/usr/sbin/nginx"), Path("/usr/sbin/haproxy")

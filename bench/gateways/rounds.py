@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.gateways.behind import authority, tls_front
+from bench.gateways.behind import tls_front
+from bench.gateways.certificates import authority
 from bench.gateways.contestant import Contestant, Place, Running, running
 from bench.gateways.processes import Usage, cores, usage
 from bench.gateways.scenarios import Arrangement, Scenario

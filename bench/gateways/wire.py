@@ -8,6 +8,7 @@ import json
 import os
 import random
 import socket
+import ssl
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -59,9 +60,17 @@ def connects(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-def get(port: int, target: str) -> tuple[int, bytes]:
+def client(port: int, authority: Path | None, timeout_s: float) -> http.client.HTTPConnection:
+    """To a port of this machine; over TLS when there is an authority to trust."""
+    if authority is None:
+        return http.client.HTTPConnection("127.0.0.1", port, timeout=timeout_s)
+    trusting = ssl.create_default_context(cafile=str(authority))
+    return http.client.HTTPSConnection("127.0.0.1", port, timeout=timeout_s, context=trusting)
+
+
+def get(port: int, target: str, authority: Path | None = None) -> tuple[int, bytes]:
     """One GET; (0, b"") when nobody answers."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    connection = client(port, authority, 5)
     try:
         connection.request("GET", target)
         answer = connection.getresponse()
@@ -121,6 +130,7 @@ class Load:
     rate: float = 0
     stream: bool = False
     interval_us: int = 0
+    ramp_s: float = 0  # all connections ask for the first time within so long; 0: at once, streams within one pace
 
 
 def body(load: Load, model: str) -> bytes:
@@ -142,6 +152,7 @@ class Target:
     model: str = "bench"
     keys: Path | None = None
     headers: tuple[str, ...] = ()
+    authority: Path | None = None  # it speaks TLS, by a certificate of this one
 
 
 def post(target: Target, load: Load) -> int:
@@ -149,7 +160,7 @@ def post(target: Target, load: Load) -> int:
     headers = {"Content-Type": "application/json", **dict(header.split(": ", 1) for header in target.headers)}
     if target.keys is not None:
         headers["Authorization"] = f"Bearer {target.keys.read_text().partition(chr(10))[0]}"
-    connection = http.client.HTTPConnection("127.0.0.1", target.port, timeout=10)
+    connection = client(target.port, target.authority, 10)
     try:
         connection.request("POST", target.path, body(load, target.model), headers)
         answer = connection.getresponse()
@@ -178,7 +189,7 @@ def run_load(load: Load, target: Target, window: Window, scratch: Path, sample: 
     command: list[str | Path] = ["taskset", "-c", ",".join(str(core) for core in window.cores), program("load")]
     command += ["--port", str(target.port), "--path", target.path, "--body", prompt]
     command += ["--connections", str(load.connections), "--rate", str(load.rate), "--stream", str(int(load.stream))]
-    command += ["--interval-us", str(load.interval_us)]
+    command += ["--interval-us", str(load.interval_us), "--ramp", str(load.ramp_s)]
     command += ["--warm-up", str(window.warm_up_s), "--seconds", str(window.seconds)]
     command += ["--keys", target.keys] if target.keys is not None else []
     for header in target.headers:

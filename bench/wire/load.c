@@ -1,7 +1,7 @@
 /* Ask one server from many connections, on one thread, and time the bytes on the wire.
  *
  *   load --port P --body FILE [--path /v1/chat/completions] [--connections C] [--rate R] [--stream 1]
- *        [--interval-us U] [--keys FILE] [--header "Name: value"]... [--warm-up S] [--seconds S]
+ *        [--interval-us U] [--ramp S] [--keys FILE] [--header "Name: value"]... [--warm-up S] [--seconds S]
  *
  * Without --rate: closed loop, each connection asks again when it was answered. With it: open loop, R requests a second
  * fall due evenly, and a time counts from when the request was due, not from when a connection was free for it (what
@@ -33,7 +33,7 @@ typedef struct conn {
 static int port, streaming;
 static const char *path = "/v1/chat/completions", *body_file, *keys_file;
 static long connections = 1, interval_us;
-static double rate, warm_up = 1, seconds = 3;
+static double rate, warm_up = 1, seconds = 3, ramp_s; /* ramp_s: all connections ask within so long; 0: streams within one pace */
 static char *body, *keys, headers[4096];
 static size_t body_length;
 static int poller, measuring;
@@ -223,6 +223,7 @@ static void options(int argc, char **argv) {
         else if (!strcmp(name, "--rate")) rate = atof(value);
         else if (!strcmp(name, "--stream")) streaming = atoi(value);
         else if (!strcmp(name, "--interval-us")) interval_us = atol(value);
+        else if (!strcmp(name, "--ramp")) ramp_s = atof(value);
         else if (!strcmp(name, "--warm-up")) warm_up = atof(value);
         else if (!strcmp(name, "--seconds")) seconds = atof(value);
         else { fprintf(stderr, "load: unknown option %s\n", name); exit(2); }
@@ -253,7 +254,8 @@ int main(int argc, char **argv) {
     write_requests();
     uint64_t start = now_ns(), opens = start + (uint64_t)(warm_up * 1e9), closes = opens + (uint64_t)(seconds * 1e9);
     uint64_t ramp = streaming ? (uint64_t)interval_us * 1000u : (uint64_t)2e6; /* streams begin spread over one pace */
-    for (long i = 0; i < connections; i++) {
+    if (ramp_s > 0) ramp = (uint64_t)(ramp_s * 1e9);
+    for (long i = 0; i < connections && (rate > 0 || ramp_s <= 0); i++) {
         open_conn(&conns[i]);
         if (rate > 0) set_free(&conns[i]);
     }
@@ -274,7 +276,10 @@ int main(int argc, char **argv) {
             report((double)(now - opened_at) / 1e9);
             return 0;
         }
-        while (begun < connections && now >= start + (uint64_t)begun * ramp / (uint64_t)connections) ask(&conns[begun++], now, now);
+        while (begun < connections && now >= start + (uint64_t)begun * ramp / (uint64_t)connections) {
+            if (ramp_s > 0) open_conn(&conns[begun]);
+            ask(&conns[begun++], now, now);
+        }
         if (begun < connections) next = start + (uint64_t)begun * ramp / (uint64_t)connections;
         if (rate > 0) {
             uint64_t due = start + (uint64_t)((double)fallen_due * 1e9 / rate);

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 
+from router.descriptors import Descriptors
+
 BODIES = 8  # of the largest size, held at once
 LEAST = 256 * 1024 * 1024  # bytes, however small the largest body is
 MOST_CONNECTIONS = 4096  # of one address, unless it is this machine's (a proxy in front has one for all its clients)
@@ -13,7 +15,8 @@ _LOCAL = ("127.", "::1")
 class Intake:
     """Shared by all connections of a worker."""
 
-    def __init__(self) -> None:
+    def __init__(self, descriptors: Descriptors = Descriptors()) -> None:  # noqa: B008 - frozen
+        self.descriptors = descriptors
         self._held = 0
         self._connections: Counter[str] = Counter()
 

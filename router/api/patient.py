@@ -13,7 +13,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from router.api.intake import Intake
 from router.api.upgrade import without_offer
-from router.errors import RequestTimeout, RouterError
+from router.errors import RequestTimeout, RouterError, Unavailable
 
 READ_S = 30.0  # for a request to be whole
 FAREWELL_S = 1.0  # for a client to answer that we close an idle connection
@@ -46,6 +46,10 @@ class PatientProtocol(HttpToolsProtocol):
         self._address = self.client[0] if self.client else ""
         if not self._intake.enter(self._address):
             transport.abort()
+            return
+        sock = transport.get_extra_info("socket")
+        if sock is not None and self._intake.descriptors.short(sock.fileno()):
+            self._send_error(Unavailable("Too many connections are open here; try again.", retry_after_s=1))
             return
         self._arm()
 

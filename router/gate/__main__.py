@@ -18,6 +18,7 @@ from router.audit import Kind as RecordKind
 from router.channel.control import Control, Message, Word, read_memory_file
 from router.channel.sealed import seal_process
 from router.channel.states import State, UpstreamState
+from router.descriptors import take_all
 from router.gate.admission import Admission
 from router.gate.capturing import KEY_IS_HERE
 from router.gate.dial import Dialler
@@ -43,7 +44,9 @@ class GateProcess:
     def __init__(self, control: socket.socket, engine_directory: Path) -> None:
         self._engines = engine_directory
         self._log = Log("gate")
-        self._dialler = Dialler(engine_directory)
+        descriptors = take_all()
+        self._log("descriptors", limit=descriptors.limit)
+        self._dialler = Dialler(engine_directory, descriptors=descriptors)
         self._keepers: list[asyncio.Task[None]] = []
         self._gate: Gate | None = None
         self._drain_s = 20.0

@@ -126,6 +126,11 @@ class UpstreamConnection(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
+    def fileno(self) -> int:
+        """Of the socket; -1 when there is none any more."""
+        sock = self._transport.get_extra_info("socket") if self._transport is not None else None
+        return int(sock.fileno()) if sock is not None else -1
+
     def peername(self) -> object:
         return self._transport.get_extra_info("peername") if self._transport is not None else None
 

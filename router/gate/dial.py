@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import errno
 import hashlib
 import os
 import ssl
@@ -17,21 +18,30 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from policies import Address, Destination, Reason, UpstreamRule, decide_egress
 from router.channel.messages import Cause
+from router.descriptors import Descriptors
 from router.gate.connection import UpstreamConnection, UpstreamFault
 from router.gate.door import through_door
 from router.gate.resolver import Resolver
 from router.gate.staggered import apart_s, first_connection
 from router.gate.tls import tls_context
 
+BACK_S = 1.0
+
 
 class Dialler:
     """Opens connections to listed upstreams. Engines are UNIX sockets in `engine_directory`."""
 
-    def __init__(self, engine_directory: Path, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(
+        self,
+        engine_directory: Path,
+        tls: ssl.SSLContext | None = None,
+        descriptors: Descriptors = Descriptors(),  # noqa: B008 - frozen
+    ) -> None:
         descriptor = os.open(engine_directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         self._engines = f"/proc/self/fd/{descriptor}"  # short enough for sockaddr_un wherever it lies
         self._tls = tls if tls is not None else tls_context()
         self._resolver = Resolver()
+        self._descriptors = descriptors
 
     async def dial(self, rule: UpstreamRule, timeout_s: float, tls: ssl.SSLContext | None = None) -> UpstreamConnection:
         """A new connection to this upstream; UpstreamFault when it can't be had, or may not be.
@@ -46,12 +56,20 @@ class Dialler:
         try:
             async with asyncio.timeout_at(until):
                 if rule.destination is None:
-                    return await self._dial_engine(rule)
+                    return self._afforded(await self._dial_engine(rule))
                 if rule.managed:
-                    return await self._dial_program(rule, rule.destination, addresses[0])
-                return await self._dial_network(rule.destination, addresses, tls or self._tls, timeout_s)
+                    return self._afforded(await self._dial_program(rule, rule.destination, addresses[0]))
+                dialled = await self._dial_network(rule.destination, addresses, tls or self._tls, timeout_s)
+                return self._afforded(dialled)
         except TimeoutError:
             raise UpstreamFault(Cause.CONNECT_TIMEOUT, f"no connection within {timeout_s:g} s") from None
+
+    def _afforded(self, connection: UpstreamConnection) -> UpstreamConnection:
+        """The last descriptors are the ledger's. It is we who are busy then, and no upstream's failure."""
+        if self._descriptors.short(connection.fileno()):
+            connection.abort()
+            raise _out_of_descriptors()
+        return connection
 
     async def _dial_engine(self, rule: UpstreamRule) -> UpstreamConnection:
         path = f"{self._engines}/" + (f"{rule.engine}.sock" if rule.engine is not None else f"{rule.name}@/s")
@@ -59,7 +77,7 @@ class Dialler:
         try:
             _, connection = await loop.create_unix_connection(UpstreamConnection, path)
         except OSError as error:
-            raise UpstreamFault(Cause.REFUSED, f"its socket: {error.strerror}") from None
+            raise _refused(error, "its socket: ") from None
         return connection
 
     async def _dial_program(self, rule: UpstreamRule, destination: Destination, address: Address) -> UpstreamConnection:
@@ -69,7 +87,7 @@ class Dialler:
             _, connection = await asyncio.get_running_loop().create_connection(UpstreamConnection, sock=sock)
         except OSError as error:
             sock.close()
-            raise UpstreamFault(Cause.REFUSED, error.strerror or "connection failed") from None
+            raise _refused(error) from None
         _check_peer(connection, address, destination.port)
         return connection
 
@@ -103,11 +121,21 @@ async def _connect(destination: Destination, address: Address, tls: ssl.SSLConte
     except ssl.SSLError as error:
         raise UpstreamFault(Cause.TLS, error.reason or "handshake failed") from None
     except OSError as error:
-        raise UpstreamFault(Cause.REFUSED, error.strerror or "connection failed") from None
+        raise _refused(error) from None
     _check_peer(connection, address, destination.port)
     if secure:
         _check_pins(connection, destination.tls_pins)
     return connection
+
+
+def _refused(error: OSError, where: str = "") -> UpstreamFault:
+    if error.errno in (errno.EMFILE, errno.ENFILE):
+        return _out_of_descriptors()
+    return UpstreamFault(Cause.REFUSED, f"{where}{error.strerror or 'connection failed'}")
+
+
+def _out_of_descriptors() -> UpstreamFault:
+    return UpstreamFault(Cause.BUSY, "too many connections are open here (RLIMIT_NOFILE)", BACK_S)
 
 
 def _check_peer(connection: UpstreamConnection, address: Address, port: int) -> None:

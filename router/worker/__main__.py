@@ -21,6 +21,7 @@ from router.channel.client import GateClient
 from router.channel.control import Control, Message, Word, read_memory_file
 from router.channel.sealed import seal_process
 from router.channel.steering import Steering
+from router.descriptors import take_all
 from router.logs import Log, hear_libraries
 from router.memory import settle_memory
 from router.seal.enclose import Plan, begin
@@ -43,7 +44,9 @@ class Worker:
         self._listener = listener
         self._gate = GateClient(lambda: self._control.send(Message(Word.LOST)))
         self._view = View()
-        self._intake = Intake()
+        descriptors = take_all()
+        self._log("descriptors", limit=descriptors.limit)
+        self._intake = Intake(descriptors)
         self._steering = Steering(self._say)
         self._handshakes = Intake()  # TLS connections, counted from before their handshake
         self._front: Any = None  # the TLS context that the next connection is shown, where the listener speaks TLS
