@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from router.audit import Durability, Kind, Ledger, LedgerSettings
+from router.audit.codec import CODEC
 from router.audit.fields import encode_body
 from router.audit.format import layout
 from router.audit.format.tiles import TileStack
@@ -25,10 +26,9 @@ from router.audit.home import open_home
 from router.audit.inbox import Inbox
 from router.audit.reveal import Matcher, digest_keys, with_variants
 from router.audit.scribe import Place, Scribe
-from router.audit.show import CODEC
 from router.audit.verify.check import verify
 from router.audit.verify.keys import load_keys
-from router.audit.verify.stream import STANDARD
+from router.audit.verify.lines import STANDARD
 
 DECISION = {
     "request_id": "req-0123456789abcdef",

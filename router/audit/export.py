@@ -10,7 +10,7 @@ from typing import Any, Final
 import msgspec
 
 from router.audit.show import moment_text
-from router.audit.verify.stream import Fields, Record
+from router.audit.verify.batch import Record
 
 Render = Callable[[Record], str | None]
 
@@ -53,8 +53,14 @@ def csv_header() -> str:
 
 def to_csv(record: Record) -> str:
     """One row; a field that begins like a formula is quoted with an apostrophe, for spreadsheets."""
-    row, body = record.row, record.row.body
-    told: Fields = {**body, "index": record.number, "time": moment_text(row.t), "kind": row.kind, "mac": record.mac}
+    body = record.body
+    told: dict[str, Any] = {
+        **body,
+        "index": record.number,
+        "time": moment_text(record.t),
+        "kind": record.kind,
+        "mac": record.mac,
+    }
     out = io.StringIO()
     csv.writer(out, lineterminator="").writerow([_cell(told.get(name, "")) for name in _COLUMNS])
     return out.getvalue()
@@ -67,12 +73,12 @@ def _cell(value: Any) -> str:
 
 def to_cef(record: Record) -> str:
     """ArcSight's Common Event Format, version 0."""
-    row, body = record.row, record.row.body
-    severity = 5 if row.kind in ("denial", "recovery_gap") else 1
-    told = {"rt": row.t // 1000, "cn1": record.number, "cn1Label": "ledgerIndex"}
+    body = record.body
+    severity = 5 if record.kind in ("denial", "recovery_gap") else 1
+    told = {"rt": record.t // 1000, "cn1": record.number, "cn1Label": "ledgerIndex"}
     told |= {theirs: body[ours] for ours, theirs in _CEF_FIELDS.items() if ours in body}
     extension = " ".join(f"{name}={_cef(value)}" for name, value in told.items())
-    return f"CEF:0|Ringfence|ringfence|1|{row.kind}|{row.kind}|{severity}|{extension}"
+    return f"CEF:0|Ringfence|ringfence|1|{record.kind}|{record.kind}|{severity}|{extension}"
 
 
 def _cef(value: Any) -> str:
@@ -81,17 +87,17 @@ def _cef(value: Any) -> str:
 
 def to_ocsf(record: Record) -> str | None:
     """API Activity (class 6003) for exchanges; None for records that are no API activity."""
-    row, body = record.row, record.row.body
-    if row.kind not in _ACTIVITY:
+    body = record.body
+    if record.kind not in _ACTIVITY:
         return None
-    number, name = _ACTIVITY[row.kind]
-    denied = row.kind == "denial"
-    event: Fields = {
+    number, name = _ACTIVITY[record.kind]
+    denied = record.kind == "denial"
+    event: dict[str, Any] = {
         "metadata": {
             "version": _OCSF_VERSION,
             "profiles": ["ai_operation", "record_integrity"],
             "product": {"name": "Ringfence", "vendor_name": "Ringfence"},
-            "uid": f"{row.log}-{record.number}",
+            "uid": f"{record.log}-{record.number}",
             "correlation_uid": body.get("request_id", f"decision-{body.get('decision')}"),
         },
         "category_uid": 6,
@@ -102,7 +108,7 @@ def to_ocsf(record: Record) -> str | None:
         "activity_name": name,
         "type_uid": 600300 + number,
         "severity_id": 2 if denied else 1,
-        "time": row.t // 1000,
+        "time": record.t // 1000,
         "status_id": 2 if denied else 1,
         "status_detail": body.get("reason", body.get("ending", "")),
         "actor": {"user": {"name": body.get("caller", "")}},
@@ -112,7 +118,7 @@ def to_ocsf(record: Record) -> str | None:
         "attestation_list": [
             {"fingerprint": {"algorithm_id": 3, "value": record.leaf.hex()}, "prev_event": record.prev.hex()}
         ],
-        "unmapped": {"kind": row.kind, "index": record.number, **body},
+        "unmapped": {"kind": record.kind, "index": record.number, **body},
     }
     return msgspec.json.encode(event).decode()
 

@@ -8,6 +8,7 @@ from typing import Final
 
 from router.audit.summary import Summary
 from router.audit.verify.findings import Report
+from router.audit.verify.lines import Fields
 
 _STYLE: Final = (
     "body{font:15px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#222}"
@@ -24,7 +25,7 @@ def _table(head: _Row, rows: Iterable[_Row], empty: str) -> str:
     return "<table><tr>" + "".join(f"<th>{escape(str(cell))}</th>" for cell in head) + f"</tr>{body}</table>"
 
 
-def _fields(body: dict[str, object], *skip: str) -> str:
+def _fields(body: Fields, *skip: str) -> str:
     return ", ".join(f"{name}: {value}" for name, value in body.items() if name not in skip)
 
 

@@ -11,9 +11,10 @@ from pathlib import Path
 from router.audit.format import content
 from router.audit.format.seal import ReviewerSecret, SealError
 from router.audit.show import moment_text
+from router.audit.verify.batch import Batch, Record
 from router.audit.verify.findings import CannotVerifyError
+from router.audit.verify.lines import Fields
 from router.audit.verify.sealed import DAY_US, day_of
-from router.audit.verify.stream import Fields, Record
 
 _DAY = 10  # characters of a day: 2026-11-21
 
@@ -46,7 +47,7 @@ class DigestKeys:
 
 @dataclass(slots=True)
 class Matcher:
-    """Give it every verified record; it collects where one of `texts` passed, and counts what nobody can ask now."""
+    """Give it all verified records; it collects where one of `texts` passed, and counts what nobody can ask now."""
 
     keys: DigestKeys
     texts: tuple[bytes, ...]
@@ -57,32 +58,32 @@ class Matcher:
     _wanted: dict[tuple[str, str], frozenset[str]] = field(default_factory=dict)
     _open: dict[int, Fields] = field(default_factory=dict)
 
-    def see(self, record: Record) -> None:
-        kind, body = record.row.kind, record.row.body
-        if kind == "decision":
-            self._open[record.number] = body
-            if "prompt_mac" in body:
-                self._compare(record, body, "prompt", [body["prompt_mac"]])
-            if "message_macs" in body:
-                self._compare(record, body, "message", body["message_macs"])
-        elif kind == "outcome":
-            asked = self._open.pop(body["decision"], {})
-            if "answer_mac" in body:
-                self._compare(record, asked, "answer", [body["answer_mac"]])
-        elif kind == "admin" and body["action"] == "digest_key":
-            self._named = body.get("target")
+    def see(self, batch: Batch) -> None:
+        columns = batch.columns
+        for at, (kind, body) in enumerate(zip(columns.kinds, columns.bodies, strict=True)):
+            if kind == "decision":
+                self._open[batch.first + at] = body
+                if (mac := body.get("prompt_mac")) is not None:
+                    self._compare(batch, at, body, "prompt", [mac])
+                if macs := body.get("message_macs"):
+                    self._compare(batch, at, body, "message", macs)
+            elif kind == "outcome":
+                asked = self._open.pop(body["decision"], {})
+                if (mac := body.get("answer_mac")) is not None:
+                    self._compare(batch, at, asked, "answer", [mac])
+            elif kind == "admin" and body["action"] == "digest_key":
+                self._named = body.get("target")
 
-    def _compare(self, record: Record, asked: Fields, part: str, macs: list[str]) -> None:
-        if not macs:
-            return
+    def _compare(self, batch: Batch, at: int, asked: Fields, part: str, macs: list[str]) -> None:
         self.seen += 1
-        day = day_of(record.row.t // DAY_US)
-        if self._macs(str(asked.get("caller")), day).isdisjoint(macs):
+        t_us, caller = batch.columns.times[at], str(asked.get("caller"))
+        day = day_of(t_us // DAY_US)
+        if self._macs(caller, day).isdisjoint(macs):
             if not self.keys.by_day.get(day) or (self._named is not None and self._named not in self.keys.names):
                 self.erased[day] += 1
             return
-        caller, request_id, upstream = (str(asked.get(name)) for name in ("caller", "request_id", "upstream"))
-        self.hits.append(Hit(record.number, moment_text(record.row.t), caller, request_id, upstream, part))
+        request_id, upstream = (str(asked.get(name)) for name in ("request_id", "upstream"))
+        self.hits.append(Hit(batch.first + at, moment_text(t_us), caller, request_id, upstream, part))
 
     def _macs(self, caller: str, day: str) -> frozenset[str]:
         """What the texts would look like in this caller's records of this day."""
@@ -132,7 +133,7 @@ class Opener:
     _open: dict[int, tuple[str, bool]] = field(default_factory=dict)
 
     def see(self, record: Record) -> None:
-        kind, body = record.row.kind, record.row.body
+        kind, body = record.kind, record.body
         if kind == "decision":
             wanted = self.wanted(record.number, body)
             self._open[record.number] = str(body["request_id"]), wanted

@@ -3,53 +3,22 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-import msgspec
-
+from router.audit.codec import CODEC
 from router.audit.format.segments import list_segments, read_lines, segment_lines
-from router.audit.verify.check import verify
+from router.audit.verify.batch import Record
+from router.audit.verify.check import each, verify
 from router.audit.verify.findings import CannotVerifyError, Report
 from router.audit.verify.keys import Keys
-from router.audit.verify.stream import Codec, Fields, Record, Row
+from router.audit.verify.lines import Fields, parse_line
 
 _LAST_US: Final = 253_402_300_800_000_000  # the year 10000 begins
 _IN_MEMORY: Final = 16 * 1024 * 1024
-
-
-class FastRow(msgspec.Struct, forbid_unknown_fields=True, gc=False):
-    """A row as msgspec gives it."""
-
-    v: int
-    log: str
-    epoch: int
-    i: int
-    prev: str
-    t: int
-    mono: int
-    kind: str
-    body: Fields
-    mac: str
-
-
-_decode_lines: Final = msgspec.json.Decoder(FastRow).decode_lines
-_encode_lines: Final = msgspec.json.Encoder().encode_lines
-
-
-def _rows(lines: Sequence[bytes]) -> Sequence[FastRow]:
-    """All at once: written again with a line feed after each, they give the same bytes only if each line is one row."""
-    data = b"\n".join(lines) + b"\n"
-    rows = _decode_lines(data)
-    if len(rows) != len(lines) or _encode_lines(rows) != data:
-        raise ValueError("a line is not in its one spelling")
-    return rows
-
-
-CODEC: Final = Codec(_rows)
 
 
 def parse_time(text: str | None) -> int | None:
@@ -76,23 +45,23 @@ class Filter:
     _open: set[int] = field(default_factory=set)
 
     def wants(self, record: Record) -> bool:
-        row, body = record.row, record.row.body
-        outcome_of = body.get("decision") if row.kind == "outcome" else None
+        kind, body = record.kind, record.body
+        outcome_of = body.get("decision") if kind == "outcome" else None
         about = outcome_of in self._open or self._matches(body)
-        if row.kind == "decision" and about:
+        if kind == "decision" and about:
             self._open.add(record.number)
         if outcome_of is not None:
             self._open.discard(outcome_of)
-        return about and self._kind_and_time(row) and self._reason(body)
+        return about and self._kind_and_time(kind, record.t) and self._reason(body)
 
     def _matches(self, body: Fields) -> bool:
         return all(body.get(name) == value for name, value in self.body.items())
 
-    def _kind_and_time(self, row: Row) -> bool:
+    def _kind_and_time(self, kind: str, t_us: int) -> bool:
         return (
-            self.kind in (None, row.kind)
-            and (self.since_us is None or row.t >= self.since_us)
-            and (self.until_us is None or row.t < self.until_us)
+            self.kind in (None, kind)
+            and (self.since_us is None or t_us >= self.since_us)
+            and (self.until_us is None or t_us < self.until_us)
         )
 
     def _reason(self, body: Fields) -> bool:
@@ -106,10 +75,10 @@ def moment_text(t_us: int) -> str:
     return datetime.fromtimestamp(t_us / 1_000_000, UTC).isoformat(sep=" ", timespec="milliseconds")[:-6]
 
 
-def line_text(row: Row) -> str:
+def line_text(number: int, t_us: int, kind: str, body: Fields) -> str:
     """One record on one line."""
-    told = " ".join(f"{name}={_value(value)}" for name, value in row.body.items())
-    return f"{row.i:>8}  {moment_text(row.t)}  {row.kind:<12} {told}"
+    told = " ".join(f"{name}={_value(value)}" for name, value in body.items())
+    return f"{number:>8}  {moment_text(t_us)}  {kind:<12} {told}"
 
 
 def _value(value: Any) -> str:
@@ -126,7 +95,7 @@ def verified_lines(directory: Path, keys: Keys, render: Callable[[Record], str |
         if line is not None:
             spool.write(line + "\n")
 
-    report = verify(directory, keys, CODEC, keep)
+    report = verify(directory, keys, CODEC, each(keep))
     if report.exit_code() == 1:
         spool.truncate(0)
     return report, _drain(spool)
@@ -138,7 +107,8 @@ def show_records(directory: Path, keys: Keys, chosen: Filter, *, as_json: bool) 
     def render(record: Record) -> str | None:
         if not chosen.wants(record):
             return None
-        return record.line.decode() if as_json else line_text(record.row)
+        told = (record.number, record.t, record.kind, record.body)
+        return record.line.decode() if as_json else line_text(*told)
 
     return verified_lines(directory, keys, render)
 
@@ -189,6 +159,7 @@ class Tail:
 
 def _plain(line: bytes) -> str:
     try:
-        return line_text(CODEC.rows([line.rstrip(b"\n")])[0])
-    except ValueError:
+        row = parse_line(line.rstrip(b"\n"))
+    except (ValueError, RecursionError):
         return "(not a record)"
+    return line_text(row.i, row.t, row.kind, row.body)

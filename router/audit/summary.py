@@ -6,7 +6,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from router.audit.show import moment_text
-from router.audit.verify.stream import Fields, Record
+from router.audit.verify.batch import Record
+from router.audit.verify.lines import Fields
 
 MOST_DENIALS = 200  # listed one by one; all are counted
 
@@ -39,8 +40,8 @@ class Summary:
     _open: dict[int, str] = field(default_factory=dict)
 
     def see(self, record: Record) -> None:
-        kind, body = record.row.kind, record.row.body
-        self.last = moment_text(record.row.t)
+        kind, body = record.kind, record.body
+        self.last = moment_text(record.t)
         self.first = self.first or self.last
         match kind:
             case "decision":

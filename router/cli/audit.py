@@ -9,12 +9,13 @@ from typing import Annotated
 
 import typer
 
+from router.audit.codec import CODEC
 from router.audit.format.notes import NoteError, parse_vkey
 from router.audit.format.proofs import ProofError, parse_receipt
 from router.audit.format.seal import ReviewerSecret
 from router.audit.home import write_new
 from router.audit.prove import prove as make_proof
-from router.audit.show import CODEC, Filter, Tail, parse_time, show_records
+from router.audit.show import Filter, Tail, parse_time, show_records
 from router.audit.verify.__main__ import ledger_directory, run
 from router.audit.verify.findings import CannotVerifyError
 from router.audit.verify.keys import load_keys

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
@@ -11,17 +11,17 @@ from typing import Annotated
 import typer
 
 from router.audit import Ledger, LedgerError, LedgerSettings
+from router.audit.codec import CODEC
 from router.audit.export import FORMATS, csv_header
 from router.audit.report import render
 from router.audit.reveal import Matcher, Opener, digest_keys, with_variants
-from router.audit.show import CODEC, verified_lines
+from router.audit.show import verified_lines
 from router.audit.standalone import build
 from router.audit.summary import Summary
 from router.audit.verify.__main__ import ledger_directory
-from router.audit.verify.check import verify
+from router.audit.verify.check import Sink, each, verify
 from router.audit.verify.findings import CannotVerifyError, Report
 from router.audit.verify.keys import Keys, load_keys
-from router.audit.verify.stream import Record
 from router.cli.audit_options import CANNOT, Directory, Key, Notes, Vkey
 
 Reason = Annotated[str, typer.Option("--reason", help="why, for the record")]
@@ -41,8 +41,8 @@ def told() -> Iterator[None]:
         raise typer.Exit(CANNOT) from None
 
 
-def read(directory: Path, keys: Keys, sink: Callable[[Record], None]) -> Report:
-    """Verify, with `sink` at every record; the findings go to standard error if there are any."""
+def read(directory: Path, keys: Keys, sink: Sink) -> Report:
+    """Verify, with `sink` at all records; the findings go to standard error if there are any."""
     report = verify(directory, keys, CODEC, sink)
     if report.exit_code():
         typer.echo(report.text(), err=True)
@@ -93,7 +93,7 @@ def open_captures(
         if keys.reviewer is None:
             raise CannotVerifyError("the reviewer's secret key is needed: give it with --key")
         opener = Opener(lambda number, body: subject in (str(number), body.get("request_id")))
-        if read(root, keys, opener.see).exit_code() == 1:
+        if read(root, keys, each(opener.see)).exit_code() == 1:
             raise typer.Exit(1)
         log = keys.vkey.name.rpartition("/")[2]
         for number, part, text in opener.contents(root, log, keys.reviewer):
@@ -150,7 +150,7 @@ def report(
     summary = Summary()
     with told():
         root = ledger_directory(directory)
-        found = read(root, load_keys(root, key, vkey, tuple(note or ())), summary.see)
+        found = read(root, load_keys(root, key, vkey, tuple(note or ())), each(summary.see))
         output.write_text(render(found, summary))
     typer.echo(f"{output}: {found.verdict()}, {found.records} records")
     raise typer.Exit(found.exit_code())

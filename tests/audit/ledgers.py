@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import shutil
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import msgspec
 
 from router.audit import Durability, Kind, Ledger, LedgerSettings
+from router.audit.codec import CODEC
 from router.audit.format import layout
 from router.audit.format.notes import VerifierKey, parse_vkey
 from router.audit.format.seal import ReviewerSecret, parse_secret
-from router.audit.format.segments import list_segments, segment_lines
-from router.audit.show import CODEC
+from router.audit.format.segments import CHUNK, list_segments, segment_lines
 from router.audit.verify.check import verify
 from router.audit.verify.findings import Report
 from router.audit.verify.keys import Keys, Note
+from router.audit.verify.lines import STANDARD
+from router.audit.verify.story import Story
+from router.audit.verify.stream import Stream
 
 WAIT_S = 20.0
 DECISION: Mapping[str, object] = {
@@ -110,6 +115,23 @@ def all_keys(directory: Path, *notes: Note) -> Keys:
 
 def check(directory: Path, keys: Keys | None = None) -> Report:
     return verify(directory, keys or all_keys(directory), CODEC)
+
+
+def agreed(directory: Path, keys: Keys | None = None) -> Report:
+    """The report, after every way to come to it agreed: many lines at once or one by one, by either codec, wherever
+    the blocks of lines begin and end. Not for a ledger that is being written.
+    """
+    keys, reports = keys or all_keys(directory), []
+    for codec in (CODEC, STANDARD):
+        for size in (CHUNK, 4000, 1500, 700):
+            with patch("router.audit.format.segments.CHUNK", size):
+                reports.append(verify(directory, keys, codec))
+    with patch.object(Stream, "_read_whole", lambda *_: None), patch.object(Story, "_is_usual", lambda *_: False):
+        exact = verify(directory, keys, STANDARD)
+    for report in reports:
+        assert Counter(report.findings) == Counter(exact.findings)
+        assert replace(report, findings=[]) == replace(exact, findings=[])
+    return exact
 
 
 def codes(report: Report) -> list[str]:

@@ -21,7 +21,7 @@ from router.audit.format.tiles import HashReader
 from router.audit.show import Filter, show_records
 from router.audit.verify.keys import Keys, Note
 from tests.audit.attacker import Forger, Loot, Record, steal
-from tests.audit.ledgers import all_keys, build, check, codes, copy, exchange, raw_lines, settings, vkey
+from tests.audit.ledgers import agreed, all_keys, build, check, codes, copy, exchange, raw_lines, settings, vkey
 
 FILES, MAC, PINNED, NOTED = "files", "mac", "pinned", "noted"
 EVERYBODY = {FILES, MAC, PINNED, NOTED}
@@ -47,7 +47,7 @@ class Case:
         }[who]
 
     def seen_by(self) -> set[str]:
-        return {who for who in EVERYBODY if check(self.bad, self.reviewer(who)).exit_code()}
+        return {who for who in EVERYBODY if agreed(self.bad, self.reviewer(who)).exit_code()}
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ from router.audit.format.segments import list_segments
 from router.audit.prove import receipt_for_caller, record_line
 from router.audit.show import Tail
 from router.audit.summary import Summary
-from router.audit.verify.stream import PlainRow, Record
+from router.audit.verify.batch import Record
 from router.cli.audit import audit_app
 from tests.audit.ledgers import build, copy, exchange, kinds, settings, vkey
 from tests.audit.test_content import ANSWER, PROMPT, talk, today
@@ -348,5 +348,5 @@ def test_the_verifier_is_written_as_one_file(tmp_path: Path) -> None:
 def test_an_outcome_whose_decision_was_pruned_counts_for_nobody() -> None:
     body = {"decision": 1, "ending": "completed", "sent_bytes": 5}
     summary = Summary()
-    summary.see(Record(7, 1, b"", b"", b"", PlainRow(1, "", 1, 7, "", 0, 0, "outcome", body, ""), "segment", 0))
+    summary.see(Record(7, 1, b"", b"", b"", 0, 0, "outcome", body, "segment", 0))
     assert summary.upstreams == {}

@@ -8,13 +8,14 @@ from pathlib import Path
 import pytest
 
 from router.audit import Kind, Ledger
+from router.audit.codec import CODEC
 from router.audit.format import content, layout
 from router.audit.format.seal import SealError
 from router.audit.home import open_home
 from router.audit.reveal import Matcher, Opener, _unseal, digest_keys, with_variants
-from router.audit.show import CODEC, moment_text
+from router.audit.show import moment_text
 from router.audit.vault import Vault
-from router.audit.verify.check import verify
+from router.audit.verify.check import each, verify
 from router.audit.verify.findings import CannotVerifyError
 from tests.audit.attacker import Forger, steal
 from tests.audit.ledgers import DECISION, WAIT_S, all_keys, check, codes, fields, reviewer, settings
@@ -56,7 +57,7 @@ def matches(directory: Path, text: bytes) -> list[str]:
 
 def opened(directory: Path, request_id: str = "req-1") -> list[tuple[int, str, bytes | None]]:
     opener = Opener(lambda _, body: body.get("request_id") == request_id)
-    verify(directory, all_keys(directory), CODEC, opener.see)
+    verify(directory, all_keys(directory), CODEC, each(opener.see))
     log = layout.log_of(all_keys(directory).vkey.name)
     return list(opener.contents(directory, log, reviewer(directory)))
 
@@ -200,7 +201,7 @@ def test_another_reviewer_opens_nothing(tmp_path: Path) -> None:
     with pytest.raises(CannotVerifyError, match="does not open it"):
         digest_keys(tmp_path / "one", log, stranger)
     opener = Opener(lambda *_: True)
-    verify(tmp_path / "one", all_keys(tmp_path / "one"), CODEC, opener.see)
+    verify(tmp_path / "one", all_keys(tmp_path / "one"), CODEC, each(opener.see))
     with pytest.raises(CannotVerifyError, match="does not open it"):
         list(opener.contents(tmp_path / "one", log, stranger))
 

@@ -6,6 +6,7 @@ import base64
 import binascii
 import hashlib
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from cryptography.exceptions import InvalidSignature
@@ -19,6 +20,12 @@ _DASH: Final = "\u2014 "
 
 class NoteError(ValueError):
     """Not a signed note, not a checkpoint, or not signed by the key we asked for."""
+
+
+@lru_cache(maxsize=8)
+def _public(raw: bytes) -> Ed25519PublicKey:
+    """A log is verified with one key, thousands of times."""
+    return Ed25519PublicKey.from_public_bytes(raw)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +60,7 @@ class VerifierKey:
     def verify(self, message: bytes, signature: bytes) -> None:
         """NoteError unless `signature` (64 bytes) is this key's over `message`."""
         try:
-            Ed25519PublicKey.from_public_bytes(self.public).verify(signature, message)
+            _public(self.public).verify(signature, message)
         except InvalidSignature:
             raise NoteError(f"the signature of {self.name} is wrong") from None
 

@@ -20,12 +20,41 @@ VERSION: Final = 1
 MOST_LINE_BYTES: Final = 65_535  # an entry bundle (C2SP tlog-tiles) counts lengths in 16 bits
 FIRST_PREV: Final = bytes(32)
 MAC_BYTES: Final = 32
-TAIL_BYTES: Final = len(b',"mac":""}') + 2 * MAC_BYTES
+_BEFORE_MAC: Final = b',"mac":"'
+_AFTER_MAC: Final = b'"}'
+MAC_DIGITS: Final = 2 * MAC_BYTES
+TAIL_BYTES: Final = len(_BEFORE_MAC) + MAC_DIGITS + len(_AFTER_MAC)
+_MAC: Final = slice(-MAC_DIGITS - len(_AFTER_MAC), -len(_AFTER_MAC))
 
 
 def head(log: str, epoch: int, index: int, prev: bytes) -> bytes:
     """The beginning of the line at `index` in log `log` (32 hexadecimal digits)."""
     return f'{{"v":1,"log":"{log}","epoch":{epoch},"i":{index},"prev":"{prev.hex()}",'.encode()
+
+
+def heads(log: str, epoch: int, first: int, prevs: Sequence[bytes]) -> bytes:
+    """The heads of the lines at `first`, first + 1, …, one behind the other; `prevs`: the leaf hashes before each."""
+    start, links = f'{{"v":1,"log":"{log}","epoch":{epoch},"i":', b"".join(prevs).hex()
+    digits = [links[at : at + 2 * len(FIRST_PREV)] for at in range(0, len(links), 2 * len(FIRST_PREV))]
+    return "".join([f'{start}{index},"prev":"{link}",' for index, link in enumerate(digits, first)]).encode()
+
+
+def mac_of(line: bytes) -> bytes:
+    """Where the MAC stands, whatever stands there."""
+    return line[_MAC]
+
+
+def macs_of(lines: Sequence[bytes]) -> bytes:
+    """Their MACs, one behind the other; ValueError unless each line ends as a record does, in hexadecimal digits.
+
+    Asked of all lines at once, byte by byte.
+    """
+    tails, macs = b"".join([line[-TAIL_BYTES:] for line in lines]), b"".join([line[_MAC] for line in lines])
+    fixed = [*enumerate(_BEFORE_MAC), *enumerate(_AFTER_MAC, len(_BEFORE_MAC) + MAC_DIGITS)]
+    usual = len(tails) == TAIL_BYTES * len(lines) and not macs.translate(None, b"0123456789abcdef")
+    if not usual or any(tails[at::TAIL_BYTES] != bytes([code]) * len(lines) for at, code in fixed):
+        raise ValueError("a line does not end in its MAC")
+    return macs
 
 
 def covered(start: bytes, t_us: int, mono_us: int, kind: str, body: bytes) -> bytes:
@@ -36,7 +65,7 @@ def covered(start: bytes, t_us: int, mono_us: int, kind: str, body: bytes) -> by
 
 def finish(message: bytes, mac: bytes) -> bytes:
     """The whole line, without its line feed."""
-    return message + b',"mac":"' + mac.hex().encode() + b'"}'
+    return message + _BEFORE_MAC + mac.hex().encode() + _AFTER_MAC
 
 
 def leaf_hash(line: bytes) -> bytes:

@@ -11,7 +11,7 @@ from router.audit.format import layout
 from router.audit.verify.check import verify
 from router.audit.verify.findings import CannotVerifyError
 from router.audit.verify.keys import load_keys
-from router.audit.verify.stream import STANDARD, Codec
+from router.audit.verify.lines import STANDARD, Codec
 
 
 def arguments() -> argparse.ArgumentParser:

@@ -10,20 +10,32 @@ from router.audit.format.cosignature import CosignerKey
 from router.audit.format.notes import Checkpoint, open_checkpoint
 from router.audit.format.segments import list_segments, read_small
 from router.audit.format.tiles import HashReader, TileError, TileStack
+from router.audit.verify.batch import Batch, Record
 from router.audit.verify.findings import CannotVerifyError, Finding, Report, Weight
 from router.audit.verify.keys import Keys, Note
+from router.audit.verify.lines import STANDARD, Codec
 from router.audit.verify.macs import MacCheck
 from router.audit.verify.sealed import SealedCheck
 from router.audit.verify.story import Story
-from router.audit.verify.stream import STANDARD, Codec, Record, Stream
+from router.audit.verify.stream import Stream
 from router.audit.verify.tree import TreeCheck
 
 ML_DSA_SINCE = 50  # tested with; older ones lack it
-Sink = Callable[[Record], None]
+Sink = Callable[[Batch], None]
+
+
+def each(see: Callable[[Record], None]) -> Sink:
+    """A sink of single records."""
+
+    def sink(batch: Batch) -> None:
+        for record in batch.records():
+            see(record)
+
+    return sink
 
 
 def verify(directory: Path, keys: Keys, codec: Codec = STANDARD, sink: Sink | None = None) -> Report:
-    """Check everything that the keys at hand allow; `sink` sees each checked record, until one is tampered with.
+    """Check everything that the keys at hand allow; `sink` sees all checked records, until one is tampered with.
 
     CannotVerifyError if the directory holds no ledger.
     """
@@ -46,8 +58,7 @@ def verify(directory: Path, keys: Keys, codec: Codec = STANDARD, sink: Sink | No
         story.see(batch)
         sealed.see(batch)
         if sink is not None and not report.counts.get(Weight.TAMPERED):
-            for record in batch.records():
-                sink(record)
+            sink(batch)
     tree.finish()
     story.finish()
     sealed.finish()

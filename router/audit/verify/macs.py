@@ -10,8 +10,9 @@ from router.audit.format.notes import NoteError, VerifierKey
 from router.audit.format.ratchet import context, expected_macs, step
 from router.audit.format.record import TAIL_BYTES
 from router.audit.format.statement import epoch_statement
+from router.audit.verify.batch import Batch, Record
 from router.audit.verify.findings import Finding, Weight
-from router.audit.verify.stream import Add, Batch, Record
+from router.audit.verify.stream import Add
 
 MOST_SKIPPED: Final = 50_000_000  # steps over missing records; a lie about an index must not keep us busy for ever
 
@@ -31,7 +32,7 @@ class MacCheck:
         self.unkeyed = 0  # records of epochs whose key does not open
 
     def see(self, batch: Batch) -> None:
-        if batch.kinds[0] == "key_epoch":
+        if batch.columns.kinds[0] == "key_epoch":
             self._begin(batch.record(0))
         key, first, count = self._key, batch.first, len(batch.lines)
         if key is None:
@@ -44,13 +45,12 @@ class MacCheck:
         self._key, macs = expected_macs(key, self._context, first, [line[:-TAIL_BYTES] for line in batch.lines])
         self._next = first + count
         self.checked += count
-        if macs != [row.mac for row in batch.rows]:
+        if b"".join(macs).hex().encode() != batch.macs:
             self._find(batch, macs)
 
-    def _find(self, batch: Batch, macs: list[str]) -> None:
-        for at, mac in enumerate(macs):
-            record = batch.record(at)
-            if record.mac != mac:
+    def _find(self, batch: Batch, macs: list[bytes]) -> None:
+        for record, mac in zip(batch.records(), macs, strict=True):
+            if record.mac != mac.hex():
                 self._say(record, "mac", "its MAC is wrong: the record was altered, or not written by this ledger")
 
     def _skip(self, key: bytes, number: int) -> bytes:
@@ -61,9 +61,9 @@ class MacCheck:
 
     def _begin(self, record: Record) -> None:
         """A new epoch: whoever began it must hold the log's own key, since anyone can seal to the reviewer."""
-        body = record.row.body
+        body = record.body
         try:
-            statement = epoch_statement(self._log, record.epoch, record.number, record.prev.hex(), body)
+            statement = epoch_statement(self._log, record.epoch, record.number, record.prev.hex(), dict(body.items()))
             self._vkey.verify(statement, base64.b64decode(body["sig"], validate=True))
         except (NoteError, KeyError, TypeError, ValueError):
             self._say(record, "epoch_signature", "the epoch is not signed by the log's key: another writer began it")
@@ -73,7 +73,7 @@ class MacCheck:
 
     def _open(self, record: Record, reviewer: seal.ReviewerSecret) -> bytes | None:
         try:
-            sealed = base64.b64decode(record.row.body["sealed"], validate=True)
+            sealed = base64.b64decode(record.body["sealed"], validate=True)
             return reviewer.open(sealed, seal.epoch_info(self._log, record.epoch))
         except (seal.SealError, KeyError, TypeError, ValueError):
             self._add(self._at(record, Weight.UNCHECKED, "key", "this reviewer's key does not open the epoch's key"))

@@ -10,10 +10,13 @@ from typing import Final
 
 from router.audit.format import content
 from router.audit.format.segments import SegmentError, read_small
+from router.audit.verify.batch import Batch
 from router.audit.verify.findings import Finding, Weight
-from router.audit.verify.stream import Add, Batch, Fields
+from router.audit.verify.lines import Fields
+from router.audit.verify.stream import Add
 
 DAY_US: Final = 86_400_000_000
+_MAY_NAME: Final = frozenset({"admin", "erasure"})  # kinds that tell of digest keys and erased days
 _DAY: Final = 10  # characters of a day: 2026-11-21
 MOST_KEYS: Final = 100_000  # digest keys remembered: one a day and process
 
@@ -38,14 +41,18 @@ class SealedCheck:
         self._erased: set[str] = set()
 
     def see(self, batch: Batch) -> None:
-        for at, row in enumerate(batch.rows):
-            body = row.body
-            if "capture" in body:
-                self._capture(body, row.t)
-            elif row.kind == "admin" and body.get("action") == "digest_key":
-                self._key(batch.first + at, body)
-            elif row.kind == "erasure" and body.get("subject") == "content":
-                self._erased.add(str(body.get("day")))
+        times, _, kinds, bodies, _, sealed = batch.columns
+        if sealed or not _MAY_NAME.isdisjoint(kinds):
+            for number, (t, kind, body) in enumerate(zip(times, kinds, bodies, strict=True), batch.first):
+                self._one(number, t, kind, body)
+
+    def _one(self, number: int, t_us: int, kind: str, body: Fields) -> None:
+        if "capture" in body:
+            self._capture(body, t_us)
+        elif kind == "admin" and body.get("action") == "digest_key":
+            self._key(number, body)
+        elif kind == "erasure" and body.get("subject") == "content":
+            self._erased.add(str(body.get("day")))
 
     def _key(self, number: int, body: Fields) -> None:
         name, digest = str(body.get("target")), str(body.get("digest"))

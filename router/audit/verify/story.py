@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from operator import itemgetter
+from collections.abc import Sequence
+from operator import itemgetter, sub
 from typing import Final
 
+from router.audit.verify.batch import Batch, Record
 from router.audit.verify.findings import Finding, Weight
-from router.audit.verify.stream import Add, Batch, Fields, Record, Row
+from router.audit.verify.lines import Columns, Fields
+from router.audit.verify.stream import Add
 
 MOST_OPEN = 1_000_000
 _SLACK_US = 5_000_000
@@ -38,14 +41,16 @@ _USUAL: Final = frozenset(_SHAPES) - _PROCESS - {"key_epoch"}
 _VALUES: Final = {kind: itemgetter(*shape) for kind, shape in _SHAPES.items()}
 
 
-def _are_formed(kind: str, bodies: list[Fields]) -> bool:
-    names, types = _FORMS[kind]
-    try:
-        if len(names) == 1:
-            return {type(body[names[0]]) for body in bodies} == set(types)
-        return {tuple(map(type, values)) for values in map(_VALUES[kind], bodies)} == {types}
-    except KeyError:
-        return False
+def _are_formed(kinds: Sequence[str], bodies: Sequence[Fields]) -> bool:
+    for kind in set(kinds):
+        names, types = _FORMS[kind]
+        try:
+            values = [_VALUES[kind](body) for body, of in zip(bodies, kinds, strict=True) if of == kind]
+        except KeyError:
+            return False
+        if {tuple(map(type, each)) for each in (values if len(names) > 1 else zip(values, strict=True))} != {types}:
+            return False
+    return True
 
 
 def _gap(body: Fields) -> str:
@@ -73,66 +78,69 @@ class Story:
         self.kinds: Counter[str] = Counter()
 
     def see(self, batch: Batch) -> None:
-        self.kinds.update(batch.kinds)
-        if batch.kinds[0] == "key_epoch":
-            self._enter_boot(batch.rows[0])
-        if self._is_usual(batch):
-            self._mono, self._wall = batch.rows[-1].mono, batch.rows[-1].t
+        columns = batch.columns
+        self.kinds.update(columns.kinds)
+        if columns.kinds[0] == "key_epoch":
+            self._enter_boot(columns)
+        if self._is_usual(columns):
+            self._mono, self._wall = columns.monos[-1], columns.times[-1]
             self._exchanges(batch)
             return
-        for at, row in enumerate(batch.rows):
-            self._one(batch, at, row)
+        for record in batch.records():
+            self._one(record)
 
-    def _is_usual(self, batch: Batch) -> bool:
+    def _is_usual(self, columns: Columns) -> bool:
         """Whether _one() would find nothing in these but perhaps an orphan: asked of all at once, which is faster."""
-        kinds, rows = set(batch.kinds), batch.rows
-        if not kinds <= _USUAL or len(self._open) + len(rows) > MOST_OPEN:
+        times, monos, kinds, bodies, formed, _ = columns
+        if not _USUAL.issuperset(kinds) or len(self._open) + len(kinds) > MOST_OPEN:
             return False
-        monos = [self._mono, *[row.mono for row in rows]]
-        drifts = [self._wall - self._mono, *[row.t - row.mono for row in rows]]
+        drifts = [*map(sub, times, monos)]
         return (
-            monos == sorted(monos)
-            and monos[-1] - monos[0] <= self._silence_us
-            and max(drifts) - min(drifts) <= _SLACK_US
-            and all(_are_formed(kind, [row.body for row in rows if row.kind == kind]) for kind in kinds)
+            self._mono <= monos[0]
+            and [*monos] == sorted(monos)
+            and monos[-1] - self._mono <= self._silence_us
+            and max(*drifts, self._wall - self._mono) - min(*drifts, self._wall - self._mono) <= _SLACK_US
+            and (formed or _are_formed(kinds, bodies))
         )
 
     def _exchanges(self, batch: Batch) -> None:
-        opened = self._open
-        for at, row in enumerate(batch.rows):
-            if row.kind == "decision":
-                opened[batch.first + at] = None
-            elif row.kind == "outcome":
-                decision = row.body["decision"]
+        opened, (_, _, kinds, bodies, *_) = self._open, batch.columns
+        for number, kind in enumerate(kinds, batch.first):
+            if kind == "decision":
+                opened[number] = None
+            elif kind == "outcome":
+                at = number - batch.first
+                decision = bodies[at]["decision"]
                 if decision in opened:
                     del opened[decision]
                 else:
-                    self._outcome(batch, at, decision)
+                    self._outcome(batch.record(at), decision)
 
-    def _enter_boot(self, row: Row) -> None:
+    def _enter_boot(self, columns: Columns) -> None:
         """Times of another boot are not compared with those before."""
-        if row.body.get("boot") != self._boot:
-            self._boot, self._mono, self._wall = row.body.get("boot"), row.mono, row.t
+        boot = columns.bodies[0].get("boot")
+        if boot != self._boot:
+            self._boot, self._mono, self._wall = boot, columns.monos[0], columns.times[0]
 
-    def _one(self, batch: Batch, at: int, row: Row) -> None:
-        kind, body = row.kind, row.body
+    def _one(self, record: Record) -> None:
+        kind, body = record.kind, record.body
         names, types = _FORMS.get(kind, _NO_FORM)
         if tuple(map(type, map(body.get, names))) != types:
             told = f"its body is not that of a record of kind {kind!s:.20}"
-            self._say(batch.record(at), Weight.TAMPERED, "body", told)
+            self._say(record, Weight.TAMPERED, "body", told)
             return
-        passed = row.mono - self._mono
-        if not (0 <= passed <= self._silence_us and -_SLACK_US <= row.t - self._wall - passed <= _SLACK_US):
-            self._time(batch.record(at))
-        self._mono, self._wall = row.mono, row.t
+        passed = record.mono - self._mono
+        if not (0 <= passed <= self._silence_us and -_SLACK_US <= record.t - self._wall - passed <= _SLACK_US):
+            self._time(record)
+        self._mono, self._wall = record.mono, record.t
         if kind == "decision":
-            self._open[batch.first + at] = None
+            self._open[record.number] = None
             if len(self._open) > MOST_OPEN:
-                self._give_up(batch.record(at))
+                self._give_up(record)
         elif kind == "outcome":
-            self._outcome(batch, at, body["decision"])
+            self._outcome(record, body["decision"])
         elif kind in _PROCESS:
-            self._process(batch.record(at), kind, body)
+            self._process(record, kind, body)
 
     def _give_up(self, record: Record) -> None:
         """No gate has so many exchanges under way: whatever wrote this, we do not remember it all."""
@@ -140,12 +148,12 @@ class Story:
         self._open.clear()
         self._first = record.number + 1  # outcomes of what was forgotten are not held against it
 
-    def _outcome(self, batch: Batch, at: int, decision: int) -> None:
+    def _outcome(self, record: Record, decision: int) -> None:
         if decision in self._open:
             del self._open[decision]
         elif decision >= self._first:
             told = f"an outcome of no open decision: {decision!s:.20}"
-            self._say(batch.record(at), Weight.TAMPERED, "orphan", told)
+            self._say(record, Weight.TAMPERED, "orphan", told)
 
     def _process(self, record: Record, kind: str, body: Fields) -> None:
         if kind == "erasure":
@@ -167,11 +175,11 @@ class Story:
 
     def _time(self, record: Record) -> None:
         """Within one boot both clocks run; while a process runs, silence is never longer than two heartbeats."""
-        passed, shown = record.row.mono - self._mono, record.row.t - self._wall
+        passed, shown = record.mono - self._mono, record.t - self._wall
         if passed < 0:
             told = "its monotonic time is before that of the record before it"
             self._say(record, Weight.TAMPERED, "time", told)
-        elif passed > self._silence_us and record.row.kind != "key_epoch":
+        elif passed > self._silence_us and record.kind != "key_epoch":
             self._say(record, Weight.INCOMPLETE, "silence", f"{passed // 1_000_000} s of silence before it")
         if abs(shown - passed) > _SLACK_US:
             told = f"before it the wall clock was set by {round((shown - passed) / 1_000_000)} s"

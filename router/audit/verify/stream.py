@@ -5,130 +5,28 @@ After a finding the reader takes the next line at its word and goes on, so that 
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, TypeAlias
+from typing import TypeAlias
 
-from router.audit.format.record import FIRST_PREV, MAC_BYTES, MOST_LINE_BYTES, head, leaf_hash, leaf_hashes
+from router.audit.format.record import (
+    FIRST_PREV,
+    MAC_DIGITS,
+    MOST_LINE_BYTES,
+    TAIL_BYTES,
+    head,
+    heads,
+    leaf_hash,
+    leaf_hashes,
+    mac_of,
+    macs_of,
+)
 from router.audit.format.segments import SegmentError, list_segments, segment_blocks
+from router.audit.verify.batch import Batch, Record
 from router.audit.verify.findings import Finding, Weight
+from router.audit.verify.lines import Codec, Columns, Row, parse_line
 
-Fields: TypeAlias = dict[str, Any]
 Add: TypeAlias = Callable[[Finding], None]
-_MAC_DIGITS = 2 * MAC_BYTES
-
-
-class Row(Protocol):
-    """The members of a record, as parsed."""
-
-    @property
-    def v(self) -> int: ...
-    @property
-    def log(self) -> str: ...
-    @property
-    def epoch(self) -> int: ...
-    @property
-    def i(self) -> int: ...
-    @property
-    def prev(self) -> str: ...
-    @property
-    def t(self) -> int: ...
-    @property
-    def mono(self) -> int: ...
-    @property
-    def kind(self) -> str: ...
-    @property
-    def body(self) -> Fields: ...
-    @property
-    def mac(self) -> str: ...
-
-
-class PlainRow(NamedTuple):
-    """A row as the standard library gives it."""
-
-    v: int
-    log: str
-    epoch: int
-    i: int
-    prev: str
-    t: int
-    mono: int
-    kind: str
-    body: Fields
-    mac: str
-
-
-_TYPES = (int, str, int, int, str, int, int, str, dict, str)
-_ENCODER = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False)
-
-
-class Codec(NamedTuple):
-    """How lines are parsed; the CLI brings a faster one. `rows` gives one row for each line, if every line has the one
-    spelling that the format allows: written again, it gives the same bytes. ValueError, RecursionError: one has not.
-    """
-
-    rows: Callable[[Sequence[bytes]], Sequence[Row]]
-
-
-def _rows(lines: Sequence[bytes]) -> list[Row]:
-    return [_row(line) for line in lines]
-
-
-def _row(line: bytes) -> Row:
-    fields = json.loads(line.decode())
-    if type(fields) is not dict or tuple(fields) != PlainRow._fields or _ENCODER.encode(fields).encode() != line:
-        raise ValueError("not in its one spelling")
-    row = PlainRow(*fields.values())
-    if tuple(map(type, row)) != _TYPES:
-        raise ValueError("a member of another type")
-    return row
-
-
-STANDARD = Codec(_rows)
-
-
-class Record(NamedTuple):
-    """One line that stands where it should, or near enough to go on."""
-
-    number: int  # its index
-    epoch: int
-    prev: bytes
-    leaf: bytes
-    line: bytes  # without its line feed
-    row: Row
-    file: str
-    offset: int
-
-    @property
-    def mac(self) -> str:
-        return self.line[-_MAC_DIGITS - 2 : -2].decode(errors="replace")
-
-
-class Batch(NamedTuple):
-    """Records of one epoch that follow each other in one file. A key epoch's first record comes alone."""
-
-    first: int  # the index of the first
-    epoch: int
-    prev: bytes  # of the first
-    leaves: list[bytes]
-    lines: list[bytes]
-    rows: Sequence[Row]
-    kinds: list[str]
-    file: str
-    offset: int
-
-    def record(self, at: int) -> Record:
-        prev = self.leaves[at - 1] if at else self.prev
-        offset = self.offset + at + sum(map(len, self.lines[:at]))
-        leaf, line, row = self.leaves[at], self.lines[at], self.rows[at]
-        return Record(self.first + at, self.epoch, prev, leaf, line, row, self.file, offset)
-
-    def records(self) -> Iterator[Record]:
-        number, prev, offset = self.first, self.prev, self.offset
-        for leaf, line, row in zip(self.leaves, self.lines, self.rows, strict=True):
-            yield Record(number, self.epoch, prev, leaf, line, row, self.file, offset)
-            number, prev, offset = number + 1, leaf, offset + len(line) + 1
 
 
 class Stream:
@@ -164,27 +62,23 @@ class Stream:
 
     def _read_whole(self, lines: list[bytes]) -> Batch | None:
         """The common case, some hundred lines at once; None if anything about any of them is not as usual."""
-        if self.prev is None or max(map(len, lines)) > MOST_LINE_BYTES:
+        first, prev, last = self.index, self.prev, self.index + len(lines) - 1
+        if prev is None or len(str(first)) != len(str(last)) or max(map(len, lines)) > MOST_LINE_BYTES:
+            return None
+        leaves = leaf_hashes(lines)
+        due = heads(self._log, self.epoch, first, [prev, *leaves[:-1]])
+        size = len(due) // len(lines)  # of each head: their numbers have as many digits
+        if b"".join([line[:size] for line in lines]) != due:
             return None
         try:
-            rows = self._codec.rows(lines)
+            macs = macs_of(lines)
+            columns = self._codec.columns([line[size:-TAIL_BYTES] for line in lines])
         except (ValueError, RecursionError):
             return None
-        first, prev, end = self.index, self.prev, self.index + len(lines)
-        leaves, kinds = leaf_hashes(lines), [row.kind for row in rows]
-        start = head(self._log, self.epoch, 0, b"").partition(b'"i":')[0]
-        links = [prev.hex(), *[leaf.hex() for leaf in leaves[:-1]]]
-        usual = (
-            "key_epoch" not in kinds
-            and [row.i for row in rows] == list(range(first, end))
-            and [row.prev for row in rows] == links
-            and not [line for line in lines if not line.startswith(start)]
-            and {len(row.mac) for row in rows} == {_MAC_DIGITS}
-        )
-        if not usual:
+        if "key_epoch" in columns.kinds:
             return None
-        batch = Batch(first, self.epoch, prev, leaves, lines, rows, kinds, self._file, self._offset)
-        self.index, self.prev = end, leaves[-1]
+        batch = Batch(first, self.epoch, prev, leaves, lines, macs, columns, self._file, self._offset)
+        self.index, self.prev = last + 1, leaves[-1]
         self._pass(sum(map(len, lines)) + len(lines))
         return batch
 
@@ -192,8 +86,9 @@ class Stream:
         for line in lines:
             record = self._read(line + ending)
             if record is not None:
-                number, epoch, prev, leaf, _, row, file, offset = record
-                yield Batch(number, epoch, prev, [leaf], [line], [row], [row.kind], file, offset)
+                number, epoch, prev, leaf, _, t, mono, kind, body, file, offset = record
+                columns = Columns([t], [mono], [kind], [body])
+                yield Batch(number, epoch, prev, [leaf], [line], mac_of(line), columns, file, offset)
             self._pass(len(line) + len(ending))
 
     def _pass(self, count: int) -> None:
@@ -226,18 +121,19 @@ class Stream:
     def _row(self, line: bytes) -> Row | None:
         """The line's members, if it has the one spelling that it may have; None otherwise."""
         try:
-            row = self._codec.rows([line])[0]
+            row = parse_line(line)
         except (ValueError, RecursionError):
             return None
-        return row if len(row.mac) == _MAC_DIGITS and len(line) <= MOST_LINE_BYTES else None
+        return row if len(row.mac) == MAC_DIGITS and len(line) <= MOST_LINE_BYTES else None
 
     def _accept(self, line: bytes, prev: bytes, row: Row | None) -> Record:
         index, leaf = self.index, leaf_hash(line)
         self.index, self.prev = index + 1, leaf
         if row is None:
             self._say(Weight.TAMPERED, "form", "the line is not a record in its one spelling: it was altered", index)
-            row = PlainRow(1, self._log, self.epoch, index, prev.hex(), 0, 0, "", {}, "")
-        return Record(index, self.epoch, prev, leaf, line, row, self._file, self._offset)
+            row = Row(1, self._log, self.epoch, index, prev.hex(), 0, 0, "", {}, "")
+        told = (row.t, row.mono, row.kind, row.body)
+        return Record(index, self.epoch, prev, leaf, line, *told, self._file, self._offset)
 
     def _read_unexpected(self, line: bytes, row: Row) -> Record | None:
         """The head is not what is due: an epoch begins, or somebody was here."""

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Sequence
 
 from router.audit.format.notes import Checkpoint, NoteError
 from router.audit.format.proofs import ProofError, check_consistency, consistency
 from router.audit.format.tiles import HashReader, TileError, TileStack
 from router.audit.format.tree import empty_root
+from router.audit.verify.batch import Batch, Record
 from router.audit.verify.findings import Finding, Weight
 from router.audit.verify.keys import Keys, Note
-from router.audit.verify.stream import Add, Batch, Record
+from router.audit.verify.stream import Add
 
 
 class TreeCheck:
@@ -38,16 +40,16 @@ class TreeCheck:
 
     def see(self, batch: Batch) -> None:
         """A checkpoint record covers the leaves before its own."""
-        done, leaves = 0, batch.leaves
-        while "checkpoint" in batch.kinds[done:]:
-            at = batch.kinds.index("checkpoint", done)
+        done, leaves, kinds = 0, batch.leaves, batch.columns.kinds
+        while "checkpoint" in kinds[done:]:
+            at = kinds.index("checkpoint", done)
             self._extend(leaves[done:at])
             self._checkpoint(batch.record(at))
             self._extend(leaves[at : at + 1])
             done = at + 1
         self._extend(leaves[done:])
 
-    def _extend(self, leaves: list[bytes]) -> None:
+    def _extend(self, leaves: Sequence[bytes]) -> None:
         """Stops where a note tells of a size."""
         tree, done = self._tree, 0
         while self._notes and self._notes[-1].size <= tree.size + len(leaves) - done:
@@ -82,7 +84,7 @@ class TreeCheck:
         """A checkpoint record covers all records before it. After the first that fails, all others would fail too."""
         if self._broken:
             return
-        body = record.row.body
+        body = record.body
         try:
             stated = Checkpoint(self._vkey.name, int(body["size"]), bytes.fromhex(body["root"]))
             self._vkey.verify(stated.text().encode(), base64.b64decode(body["sig"], validate=True))
