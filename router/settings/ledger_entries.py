@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from router.settings.outside_entry import OutsideEntry
 from router.settings.strict import Duration, Strict
 
 
@@ -35,18 +36,9 @@ class CaptureEntry(Strict):
     models: tuple[str, ...] = Field(default=(), description="All exchanges with these models.")
 
 
-class WitnessEntry(Strict):
+class WitnessEntry(OutsideEntry):
     url: str = Field(description="Its submission prefix: `http(s)://HOST:PORT/PATH`, canonical, port included.")
     vkey: str = Field(description="Its public key as its keeper publishes it: `name+hash+base64`, cosignature/v1.")
-    addresses: tuple[str, ...] = Field(
-        default=(), description="Pins: CIDR blocks in which every address of the host must lie."
-    )
-    tls_pin: tuple[str, ...] = Field(
-        default=(), description="Pins: `sha256/` and base64 of the SHA-256 of the certificate's public key."
-    )
-    ca_file: str | None = Field(
-        default=None, description="PEM certificates of the authorities to trust here, instead of the system's."
-    )
     third_party_host: bool = Field(
         default=False,
         description="Set to true to accept that it is somebody else's computer: it learns how many records there are.",

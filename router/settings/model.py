@@ -12,6 +12,7 @@ from pydantic import BeforeValidator, Field
 from router.settings.engine_entries import EngineEntry
 from router.settings.ledger_entries import AuditEntry, CaptureEntry, WitnessEntry
 from router.settings.model_entries import ModelEntry
+from router.settings.outside_entry import OutsideEntry
 from router.settings.strict import Duration, Strict
 from router.settings.tier_entries import TierEntry
 from router.settings.upstream_entry import UpstreamSettings
@@ -53,17 +54,8 @@ class ListenSettings(Strict):
     )
 
 
-class SourceEntry(Strict):
+class SourceEntry(OutsideEntry):
     url: str = Field(description="Its origin: `http(s)://HOST:PORT`, canonical, port included, no path.")
-    addresses: tuple[str, ...] = Field(
-        default=(), description="Pins: CIDR blocks in which every address of the host must lie."
-    )
-    tls_pin: tuple[str, ...] = Field(
-        default=(), description="Pins: `sha256/` and base64 of the SHA-256 of the certificate's public key."
-    )
-    ca_file: str | None = Field(
-        default=None, description="PEM certificates of the authorities to trust here, instead of the system's."
-    )
     third_party_host: bool = Field(
         default=False,
         description="Set to true to accept that it is somebody else's computer: it learns which models you fetch.",

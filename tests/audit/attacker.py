@@ -20,6 +20,7 @@ from router.audit.format.record import FIRST_PREV, covered, finish, head, leaf_h
 from router.audit.format.segments import list_segments, segment_lines
 from router.audit.format.statement import epoch_statement
 from router.audit.format.tiles import TileStack
+from tests.audit.ledgers import raw_lines
 
 Record = dict[str, Any]
 
@@ -126,4 +127,19 @@ class Forger:
         (self.directory / layout.VKEY).write_text(self.signer.verifier.text() + "\n")
 
 
-Edit = Callable[[list[Record]], None]
+Edit = Callable[[list[bytes]], list[bytes]]
+
+
+def rewrite(directory: Path, edit: Edit) -> None:
+    """Edit the lines of the first segment."""
+    list_segments(directory)[0][1].write_bytes(b"".join(edit(raw_lines(directory))))
+
+
+def replace_line(number: int, old: bytes, new: bytes) -> Edit:
+    """The edit of one line, in one place."""
+
+    def edit(lines: list[bytes]) -> list[bytes]:
+        assert old in lines[number]
+        return [line.replace(old, new, 1) if at == number else line for at, line in enumerate(lines)]
+
+    return edit
