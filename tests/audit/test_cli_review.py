@@ -16,7 +16,7 @@ from router.audit.prove import receipt_for_caller, record_line
 from router.audit.summary import Summary
 from router.audit.verify.batch import Record
 from tests.audit.commands import run
-from tests.audit.ledgers import build, copy, kinds, settings, vkey
+from tests.audit.ledgers import build, copy, exchange, kinds, settings, vkey
 from tests.audit.test_content import ANSWER, PROMPT, talk, today
 
 
@@ -79,6 +79,9 @@ def test_a_caller_gets_receipts_of_their_own_requests_only(good: Path) -> None:
 def test_match_and_open(tmp_path: Path, altered: Path) -> None:
     directory, text = tmp_path / "ledger", tmp_path / "text"
     index = talk(directory)
+    ledger = Ledger.open(settings(directory))
+    exchange(ledger)  # without digests
+    ledger.close()
     text.write_bytes(PROMPT)
     found = run("match", text, directory)
     assert found.exit_code == 0

@@ -75,13 +75,12 @@ def parse_line(line: bytes) -> Row:
 
 
 def _columns(inners: Sequence[bytes]) -> Columns:
-    """Each is parsed for itself, all are written at once: an object's text is never the beginning of another's, so
-    the two texts are equal only if each part is.
+    """Each begins with an object that is parsed for itself; all are written at once. No object's text is the beginning
+    of another's, so the texts are equal only if each is its object's and nothing more.
     """
     texts = ["{" + inner.decode() + "}" for inner in inners]
-    found, ends = zip(*map(_DECODER.raw_decode, texts), strict=True)
-    joined = ",".join(texts)
-    if list(ends) != list(map(len, texts)) or _ENCODER.encode(found) != f"[{joined}]":
+    found, joined = [_DECODER.raw_decode(text)[0] for text in texts], ",".join(texts)
+    if _ENCODER.encode(found) != f"[{joined}]":
         raise ValueError("not in its one spelling")
     if set(map(tuple, found)) != {_MEMBERS}:
         raise ValueError("another member")

@@ -17,7 +17,7 @@ _SLACK_US = 5_000_000
 _EVER: Final = 1 << 100  # longer than any silence
 
 # What the checks and the views rely on; docs/ledger-format.md has the whole list.
-_SHAPES: Final[dict[str, dict[str, type]]] = {
+FORMED: Final[dict[str, dict[str, type]]] = {
     "start": {"reviewer": str, "durability": str, "previous": str, "heartbeat_s": int},
     "stop": {"reason": str},
     "policy": {"digest": str},
@@ -34,11 +34,11 @@ _SHAPES: Final[dict[str, dict[str, type]]] = {
     "reload": {"result": str},
     "admin": {"action": str},
 }
-_FORMS: Final = {kind: (tuple(shape), tuple(shape.values())) for kind, shape in _SHAPES.items()}
+_FORMS: Final = {kind: (tuple(shape), tuple(shape.values())) for kind, shape in FORMED.items()}
 _NO_FORM: Final = (("",), (type,))  # nothing is of this form: the kind is unknown
 _PROCESS: Final = frozenset({"start", "stop", "recovery_gap", "erasure"})
-_USUAL: Final = frozenset(_SHAPES) - _PROCESS - {"key_epoch"}
-_VALUES: Final = {kind: itemgetter(*shape) for kind, shape in _SHAPES.items()}
+_USUAL: Final = frozenset(FORMED) - _PROCESS - {"key_epoch"}
+_VALUES: Final = {kind: itemgetter(*shape) for kind, shape in FORMED.items()}
 
 
 def _are_formed(kinds: Sequence[str], bodies: Sequence[Fields]) -> bool:
