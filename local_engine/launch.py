@@ -28,6 +28,14 @@ class Adapter:
 
 
 @dataclass(frozen=True, slots=True)
+class Keep:
+    """Prefixes are kept in `state_dir` over restarts, at most `size` bytes, sealed with the key in this file."""
+
+    key_file: str
+    size: int = 256 << 20
+
+
+@dataclass(frozen=True, slots=True)
 class EngineSpec:
     """One embedded engine.
 
@@ -52,6 +60,7 @@ class EngineSpec:
     idle_unload: float = 0
     lora: tuple[Adapter, ...] = ()
     lookup: bool = False
+    keep: Keep | None = None
 
 
 def command(spec: EngineSpec, fd: int, state_dir: Path) -> list[str]:
@@ -69,22 +78,11 @@ def command(spec: EngineSpec, fd: int, state_dir: Path) -> list[str]:
         part for one in spec.lora for part in ("--lora", one.path, str(one.scale), *([one.sha256] * bool(one.sha256)))
     ]
     lookup = ["--lookup"] if spec.lookup else []
+    keep = ["--keep-prefixes", spec.keep.key_file, "--keep-bytes", str(spec.keep.size)] if spec.keep else []
     shape = ["--context", str(spec.context), "--parallel", str(spec.parallel), "--queue", str(spec.queue)]
     return [
         *(sys.executable, "-I", "-m", "local_engine"),
-        *(
-            "--name",
-            spec.name,
-            "--model",
-            spec.model,
-            *pinned,
-            *template,
-            *idle,
-            *lookup,
-            *lora,
-            *shape,
-            *threads,
-            *aliases,
-        ),
+        *("--name", spec.name, "--model", spec.model, *pinned, *template, *idle, *shape, *threads, *aliases),
+        *(*lookup, *keep, *lora),
         *("--fd", str(fd), "--parent", str(os.getpid()), "--state-dir", str(state_dir)),
     ]

@@ -10,10 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from local_engine.fetch import Hub
-from local_engine.launch import Adapter, EngineSpec
+from local_engine.launch import Adapter, EngineSpec, Keep
 
 MOST_SCALE = 100
 """Of an adapter, either way: beyond it there is nothing but a typing error."""
+
+
+MOST_KEPT = 1 << 31
+"""Bytes of prefixes on disk: each is sealed and opened as a whole, in memory."""
 
 
 class BadOptions(Exception):
@@ -56,7 +60,9 @@ def parse(arguments: Sequence[str] | None = None) -> Options:
         "threads",
     )
     adapters = tuple(_adapter(words) for words in found.lora)
-    spec = EngineSpec(**{key: getattr(found, key) for key in shape}, aliases=tuple(found.alias), lora=adapters)
+    keep = Keep(str(found.keep_prefixes), found.keep_bytes) if found.keep_prefixes else None
+    plain = {key: getattr(found, key) for key in shape}
+    spec = EngineSpec(**plain, aliases=tuple(found.alias), lora=adapters, keep=keep)
     options = Options(
         spec,
         **{key: getattr(found, key) for key in ("fd", "socket", "host", "port", "api_key_file", "parent", "state_dir")},
@@ -99,6 +105,13 @@ def _parser() -> argparse.ArgumentParser:
     place.add_argument("--max-body", type=int, default=8 << 20, help="bytes of a request")
     process.add_argument("--parent", type=int, help="end when this process ends")
     process.add_argument("--state-dir", type=Path, help="keeps the verdict on this CPU")
+    process.add_argument(
+        "--keep-prefixes",
+        type=Path,
+        metavar="KEY_FILE",
+        help="save cached prompts in --state-dir, sealed with this key",
+    )
+    process.add_argument("--keep-bytes", type=int, default=Keep("").size, help="most bytes of saved prompts")
     process.add_argument("--drain", type=float, default=30, help="seconds that running requests have after SIGTERM")
     process.add_argument("--ready-wait", type=float, default=60, help="seconds a request waits for the model to load")
     process.add_argument("--log-level", default="info", choices=("debug", "info", "warning", "error"))
@@ -113,10 +126,13 @@ def _check(options: Options) -> None:
         ("--queue", spec.queue, 1, 100_000),
         ("--threads", 1 if spec.threads is None else spec.threads, 1, 512),
         ("--port", options.port, 0, 65535),
+        ("--keep-bytes", spec.keep.size if spec.keep else MOST_KEPT, 1 << 20, MOST_KEPT),
         ("--idle-unload", spec.idle_unload, 0, 10**7),
     ):
         if not low <= value <= high:
             raise BadOptions(f"{name} must be from {low} to {high}, not {value}")
+    if spec.keep and options.state_dir is None:
+        raise BadOptions("--keep-prefixes needs --state-dir, where they are kept")
     if options.host is not None and options.api_key_file is None and not _loopback(options.host):
         raise BadOptions(f"--host {options.host} is open to others: give --api-key-file, or listen on 127.0.0.1")
 

@@ -25,8 +25,9 @@ from local_engine.lifeline import die_with
 from local_engine.log_lines import start_logging
 from local_engine.model_file import NoSuchModel
 from local_engine.options import BadOptions, Options, parse
+from local_engine.prefix_file import read_key
 from local_engine.service import Service
-from local_engine.worker.boot import boot
+from local_engine.worker.boot import Order, boot
 from local_engine.worker.thread import Loop, Post
 
 BACKLOG = 512
@@ -45,21 +46,22 @@ def main() -> int:
         shut_memory()
         keep_heap_small()
         find = weights(options.spec.model, options.spec.sha256, options.hub)
+        key = read_key(Path(options.spec.keep.key_file), options.spec.name) if options.spec.keep else b""
         check_adapters(options.spec.lora)
         keys = read_keys(options.api_key_file)
         listener = _listener(options)
     except (BadOptions, NoSuchModel, OSError, ValueError) as error:
         print(f"local_engine: {error}", file=sys.stderr)  # noqa: T201 - the log may not be up yet
         return 2
-    service = Service(functools.partial(_fetch_and_boot, options, find), options.spec.idle_unload)
+    service = Service(functools.partial(_fetch_and_boot, options, find, key), options.spec.idle_unload)
     front = Front(service, options.spec, options.max_body, options.ready_wait, keys)
     with asyncio.Runner(loop_factory=_loop) as runner:
         return runner.run(_serve(front, listener, options))
 
 
-def _fetch_and_boot(options: Options, find: Callable[[], Path], post: Post) -> tuple[Loaded, Loop]:
+def _fetch_and_boot(options: Options, find: Callable[[], Path], key: bytes, post: Post) -> tuple[Loaded, Loop]:
     """On the engine thread: the server says "loading" meanwhile."""
-    return boot(options.spec, find(), options.state_dir, post, options.memory)
+    return boot(Order(options.spec, find(), options.state_dir, options.memory, key), post)
 
 
 def _loop() -> asyncio.AbstractEventLoop:

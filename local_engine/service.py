@@ -21,6 +21,9 @@ log = logging.getLogger("local_engine")
 P = ParamSpec("P")
 T = TypeVar("T")
 
+LAST_S = 15
+"""For the engine thread to end: it may have prefixes to save."""
+
 LEFT = Failed("client_left", "The client left before the answer was complete.")
 
 
@@ -125,7 +128,7 @@ class Service:
             self._watch.cancel()
         if self._engine:
             self._engine.inbox.put(Stop())
-            self._engine.join(timeout=5)
+            self._engine.join(timeout=LAST_S)
         self._texts.shutdown(wait=False, cancel_futures=True)
 
     @property

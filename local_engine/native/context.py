@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from dataclasses import dataclass
 from typing import Literal
 
@@ -86,6 +87,19 @@ class Context:
         """The raw scores of a batch row: a view, valid until the next decode."""
         pointer = lib.llama_get_logits_ith(self.pointer, row)
         return np.ctypeslib.as_array(pointer, shape=(self._vocabulary_size,))
+
+    def save(self, slot: int, most: int) -> bytes:
+        """The state of a slot's cells; empty when it has more bytes than that."""
+        size = lib.llama_state_seq_get_size(self.pointer, slot)
+        if size > most:
+            return b""
+        buffer = (ctypes.c_uint8 * size)()
+        return bytes(memoryview(buffer)[: lib.llama_state_seq_get_data(self.pointer, buffer, size, slot)])
+
+    def restore(self, slot: int, state: bytes) -> bool:
+        """Put cells back into a slot that is empty. Only for what this program sealed: llama.cpp trusts it."""
+        buffer = (ctypes.c_uint8 * len(state)).from_buffer_copy(state)
+        return bool(lib.llama_state_seq_set_data(self.pointer, buffer, len(state), slot))
 
     def rank(self) -> float:
         """The score of sequence 0 by the model's ranking head, once its last token is decoded."""

@@ -100,6 +100,23 @@ class Scheduler:
         del self.running[sequence.slot]
         sequence.slot = -1
 
+    def adopt(self, scope: str, tokens: tuple[int, ...]) -> int | None:
+        """Book a prefix whose cells are about to be put into an empty slot; None when there is no room for it."""
+        empty = [slot for slot in self.cells.idle() if not slot.tokens]
+        if not empty or len(tokens) > self.cells.free:
+            return None
+        slot = empty[0]
+        slot.scope = scope
+        slot.used = -sum(
+            1 for other in self.cells.slots if other.tokens
+        )  # in the order of their coming, before all new
+        self.cells.append(slot.index, tokens)
+        return slot.index
+
+    def disown(self, index: int) -> None:
+        """The cells did not come after all."""
+        self._empty(self.cells.slots[index])
+
     def forget(self) -> None:
         """Drop every idle slot's cached prefix, at the next step."""
         for slot in self.cells.idle():

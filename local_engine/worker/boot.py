@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import sys
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +22,7 @@ from local_engine.model_file import fingerprint, parts_of
 from local_engine.scheduling.step import Limits
 from local_engine.text.template import ChatTemplate, TemplateRefusal
 from local_engine.text.trial import try_template
+from local_engine.worker.keeping import Keeper
 from local_engine.worker.ranking import RankLoop
 from local_engine.worker.thread import Loop, Post
 
@@ -33,36 +36,49 @@ class NotEnoughMemory(Exception):
     """The model does not fit; the sentence holds the arithmetic."""
 
 
-def boot(spec: EngineSpec, path: Path, state_dir: Path | None, post: Post, most_memory: int = 0) -> tuple[Loaded, Loop]:
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What to load: the file of `spec.model`; `most_memory` in bytes, 0 as computed; `key` seals what `spec.keep`s."""
+
+    spec: EngineSpec
+    path: Path
+    state_dir: Path | None = None
+    most_memory: int = 0
+    key: bytes = b""
+
+
+def boot(order: Order, post: Post) -> tuple[Loaded, Loop]:
     """Raises BadModelFile, NotEnoughMemory, NoLibrary or ModelError with a sentence for the operator."""
+    spec, path = order.spec, order.path
     header = read_model(parts_of(path))
     need = memory.need(header, spec.context, read_adapters(spec.lora, header))
     if short := memory.refusal(need, free_bytes()):
         raise NotEnoughMemory(short)
-    choice = library.choose(library.candidates(), path, state_dir, library.run_probe)
+    choice = library.choose(library.candidates(), path, order.state_dir, library.run_probe)
     library.select(choice)
-    limit_memory(need, most_memory)  # after the probe, which has a process of its own
+    limit_memory(need, order.most_memory)  # after the probe, which has a process of its own
     # The thread that receives a step's tokens must get the interpreter at once, not after the default 5 ms.
     sys.setswitchinterval(0.0005)
-    return _load_ranker(spec, path, header, choice, post) if header.ranks else _load_writer(spec, path, choice, post)
+    return _load_ranker(spec, path, header, choice, post) if header.ranks else _load_writer(order, choice, post)
 
 
 # What is native is imported only within these two: the import itself loads the library that was chosen.
 
 
-def _load_writer(spec: EngineSpec, path: Path, choice: Choice, post: Post) -> tuple[Loaded, Loop]:
+def _load_writer(order: Order, choice: Choice, post: Post) -> tuple[Loaded, Loop]:
     from local_engine.native.grammar import grammar_for  # noqa: PLC0415
-    from local_engine.worker.loop import StepLoop  # noqa: PLC0415
+    from local_engine.worker.loop import LoopOptions, StepLoop  # noqa: PLC0415
     from local_engine.worker.machine import Machine, Plan, load  # noqa: PLC0415
 
+    spec, path = order.spec, order.path
     limits = Limits(slots=spec.parallel, cells=spec.context, queue=spec.queue)
     machine: Machine = load(Plan(path, limits, spec.threads or usable_cores(), spec.lora), log.info)
-    loop = StepLoop(machine, post, guesses=spec.lookup)
-    facts = _facts(machine.model, spec, path, choice)
+    facts, source = _facts(machine.model, spec, path, choice), _source(spec, machine.model)
+    loop = StepLoop(machine, post, LoopOptions(spec.lookup, _keeper(order, facts, source)))
     return replace(
         facts,
         embed_limit=machine.embed_limit,
-        template=_template(_source(spec, machine.model), machine.model),
+        template=_template(source, machine.model),
         grammar=grammar_for,
         occupancy=loop.occupancy,
     ), loop
@@ -84,6 +100,16 @@ def _load_ranker(spec: EngineSpec, path: Path, header: Header, choice: Choice, p
     facts = _facts(model, spec, path, choice)
     limit, pair = ranker.limit, pairing(model)
     return replace(facts, context=limit, rank_limit=limit, pair=pair, occupancy=loop.occupancy), loop
+
+
+def _keeper(order: Order, facts: Loaded, template: str | None) -> Keeper | None:
+    """A state fits the very model, adapters, template and build that it was made with, and nothing else."""
+    if order.spec.keep is None or order.state_dir is None:
+        return None
+    parts = (facts.fingerprint, order.spec.sha256, facts.choice.name, version("llama-cpp-python"), template or "")
+    identity = hashlib.sha256("\0".join(parts).encode()).digest()
+    path = order.state_dir / f"{order.spec.name}.prefixes"
+    return Keeper(path, order.key, identity, order.spec.keep.size)
 
 
 def _facts(model: Model, spec: EngineSpec, path: Path, choice: Choice) -> Loaded:

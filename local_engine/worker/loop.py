@@ -6,6 +6,7 @@ import logging
 import queue
 import time
 from collections.abc import Callable, Generator
+from dataclasses import dataclass
 
 from local_engine.jobs import (
     Cancel,
@@ -25,6 +26,7 @@ from local_engine.scheduling.scheduler import Scheduler
 from local_engine.scheduling.step import Sequence, Step
 from local_engine.worker.contention import Contention
 from local_engine.worker.generation import Generation
+from local_engine.worker.keeping import Keeper
 from local_engine.worker.machine import Machine
 
 log = logging.getLogger("local_engine")
@@ -33,15 +35,26 @@ QUEUE_FULL = Failed("queue_full", "The engine's waiting line is full. Try again 
 DEAD_END = Failed("grammar_dead_end", "The model has no token that continues the answer within the response format.")
 
 
+@dataclass(frozen=True, slots=True)
+class LoopOptions:
+    """`guesses`: a sequence alone is sped up by looking up what it may repeat. `keeper` saves prefixes at the end."""
+
+    guesses: bool = False
+    keeper: Keeper | None = None
+
+
 class StepLoop:
     """The running jobs and the scheduler that orders them."""
 
-    def __init__(self, machine: Machine, post: Callable[[list[Delivery]], None], *, guesses: bool = False) -> None:
-        """`guesses`: a sequence alone is sped up by looking up what it may repeat."""
+    def __init__(self, machine: Machine, post: Callable[[list[Delivery]], None], options: LoopOptions) -> None:
         self.scheduler = Scheduler(machine.limits)
         self._machine = machine
-        self._guesses = guesses and machine.model.forgets
+        self._guesses = options.guesses and machine.model.forgets
         self._prices = Prices()
+        self._keeper = options.keeper
+        self._ended = False
+        if self._keeper:
+            self._keeper.restore(self.scheduler, machine.context)
         self._post = post
         self._generations: dict[int, Generation] = {}
         self._embeddings: dict[EmbeddingTicket, Generator[None, None, list[list[float]]]] = {}
@@ -64,6 +77,7 @@ class StepLoop:
             message = inbox.get()
             wait = False
             if isinstance(message, Stop):
+                self._ended = True
                 return False
             self._handle(message)
             wait = self.idle and not self._news
@@ -84,6 +98,8 @@ class StepLoop:
             self._post(news)
 
     def close(self) -> None:
+        if self._keeper and self._ended:  # after a failure nobody knows what the cells hold
+            self._keeper.save(self.scheduler, self._machine.context)
         self._machine.close()
 
     def fail_all(self, why: Failed) -> None:

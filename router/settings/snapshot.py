@@ -59,6 +59,8 @@ class EngineSettings:
     idle_unload_s: float = 0.0  # 0: the weights stay
     lora: tuple[Lora, ...] = ()
     lookup: bool = False
+    keep_key: str = ""  # file of the key that saved prompts are sealed with; empty: none are saved
+    keep_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)

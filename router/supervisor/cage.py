@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,9 +16,13 @@ SEAL = (sys.executable, "-I", "-m", "router.seal", "--profile")
 
 @dataclass(frozen=True, slots=True)
 class Cage:
-    """What the engine is left with. `weights`: paths or `package:NAME`; `control` hears of the seal, then is closed."""
+    """What the engine is left with. `weights`: paths or `package:NAME`; `key_file`: another file to read, or none.
+
+    `control` hears of the seal, then is closed.
+    """
 
     weights: Sequence[str]
+    key_file: str
     state_directory: Path
     listener: int
     control: int
@@ -27,6 +32,8 @@ class Cage:
 def caged(command: Sequence[str], cage: Cage) -> list[str]:
     """The command that seals itself and then becomes `command`."""
     places = dict.fromkeys(place for weights in cage.weights for place in _places(weights))
+    if cage.key_file:
+        places[os.path.realpath(cage.key_file)] = None
     model = [part for place in places for part in ("--read", place)]
     required = [part for name in cage.required for part in ("--require", name)]
     return [

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 
-from local_engine.launch import Adapter, EngineSpec
+from local_engine.launch import Adapter, EngineSpec, Keep
 from local_engine.launch import command as engine_command
 from router.channel.control import Message, Word, memory_file
 from router.channel.sealed import log_seal
@@ -171,6 +171,7 @@ class Tree:
             idle_unload=engine.idle_unload_s,
             aliases=("*",),
             lookup=engine.lookup,
+            keep=Keep(engine.keep_key, engine.keep_bytes) if engine.keep_key else None,
             lora=tuple(Adapter(one.path, one.scale, one.sha256) for one in engine.lora),
         )
         weights = (engine.model, *(one.path for one in engine.lora))
@@ -178,7 +179,7 @@ class Tree:
         required = self._snapshot.require_seal
 
         def command(control: int) -> list[str]:
-            cage = Cage(weights, state_directory, sock, control, required)
+            cage = Cage(weights, engine.keep_key, state_directory, sock, control, required)
             return caged(engine_command(spec, sock, state_directory), cage)
 
         return Program(f"engine-{engine.name}", command, (sock,), controlled=False)
