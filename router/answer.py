@@ -62,7 +62,7 @@ async def deliver(answer: Answer, reply: Reply, headers: Headers, hear: Hear | N
         if hear is not None:
             hear(data)
         await reply.write(data)
-        data = await answer.exchange.chunk()
+        data = await answer.exchange.chunk(reply.pour if hear is None else None)
     await reply.finish()
 
 

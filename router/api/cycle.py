@@ -141,6 +141,13 @@ class TransportReply:
             self._transport.write(b"".join(pending))
         self._pending = []
 
+    def pour(self, data: bytes) -> bool:
+        if self._flow.write_paused or not self._chunked or self._pending:
+            return False
+        if not self._cycle.disconnected:
+            self._transport.write(b"%x\r\n%b\r\n" % (len(data), data))
+        return True
+
     async def _drained(self) -> bool:
         draining = asyncio.ensure_future(self._flow.drain())
         try:

@@ -103,6 +103,10 @@ class OlderReply:
         else:
             await self._inner.write(data)
 
+    def pour(self, data: bytes) -> bool:
+        """What passes is put in other words first."""
+        return False
+
     async def finish(self) -> None:
         if self._held is not None:
             (status, headers), body = self._held, self._whole(b"".join(self._body))

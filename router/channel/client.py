@@ -69,11 +69,13 @@ class GateClient:
             raise ExchangeFailed(LOST)
 
     def exchange(self, message: Open, body: bytes) -> Exchange:
+        """Ask for it, with as much of the body as may be sent at once: this leaves now, not in the loop's next pass."""
         exchange = self._begin(Kind.OPEN, encode(message), body)
         if self._link is not None:
             exchange.upstream = message.upstream
             self.busy[message.upstream] += 1
             exchange.upload()
+            self._link.flush()
         return exchange
 
     def deny(self, message: Denial) -> Exchange:
@@ -98,7 +100,10 @@ class GateClient:
             exchange.fail(LOST)
             return exchange
         self._under_way[self._last] = exchange
-        self._link.send(self._last, kind, payload)
+        if kind is Kind.OPEN:
+            self._link.queue(self._last, kind, payload)
+        else:
+            self._link.send(self._last, kind, payload)
         return exchange
 
     def send(self, number: int, kind: Kind, payload: bytes = b"") -> None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Protocol
 
 from router.channel.frames import COUNT, CREDIT_EACH, PIECE, WINDOW, ChannelError, Kind, counted
 from router.channel.messages import Cause, Failure, Head, Queued, decode
 from router.channel.work import Pause
+
+Pour = Callable[[bytes], bool]
 
 
 class Carrier(Protocol):
@@ -33,8 +36,8 @@ class Exchange:
     """One exchange under way. Single reader: `opened`, then `chunk` until it returns None."""
 
     __slots__ = (
-        "_body", "_chunks", "_client", "_credit", "_ended", "_failure", "_held", "_number", "_read", "_sent", "_waiter",
-        "_whole", "head", "over", "queued", "record", "rows", "upstream",
+        "_body", "_chunks", "_client", "_credit", "_ended", "_failure", "_held", "_into", "_number", "_read", "_sent",
+        "_waiter", "_whole", "head", "over", "queued", "record", "rows", "upstream",
     )  # fmt: skip
 
     def __init__(self, client: Carrier, number: int, body: bytes = b"") -> None:
@@ -47,6 +50,7 @@ class Exchange:
         self._chunks: list[bytes] = []
         self._held = 0  # bytes in them
         self._whole = ""  # the content type that its reader wants all of at once
+        self._into: Pour | None = None  # where answer bytes go while its reader waits for them
         self._waiter: Pause | None = None
         self.over = False
         self._ended = False
@@ -68,21 +72,28 @@ class Exchange:
             await self._wait()
         return self.head
 
-    async def chunk(self) -> bytes | None:
-        """The next answer bytes, or None at the end of a whole answer; ExchangeFailed when it was cut."""
+    async def chunk(self, into: Pour | None = None) -> bytes | None:
+        """The next answer bytes, or None at the end of a whole answer; ExchangeFailed when it was cut.
+
+        What comes while this waits goes straight `into` the next place, as long as that takes it: then it is returned.
+        """
         while not self._chunks:
             if self._ended:
                 return None
             self._raise_failure()
+            self._into = into
             await self._wait()
         data = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
         self._chunks.clear()
         self._held = 0
-        self._read += len(data)
+        self._credit_read(len(data))
+        return data
+
+    def _credit_read(self, size: int) -> None:
+        self._read += size
         if self._read >= CREDIT_EACH and not self._ended:
             self._client.send(self._number, Kind.CREDIT, COUNT.pack(self._read))
             self._read = 0
-        return data
 
     async def recorded(self) -> int:
         """Wait for the ledger index of a denial."""
@@ -148,9 +159,7 @@ class Exchange:
     def take(self, kind: Kind, payload: bytes) -> Pause | None:
         """One frame of this exchange from the gate; who waits for just this, if anybody does."""
         if kind is Kind.DATA:
-            self._chunks.append(payload)
-            self._held += len(payload)
-            if self._whole and self._held < CREDIT_EACH:
+            if self._takes(payload):
                 return None
         elif kind is Kind.RECORD:
             self.record = counted(payload)
@@ -164,6 +173,15 @@ class Exchange:
             return None
         waiter, self._waiter = self._waiter, None
         return waiter
+
+    def _takes(self, data: bytes) -> bool:
+        """Keep answer bytes, or pass them on; True where its reader need not look at them now."""
+        if self._into is not None and self._waiter is not None and self._into(data):
+            self._credit_read(len(data))
+            return True
+        self._chunks.append(data)
+        self._held += len(data)
+        return bool(self._whole) and self._held < CREDIT_EACH
 
     def _take_end(self, kind: Kind, payload: bytes) -> bool:
         """The rarer kinds; is this exchange over?"""

@@ -42,15 +42,21 @@ class Link(asyncio.Protocol):
         if self._transport is None:
             return
         if not self._out:
-            self._loop.call_soon(self._flush)
+            self._loop.call_soon(self.flush)
         self._out.append(pack(exchange, kind, payload))
 
+    def queue(self, exchange: int, kind: Kind, payload: bytes = b"") -> None:
+        """As `send`, for whoever calls `flush` in the same breath: nothing else sees to it."""
+        if self._transport is not None:
+            self._out.append(pack(exchange, kind, payload))
+
     def close(self) -> None:
-        self._flush()
+        self.flush()
         if self._transport is not None:
             self._transport.close()
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
+        """What is queued leaves now, not in the loop's next pass."""
         if self._out and self._transport is not None:
             self._transport.write(self._out[0] if len(self._out) == 1 else b"".join(self._out))
         self._out.clear()

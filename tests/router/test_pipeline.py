@@ -43,6 +43,10 @@ class Recorded:
     async def write(self, data: bytes) -> None:
         self.writes.append(data)
 
+    def pour(self, data: bytes) -> bool:
+        self.writes.append(data)
+        return True
+
     async def finish(self) -> None:
         self.finished = True
 

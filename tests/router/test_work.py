@@ -220,6 +220,9 @@ class Slow:
         await self.reads.wait()
         self.wrote.append(data)
 
+    def pour(self, data: bytes) -> bool:
+        return False
+
     async def finish(self) -> None:
         raise AssertionError
 
