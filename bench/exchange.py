@@ -143,19 +143,14 @@ async def timed(run: Callable[[], Any], exchanges: int) -> None:
 async def gate_of(port: int, directory: Path, durability: Durability) -> Gate:
     given = snapshot(port)
     ledger = Ledger.open(LedgerSettings(directory / "ledger", durability))
-    recorder, gates = Recorder(ledger), list[Gate]()
-    ears = Ears(
-        lambda *_: None, lambda: gates[0].tell_loads_soon() if gates else None, lambda: None,
-        partial(recorder.note, Kind.PROBE),
-    )  # fmt: skip
+    recorder = Recorder(ledger)
+    ears = Ears(lambda *_: None, lambda: None, partial(recorder.note, Kind.PROBE))
     upstreams = Upstreams(given, Dialler(directory), ears)
-    gates.append(
-        Gate(World(given, recorder, upstreams, {"t": Admission(AT_ONCE * 2, AT_ONCE)}, Verdicts(given.policy)))
-    )
+    gate = Gate(World(given, recorder, upstreams, {"t": Admission(AT_ONCE * 2, AT_ONCE)}, Verdicts(given.policy)))
     upstreams.start()
     async with asyncio.timeout(START_S):
         await upstreams.ready("u")
-    return gates[0]
+    return gate
 
 
 async def measure(port: int, directory: Path, ends: tuple[socket.socket, socket.socket], options: Any) -> None:

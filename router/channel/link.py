@@ -1,4 +1,4 @@
-"""One end of a channel: an asyncio protocol that splits frames in and coalesces frames out."""
+"""One end of a channel: an asyncio protocol that splits frames in and sends frames out."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ OnRead = Callable[[], None]
 
 
 class Link(asyncio.Protocol):
-    """Frames queued during one pass of the loop leave in one write.
+    """The frames that are sent during one pass of the loop leave in one write: uvloop gathers them.
 
     Memory is bounded by credit, exchange by exchange (see `frames`), so writing never waits.
     """
@@ -25,41 +25,40 @@ class Link(asyncio.Protocol):
         self._on_closed = on_closed
         self._on_read = on_read  # told when all frames that came at once are taken
         self._splitter = Splitter()
-        self._out: list[bytes] = []
-        self._loop = asyncio.get_running_loop()
+        self._out: list[bytes] = []  # queued
+        self.loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
-
-    @property
-    def loop(self) -> asyncio.AbstractEventLoop:
-        return self._loop
 
     @property
     def open(self) -> bool:
         return self._transport is not None
 
     def send(self, exchange: int, kind: Kind, payload: bytes = b"") -> None:
-        """Queue one frame; dropped when the channel is closed (the closing is told by on_closed)."""
-        if self._transport is None:
-            return
-        if not self._out:
-            self._loop.call_soon(self.flush)
-        self._out.append(pack(exchange, kind, payload))
+        """Send one frame; dropped when the channel is closed (the closing is told by on_closed)."""
+        self.write(pack(exchange, kind, payload))
+
+    def write(self, frames: bytes) -> None:
+        """As `send`, for frames that are packed already. They stay behind what is queued."""
+        if self._out:
+            self._out.append(frames)
+        elif self._transport is not None:
+            self._transport.write(frames)
 
     def queue(self, exchange: int, kind: Kind, payload: bytes = b"") -> None:
         """As `send`, for whoever calls `flush` in the same breath: nothing else sees to it."""
         if self._transport is not None:
             self._out.append(pack(exchange, kind, payload))
 
+    def flush(self) -> None:
+        """What is queued leaves, in one piece."""
+        if self._out and self._transport is not None:
+            self._transport.write(self._out[0] if len(self._out) == 1 else b"".join(self._out))
+        self._out.clear()
+
     def close(self) -> None:
         self.flush()
         if self._transport is not None:
             self._transport.close()
-
-    def flush(self) -> None:
-        """What is queued leaves now, not in the loop's next pass."""
-        if self._out and self._transport is not None:
-            self._transport.write(self._out[0] if len(self._out) == 1 else b"".join(self._out))
-        self._out.clear()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)  # uvloop's are none by inheritance

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, Final, TypeVar, cast
 
 import msgspec
 from msgspec import Meta
@@ -120,6 +120,10 @@ class Failure(msgspec.Struct, frozen=True, array_like=True):
 
 
 _encoder = msgspec.msgpack.Encoder()
+_KINDS: Final = (Open, Denial, Warm, Ask, Look, Queued, Head, Failure)
+_decoders: Final[dict[type[Any], msgspec.msgpack.Decoder[Any]]] = {
+    kind: msgspec.msgpack.Decoder(kind) for kind in _KINDS
+}
 
 
 def encode(message: msgspec.Struct) -> bytes:
@@ -128,7 +132,8 @@ def encode(message: msgspec.Struct) -> bytes:
 
 def decode(kind: type[T], payload: bytes) -> T:
     """Read one message; ChannelError if the other side sent something else."""
+    decoder = cast("msgspec.msgpack.Decoder[T]", _decoders[kind])
     try:
-        return msgspec.msgpack.decode(payload, type=kind)
+        return decoder.decode(payload)
     except msgspec.MsgspecError as error:
         raise ChannelError(f"not a {kind.__name__}: {error}") from None

@@ -63,3 +63,14 @@ class UpstreamReport(msgspec.Struct, frozen=True, kw_only=True):
     rest_until: float
     looked_at: float
     transitions: tuple[Transition, ...]
+
+
+class Warmed(msgspec.Struct, frozen=True):
+    """One row of a warm-up's answer."""
+
+    upstream: str
+    tier: str
+    state: State
+    was_cold: bool
+    ms: int
+    reason: str = ""

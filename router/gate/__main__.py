@@ -145,9 +145,7 @@ class GateProcess:
         metrics = kept.metrics if kept is not None else Metrics()
         changed = partial(self._on_change, metrics)
         self._doors.settle({name: one.exclusive for name, one in snapshot.managed.items()})
-        ears = Ears(
-            changed, self._tell_loads_soon, self._tell_loads, partial(self._note_identity, recorder), self._doors.poke
-        )
+        ears = Ears(changed, self._tell_loads, partial(self._note_identity, recorder), self._doors.poke)
         upstreams = Upstreams(snapshot, self._dialler, ears, before)
         return World(snapshot, recorder, upstreams, admissions, Verdicts(snapshot.policy), metrics, self._doors)
 
@@ -219,10 +217,6 @@ class GateProcess:
     def _tell_loads(self) -> None:
         if self._gate is not None:
             self._gate.tell_loads()
-
-    def _tell_loads_soon(self) -> None:
-        if self._gate is not None:
-            self._gate.tell_loads_soon()
 
 
 def _open_ledger(snapshot: Snapshot) -> Ledger:

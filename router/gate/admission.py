@@ -36,10 +36,16 @@ class Admission:
         self._waiting: dict[str, deque[asyncio.Future[None]]] = {}  # by caller, the next one's first
         self.waiting = 0
 
-    async def enter(self, caller: str, timeout_s: float) -> Admitted:
-        """Take a place, waiting if need be; UpstreamFault(BUSY) when the queue is full or the wait too long."""
+    def take(self) -> bool:
+        """Take a place if there is one now. (While any request waits there is none.)"""
         if self._free > 0:
             self._free -= 1
+            return True
+        return False
+
+    async def enter(self, caller: str, timeout_s: float) -> Admitted:
+        """Take a place, waiting if need be; UpstreamFault(BUSY) when the queue is full or the wait too long."""
+        if self.take():
             return AT_ONCE
         self._make_room(caller)
         loop = asyncio.get_running_loop()

@@ -74,6 +74,11 @@ class AnswerTap:
             finally:
                 self._capture.close()
 
+    async def finish_cut(self) -> None:
+        """Of an answer that was cut, what has passed is sealed, if it can be; how it ended is told already."""
+        with contextlib.suppress(LedgerUnavailable):
+            await self.finish()
+
     def told(self) -> dict[str, object]:
         """For the outcome: the sealed file's name, and the digest of the answer's text if it has one."""
         mac = self._text.mac()

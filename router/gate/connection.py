@@ -6,7 +6,7 @@ Bodies are bounded by back-pressure: the socket is not read while more than HIGH
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections.abc import Callable
 from typing import cast
 
 import httptools
@@ -36,7 +36,8 @@ class UpstreamConnection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._parser: httptools.HttpResponseParser | None = None
         self._waiter: asyncio.Future[None] | None = None
-        self._chunks: deque[bytes] = deque()
+        self._chunks: list[bytes] = []
+        self._on_news: Callable[[], None] | None = None
         self._held = 0
         self._paused = False
         self._head_bytes = 0
@@ -47,18 +48,22 @@ class UpstreamConnection(asyncio.Protocol):
         self.head_complete = False
         self.complete = False
         self.received = 0
-        self.used = 0  # requests sent on this connection
 
     # --- asking ---
 
-    def send(self, request: bytes) -> None:
-        """Begin one exchange; the request is written whole."""
-        self._parser = httptools.HttpResponseParser(self)
+    def send(self, request: bytes, on_news: Callable[[], None] | None = None) -> None:
+        """Begin one exchange; the request is written whole.
+
+        `on_news` is told of all that comes of it: after each read, and of the connection's end. Without it
+        `head` and `chunk` may be awaited.
+        """
+        if self._parser is None:
+            self._parser = httptools.HttpResponseParser(self)
+        self._on_news = on_news
         self._chunks.clear()
         self._held = self._head_bytes = self.received = self.status = 0
         self.headers = {}
         self.head_complete = self.complete = False
-        self.used += 1
         if self._transport is None:
             raise UpstreamFault(Cause.BROKE, "closed before the request")
         self._transport.write(request)
@@ -66,7 +71,7 @@ class UpstreamConnection(asyncio.Protocol):
     async def head(self) -> None:
         """Wait for status and headers."""
         while not self.head_complete:
-            self._raise_fault()
+            self.check()
             await self._wait()
 
     async def chunk(self) -> bytes | None:
@@ -74,15 +79,41 @@ class UpstreamConnection(asyncio.Protocol):
         while not self._chunks:
             if self.complete:
                 return None
-            self._raise_fault()
+            self.check()
             await self._wait()
-        data = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
-        self._chunks.clear()
+        return self.take()
+
+    def take(self) -> bytes:
+        """The body bytes that have come since; b"" if there are none."""
+        chunks = self._chunks
+        if not chunks:
+            return b""
+        data = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        chunks.clear()
         self._held = 0
-        if self._paused and self._transport is not None:
-            self._paused = False
-            self._transport.resume_reading()
+        if self._paused:
+            self.pause(paused=False)
         return data
+
+    def check(self) -> None:
+        """UpstreamFault when nothing more will come."""
+        if self._fault is not None:
+            raise self._fault
+
+    def pause(self, *, paused: bool) -> None:
+        """Read nothing for now, or read again."""
+        if self._transport is not None and paused is not self._paused:
+            self._paused = paused
+            if paused:
+                self._transport.pause_reading()
+            else:
+                self._transport.resume_reading()
+
+    def forget(self) -> None:
+        """Nobody waits for news any more, or keeps it from reading."""
+        self._on_news = None
+        if self._paused:
+            self.pause(paused=False)
 
     @property
     def reusable(self) -> bool:
@@ -95,16 +126,6 @@ class UpstreamConnection(asyncio.Protocol):
         )
 
     @property
-    def waiting(self) -> bool:
-        """True while `chunk` would have to wait for the upstream."""
-        return not self._chunks and not self.complete and self._fault is None
-
-    @property
-    def now(self) -> float:
-        """The loop's clock."""
-        return self._loop.time()
-
-    @property
     def alive(self) -> bool:
         return self._transport is not None and not self._transport.is_closing()
 
@@ -115,12 +136,6 @@ class UpstreamConnection(asyncio.Protocol):
     def names(self) -> tuple[bytes, ...]:
         """Of the headers, in their order, in lower case."""
         return tuple(self.headers)
-
-    def give_up(self, fault: UpstreamFault) -> None:
-        """Who waits for the answer waits no longer."""
-        if self._fault is None:
-            self._fault = fault
-        self._wake()
 
     def abort(self) -> None:
         if self._transport is not None:
@@ -142,24 +157,22 @@ class UpstreamConnection(asyncio.Protocol):
         tls = self._transport.get_extra_info("ssl_object") if self._transport is not None else None
         return tls.getpeercert(binary_form=True) if tls is not None else b""
 
-    def _raise_fault(self) -> None:
-        if self._fault is not None:
-            raise self._fault
-
     async def _wait(self) -> None:
         self._waiter = self._loop.create_future()
         await self._waiter
 
     def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
+        if self._on_news is not None:
+            self._on_news()
+        elif self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
     def _fail(self, cause: Cause, detail: str) -> None:
+        """Who waits is woken by whoever found this: the parser may be at work above us."""
         if self._fault is None:
             self._fault = UpstreamFault(cause, detail)
         if self._transport is not None:
             self._transport.abort()
-        self._wake()
 
     # --- asyncio.Protocol ---
 
@@ -180,7 +193,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._wake()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._transport = None
+        self._transport = self._parser = None
         if not self.complete and self._fault is None:
             self._fault = UpstreamFault(Cause.BROKE, "closed before the answer was whole")
         self._wake()
@@ -222,9 +235,8 @@ class UpstreamConnection(asyncio.Protocol):
             return
         self._chunks.append(data)
         self._held += len(data)
-        if self._held > HIGH and not self._paused and self._transport is not None:
-            self._paused = True
-            self._transport.pause_reading()
+        if self._held > HIGH:
+            self.pause(paused=True)
 
     def on_message_complete(self) -> None:
         if self.head_complete and self._parser is not None and not self.complete:

@@ -1,6 +1,6 @@
 """Time that may pass: one deadline over the whole exchange, and a shorter patience for each wait in it.
 
-`Patience` is for the waits that every exchange has, and a stream for every event: one timer serves them all.
+`Patience` is for the waits that every exchange has, and a stream for every event: the clock of all exchanges rings it.
 """
 
 from __future__ import annotations
@@ -11,36 +11,34 @@ from collections.abc import Callable
 from types import TracebackType
 
 from router.channel.messages import Cause
+from router.gate.clock import Clock
 from router.gate.connection import UpstreamFault
 
 
 class Deadline:
     """`total_s` seconds from now."""
 
-    def __init__(self, total_s: float, loop: asyncio.AbstractEventLoop) -> None:
-        self.loop = self._loop = loop
-        self._total_s = total_s
-        self._at = self._loop.time() + total_s
+    __slots__ = ("at", "clock", "total_s")
+
+    def __init__(self, total_s: float, clock: Clock) -> None:
+        self.clock = clock
+        self.total_s = total_s
+        self.at = clock.now() + total_s  # when it is over, by the clock
 
     @property
     def left_s(self) -> float:
-        return max(0.0, self._at - self._loop.time())
+        return max(0.0, self.at - self.clock.now())
 
     @property
     def past_s(self) -> float:
         """Seconds since the exchange began."""
-        return self._total_s - self._at + self._loop.time()
-
-    @property
-    def at(self) -> float:
-        """When it is over, by the loop's clock."""
-        return self._at
+        return self.total_s - self.at + self.clock.now()
 
     def over(self) -> UpstreamFault:
-        return UpstreamFault(Cause.TOTAL_TIMEOUT, f"after {self._total_s:g} s")
+        return UpstreamFault(Cause.TOTAL_TIMEOUT, f"after {self.total_s:g} s")
 
     def within(self, seconds: float, cause: Cause) -> _Within:
-        """A block that ends in UpstreamFault(cause) after `seconds`, or TOTAL_TIMEOUT at the deadline."""
+        """A block, in a task, that ends in UpstreamFault(cause) after `seconds`, or TOTAL_TIMEOUT at the deadline."""
         left = self.left_s
         if left <= seconds:
             return _Within(left, self.over())
@@ -52,47 +50,43 @@ def _nobody(_: UpstreamFault) -> None:
 
 
 class Patience:
-    """Tells `lost` when a wait took longer than it may. The timer lives on between waits, and is moved."""
+    """Tells `lost` when a wait took longer than it may. Its place at the clock lives on between waits, and is moved."""
 
-    __slots__ = ("_cause", "_deadline", "_due", "_loop", "_lost", "_rings_at", "_seconds", "_timer")
+    __slots__ = ("_cause", "_clock", "_deadline", "_due", "_lost", "_rings_at", "_seconds", "_tick")
 
     def __init__(self, deadline: Deadline, lost: Callable[[UpstreamFault], None]) -> None:
-        self._loop = deadline.loop
+        self._clock = deadline.clock
         self._deadline = deadline
         self._lost = lost
         self._due = self._rings_at = math.inf
         self._seconds = 0.0
         self._cause = Cause.TOTAL_TIMEOUT
-        self._timer: asyncio.TimerHandle | None = None
+        self._tick = 0
 
     def begin(self, seconds: float, cause: Cause) -> None:
         """A wait begins: `lost` hears of it after `seconds`, or at the deadline."""
         self._seconds, self._cause = seconds, cause
-        self._due = min(self._loop.time() + seconds, self._deadline.at)
+        self._due = min(self._clock.now() + seconds, self._deadline.at)
         if self._due < self._rings_at:
             self._ring_at(self._due)
-
-    def rest(self) -> None:
-        """The wait is over in time."""
-        self._due = math.inf
 
     def close(self) -> None:
         """No wait will follow; who was to be told is forgotten."""
         self._due = self._rings_at = math.inf
         self._lost = _nobody
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        if self._tick:
+            self._clock.remove(self, self._tick)
 
     def _ring_at(self, when: float) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
+        if self._tick:
+            self._clock.remove(self, self._tick)
         self._rings_at = when
-        self._timer = self._loop.call_at(when, self._ring)
+        self._tick = self._clock.add(self, when)
 
-    def _ring(self) -> None:
-        self._rings_at, self._timer = math.inf, None
-        if self._due > self._loop.time():
+    def ring(self) -> None:
+        """By the clock, at the time it was asked to; the wait may have been put off since."""
+        self._rings_at = math.inf
+        if self._due > self._clock.now():
             if self._due < math.inf:
                 self._ring_at(self._due)
         elif self._due >= self._deadline.at:

@@ -9,18 +9,18 @@ MOST = 64  # the newest ones
 
 def texts_of(document: dict[str, Any]) -> list[bytes]:
     """Messages of a chat in order, or the prompts or inputs; parts of one message are joined by nothing."""
-    found = [_text(message.get("content")) for message in _objects(document.get("messages"))]
+    messages = document.get("messages")
+    found: list[object] = []
+    if isinstance(messages, list):
+        contents = [message.get("content") for message in messages if isinstance(message, dict)]
+        found += [content if isinstance(content, str) else _joined(content) for content in contents]
     for name in ("prompt", "input"):
-        value = document.get(name)
-        found += [item for item in (value if isinstance(value, list) else [value]) if isinstance(item, str)]
-    return [text.encode() for text in found if text][-MOST:]
+        if name in document:
+            value = document[name]
+            found += value if isinstance(value, list) else [value]
+    return [text.encode() for text in found if isinstance(text, str) and text][-MOST:]
 
 
-def _text(content: object) -> str:
-    if isinstance(content, str):
-        return content
-    return "".join(part["text"] for part in _objects(content) if isinstance(part.get("text"), str))
-
-
-def _objects(value: object) -> list[dict[str, Any]]:
-    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+def _joined(content: object) -> str:
+    parts = [part for part in content if isinstance(part, dict)] if isinstance(content, list) else []
+    return "".join(part["text"] for part in parts if isinstance(part.get("text"), str))

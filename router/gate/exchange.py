@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import Awaitable, Callable
-from typing import Any
+from collections.abc import Coroutine
+from typing import Any, TypeVar
 
-import msgspec
-
-from policies import Decision, Endpoint, Reach, Reason, RequestFacts, judge_body
+from policies import Decision
 from router.audit import Kind as RecordKind
 from router.audit import LedgerUnavailable
-from router.channel.frames import COUNT, PIECE, Kind
-from router.channel.link import Link
+from router.channel.frames import COUNT, PIECE, Kind, pack
 from router.channel.messages import Cause, Failure, Open, Queued, encode
-from router.gate.admission import Admitted
+from router.gate.admission import AT_ONCE, Admitted
 from router.gate.capturing import AnswerTap
 from router.gate.connection import UpstreamFault
 from router.gate.deadline import Deadline
-from router.gate.digests import texts_of
+from router.gate.desk import Desk
+from router.gate.doors import Door
+from router.gate.judging import judged
 from router.gate.records import decision, denial
-from router.gate.relay import Relay
+from router.gate.relay import NOTHING_SEEN, Relay
+from router.gate.request import post
+from router.gate.route import Route
+from router.gate.steps import Steps, Wait, in_task
 from router.gate.world import World
 
 COMPLETED = "completed"
@@ -30,36 +31,31 @@ CLIENT_LEFT = "client_left"
 AUDIT_BACK_S = 5.0
 BODY_S = 60.0  # a worker has the body when it asks: no more is needed for the way here
 NOT_THE_UPSTREAMS = frozenset({Cause.POLICY, Cause.TOTAL_TIMEOUT, Cause.TOO_LARGE})
-_decode = msgspec.json.Decoder(dict[str, Any]).decode
-_encode = msgspec.json.Encoder().encode
+T = TypeVar("T")
 
 
 class GateExchange:
     """The gate's side of one exchange. It keeps the world (policy, pools) that it began in."""
 
-    def __init__(
-        self, number: int, link: Link, message: Open, world: World, over: Callable[[], None],
-        give_back: Callable[[int], None],
-    ) -> None:  # fmt: skip
-        """`over` hears when it is, `give_back` when so many bytes of its body are held no longer."""
+    def __init__(self, number: int, desk: Desk, message: Open, world: World) -> None:
+        """So many bytes of its body are reserved already."""
         self._number = number
-        self._link = link
+        self._desk = desk
+        self._link = desk.link
         self._open = message
         self._world = world
-        self._over = over
-        self._deadline = Deadline(message.deadline_s, link.loop)
+        self._deadline = Deadline(message.deadline_s, desk.clock)
         self._body: list[bytes] = []
         self._outgoing = b""  # what was judged, until it is sent: a stream need not hold its prompt
         self._message_macs: list[str] = []
         self._captured: dict[str, object] = {}  # the sealed prompt's name, if this exchange is captured
         self._tap: AnswerTap | None = None
         self._missing = message.body_bytes
-        self._task: asyncio.Task[None] | None = None
+        self._steps: Steps | None = None
         self._relay: Relay | None = None
+        self._record = -1  # the decision's index, until the worker has been told
         self._ending = MISTAKE
         self._cancelled = CLIENT_LEFT
-        self._begun = False  # the task has run
-        self._give_back = give_back
         self._reserved = message.body_bytes
 
     def take_body(self, data: bytes) -> None:
@@ -71,8 +67,9 @@ class GateExchange:
         self._body.append(data)
         if self._missing > 0:
             self._link.send(self._number, Kind.CREDIT, COUNT.pack(len(data)))
-        elif self._task is None:
-            self._task = self._link.loop.create_task(self._run())
+        elif self._steps is None:
+            self._steps = Steps(self._run(), self._link.loop)
+            self._steps.go_on()
         else:
             self.cancel("protocol")
 
@@ -81,21 +78,25 @@ class GateExchange:
             self._relay.grant(amount)
 
     def cancel(self, ending: str = CLIENT_LEFT) -> None:
+        """Stop the upstream's work. Of one whose answer was whole already, nothing changes."""
+        if self._ending == COMPLETED:
+            return
         self._cancelled = ending
-        if self._task is not None:
-            self._task.cancel()
-        if not self._begun:
+        if self._steps is not None:
+            self._steps.cancel()
+        else:
             self._end()
 
     def _end(self) -> None:
         """Once. Nothing that refers to us is kept, so that no exchange waits for Python to look for cycles."""
-        self._free()
-        self._relay = self._task = None
-        self._over()
+        if self._reserved:
+            self._free()
+        self._relay = self._steps = None
+        self._desk.over(self._number)
 
     def _free(self) -> None:
         """The upstream has the body, or will not have it."""
-        self._give_back(self._reserved)
+        self._desk.bodies.give(self._reserved)
         self._reserved = 0
 
     @property
@@ -104,10 +105,12 @@ class GateExchange:
         return self._missing > 0 and self._deadline.past_s > BODY_S
 
     async def _run(self) -> None:
-        self._begun = True
         try:
-            self._outgoing = await self._decide()
-            await self._admitted()
+            route = self._decide()
+            if isinstance(route, Decision):
+                await self._deny(str(route.reason))
+                raise UpstreamFault(Cause.POLICY, f"{route.reason}: {route.detail}")  # noqa: TRY301 - as all others
+            await self._admitted(route)
         except UpstreamFault as fault:
             self._tell(Failure(fault.cause, fault.detail, fault.retry_after_s))
         except LedgerUnavailable as error:
@@ -121,93 +124,104 @@ class GateExchange:
             self._end()
 
     def _tell(self, failure: Failure) -> None:
-        self._link.send(self._number, Kind.FAIL, encode(failure))
+        self._link.write(self._record_frame() + pack(self._number, Kind.FAIL, encode(failure)))
 
-    async def _decide(self) -> bytes:
-        """Decide again, from names and from the body itself: a worker is not trusted to have decided. What to send."""
+    def tell_record(self) -> None:
+        """By the gate's sweep, when what it goes with is long in coming."""
+        if self._record >= 0:
+            self._link.write(self._record_frame())
+
+    def _record_frame(self) -> bytes:
+        """What the worker has not been told yet."""
+        if self._record < 0:
+            return b""
+        frame = pack(self._number, Kind.RECORD, COUNT.pack(self._record))
+        self._record = -1
+        return frame
+
+    def _on_head(self) -> bytes:
+        self._free()
+        return self._record_frame()
+
+    def _decide(self) -> Route | Decision:
+        """Decide again, from names and from the body itself: a worker is not trusted to have decided."""
         message = self._open
-        policy = self._world.snapshot.policy
-        if message.policy != policy.digest:
+        if message.policy != self._world.snapshot.policy.digest:
             raise UpstreamFault(Cause.STALE_POLICY, "the policy has changed")
-        reach = Reach(message.reach) if message.reach is not None else None
-        facts = RequestFacts(message.endpoint, message.model, message.stream, message.body_bytes, reach)
-        verdict = self._world.verdicts.exchange(facts, message.caller, message.tier, message.upstream)
-        body = b""
-        if verdict.allowed:
-            served_model = policy.models[message.model].served.get(message.tier, message.model)
-            verdict, body = self._judge_body(served_model)
-        if not verdict.allowed:
-            await self._deny(str(verdict.reason))
-            raise UpstreamFault(Cause.POLICY, f"{verdict.reason}: {verdict.detail}")
-        return body
-
-    def _judge_body(self, served_model: str) -> tuple[Decision, bytes]:
-        """The bytes that will be sent, judged here once more: for this model, and without anything that re-aims."""
+        route = self._world.routes.find(message)
+        if isinstance(route, Decision):
+            return route
         given = self._body[0] if len(self._body) == 1 else b"".join(self._body)
         self._body.clear()
-        try:
-            document = _decode(given)
-        except (msgspec.MsgspecError, ValueError, RecursionError):
-            return Decision(allowed=False, reason=Reason.BODY_UNREADABLE), b""
-        if document.get("model") != served_model:
-            return Decision(allowed=False, reason=Reason.MODEL_UNKNOWN), b""
-        self._message_macs = self._world.recorder.digests(self._open.caller, texts_of(document))
-        return judge_body(document), _encode(document)  # what was judged is what is sent, to every parser
+        verdict, self._outgoing, texts = judged(given, route.served_model)
+        if not verdict.allowed:
+            return verdict
+        self._message_macs = self._world.recorder.digests(message.caller, texts)
+        return route
 
-    async def _admitted(self) -> None:
-        message, left_s = self._open, self._deadline.left_s
-        admission = self._world.admissions[message.tier]
-        admitted = await self._entered(admission.enter(message.caller, left_s))
+    def _slowly(self, work: Coroutine[Any, Any, T]) -> Wait[T]:
+        """What may take its time, with timeouts of its own."""
+        return in_task(self._link.loop, work)
+
+    async def _admitted(self, route: Route) -> None:
+        message, upstreams = self._open, self._world.upstreams
+        admitted = own = AT_ONCE
+        if not route.admission.take():
+            admitted = await self._entered(route.admission.enter(message.caller, self._deadline.left_s))
         try:
-            own = await self._entered(self._world.upstreams.enter(message.upstream, message.caller, left_s))
+            if not upstreams.take(message.upstream):
+                own = await self._entered(upstreams.enter(message.upstream, message.caller, self._deadline.left_s))
             try:
-                self._tell_queued(admitted, own)
-                await self._capture()
-                await self._exchange(self._world.recorder.append(RecordKind.DECISION, self._decision()))
+                if admitted is not AT_ONCE or own is not AT_ONCE:
+                    self._tell_queued(admitted, own)
+                if route.captured:
+                    await self._slowly(self._capture())
+                body = decision(route.names, message, self._message_macs, self._captured)
+                await self._exchange(route, self._world.recorder.append(RecordKind.DECISION, body))
             finally:
-                self._world.upstreams.leave(self._open.upstream)
+                upstreams.leave(message.upstream)
         finally:
-            admission.leave()
+            route.admission.leave()
 
-    async def _entered(self, waiting: Awaitable[Admitted]) -> Admitted:
+    async def _entered(self, waiting: Coroutine[Any, Any, Admitted]) -> Admitted:
         """A place; who gets none leaves a denial, and only then is told so."""
         try:
-            return await waiting
+            return await self._slowly(waiting)
         except UpstreamFault as fault:
             await self._deny(str(fault.cause))
             raise
 
     async def _deny(self, reason: str) -> None:
         self._world.metrics.denial(reason)
-        await self._world.recorder.record(RecordKind.DENIAL, denial(self._open, reason))
+        recorder = self._world.recorder
+        await recorder.durable(recorder.append(RecordKind.DENIAL, denial(self._open, reason)))
 
     async def _capture(self) -> None:
         """Sealed before the decision that names it, and so before anything is sent."""
         message, recorder = self._open, self._world.recorder
-        if self._world.snapshot.capture.wants(message.caller, message.model):
-            self._captured = {"capture": await recorder.seal_prompt(message.request_id, self._outgoing)}
-            self._tap = await recorder.open_tap(message.request_id, message.caller)
+        self._captured = {"capture": await recorder.seal_prompt(message.request_id, self._outgoing)}
+        self._tap = await recorder.open_tap(message.request_id, message.caller)
 
     def _tell_queued(self, *waits: Admitted) -> None:
-        position = max(wait.position for wait in waits)
-        if position:
-            waited_s = sum(wait.waited_s for wait in waits)
-            self._link.send(self._number, Kind.QUEUED, encode(Queued(position, waited_s)))
+        position, waited_s = max(wait.position for wait in waits), sum(wait.waited_s for wait in waits)
+        self._link.send(self._number, Kind.QUEUED, encode(Queued(position, waited_s)))
 
-    async def _exchange(self, index: int) -> None:
+    async def _exchange(self, route: Route, index: int) -> None:
         """From here on there is a decision, so there will be exactly one outcome. It is durable, then we dial."""
         upstream = self._open.upstream
         try:
             await self._world.recorder.durable(index)
-            self._link.send(self._number, Kind.RECORD, COUNT.pack(index))
-            await self._at_its_door()
+            self._record = index
+            door = self._world.doors.get(upstream)
+            if door is None:
+                await self._ask_and_relay(route)
+            else:
+                await self._at_its_door(door, route)
             self._ending = COMPLETED
+            await self._desk.afterwards.wait()  # the answer leaves first: nobody waits for its outcome
         except UpstreamFault as fault:
             self._ending = str(fault.cause)
-            if self._relay is not None and self._relay.caught is not None:
-                self._world.upstreams.caught(upstream, self._relay.caught)
-            if fault.cause not in NOT_THE_UPSTREAMS or self._waited_in_vain(fault):
-                self._world.upstreams.failed(upstream, fault)
+            self._blame(fault)
             raise
         except LedgerUnavailable:
             self._ending = str(Cause.AUDIT)
@@ -217,81 +231,67 @@ class GateExchange:
             raise
         finally:
             try:
-                await self._seal_rest()
+                if self._tap is not None:
+                    await self._slowly(self._tap.finish_cut())
             finally:
                 outcome = self._outcome(index)
                 self._world.recorder.note(RecordKind.OUTCOME, outcome)
                 self._world.metrics.exchange(self._open.tier, upstream, outcome)
-        failure = self._relay.failure if self._relay is not None else None
+        self._praise()
+
+    def _blame(self, fault: UpstreamFault) -> None:
+        upstreams, upstream, relay = self._world.upstreams, self._open.upstream, self._relay
+        if relay is not None and relay.caught is not None:
+            upstreams.caught(upstream, relay.caught)
+        in_vain = fault.cause is Cause.TOTAL_TIMEOUT and relay is not None and relay.waited_in_vain
+        if fault.cause not in NOT_THE_UPSTREAMS or in_vain:
+            upstreams.failed(upstream, fault)
+
+    def _praise(self) -> None:
+        """A whole answer can be a failure all the same."""
+        upstreams, upstream, relay = self._world.upstreams, self._open.upstream, self._relay
+        failure = relay.failure if relay is not None and relay.status >= 400 else None
         if failure is not None:
-            self._world.upstreams.failed(upstream, UpstreamFault(failure.cause, failure.detail, failure.retry_after_s))
-        else:
-            self._world.upstreams.succeeded(upstream, self._first_byte_s())
+            upstreams.failed(upstream, UpstreamFault(failure.cause, failure.detail, failure.retry_after_s))
+        elif relay is not None:
+            upstreams.succeeded(upstream, relay.first_byte_s)
 
-    async def _seal_rest(self) -> None:
-        """Of an answer that was cut, what has passed; how it ended is told already."""
-        if self._tap is not None:
-            with contextlib.suppress(LedgerUnavailable):
-                await self._tap.finish()
-
-    async def _at_its_door(self) -> None:
+    async def _at_its_door(self, door: Door, route: Route) -> None:
         """A program of ours may have to be started first, or to wait for its turn with the card."""
         doors = self._world.doors
-        door = doors.get(self._open.upstream)
-        if door is None:
-            await self._ask_and_relay()
-            return
-        cold_start_s = self._world.snapshot.tiers[self._open.tier].timeouts.cold_start_s
-        await doors.enter(door, min(cold_start_s, self._deadline.left_s) if self._open.wait else 0.0)
+        while not door.open:
+            wait_s = min(route.timeouts.cold_start_s, self._deadline.left_s) if self._open.wait else 0.0
+            await self._slowly(doors.enter(door, wait_s))
         with doors.inside(door):
-            await self._ask_and_relay()
+            await self._ask_and_relay(route)
 
-    async def _ask_and_relay(self) -> None:
-        upstreams, upstream = self._world.upstreams, self._open.upstream
-        timeouts = self._world.snapshot.tiers[self._open.tier].timeouts
+    async def _ask_and_relay(self, route: Route) -> None:
+        upstreams, upstream, timeouts = self._world.upstreams, self._open.upstream, route.timeouts
         ready = upstreams.is_ready(upstream)
         if not ready and self._open.wait:
-            async with self._deadline.within(timeouts.cold_start_s, Cause.COLD):
-                await upstreams.ready(upstream)
-        await upstreams.identified(upstream, min(timeouts.cold_start_s, self._deadline.left_s))
-        self._relay = Relay(self._number, self._link, self._open, timeouts, self._deadline)
-        self._relay.tap = self._tap
-        self._relay.on_head = self._free
-        body, self._outgoing = [self._outgoing], b""
-        waits_for_all = not self._open.stream and self._open.endpoint is not Endpoint.EMBEDDINGS
-        patience_s = timeouts.answer_s if waits_for_all else timeouts.first_token_s
+            await self._slowly(self._ready(timeouts.cold_start_s))
+        if not upstreams.known(upstream):
+            await self._slowly(upstreams.identified(upstream, min(timeouts.cold_start_s, self._deadline.left_s)))
+        patience_s = timeouts.answer_s if route.waits_for_all and not self._open.stream else timeouts.first_token_s
         if not ready:
             patience_s = max(patience_s, timeouts.cold_start_s)
-        await self._relay.run(upstreams.pool(upstream), upstreams.credential(upstream), body.pop(), patience_s)
+        request = post(route.heads[self._open.stream], self._open.request_id, self._outgoing)
+        self._outgoing = b""
+        relay = self._relay = Relay(self._number, self._link, route, self._deadline, request)
+        relay.tap, relay.on_head = self._tap, self._on_head
+        del request
+        await relay.run(patience_s)
 
-    def _first_byte_s(self) -> float:
-        """How long the upstream took, once asked, to begin; for a whole answer that is all of it."""
-        relay = self._relay
-        return relay.asked_s - relay.first_byte_s if relay is not None and relay.first_byte_s is not None else 0.0
-
-    def _waited_in_vain(self, fault: UpstreamFault) -> bool:
-        """The tier's time went by while an upstream that was asked early said nothing: that is its failure."""
-        relay = self._relay
-        if relay is None or fault.cause is not Cause.TOTAL_TIMEOUT:
-            return False
-        return relay.first_byte_s is None and relay.asked_s > self._open.deadline_s / 2
-
-    # --- records ---
-
-    def _decision(self) -> dict[str, object]:
-        body = decision(self._open, self._world.snapshot.policy)
-        return {**body, "message_macs": self._message_macs, **self._captured}
+    async def _ready(self, cold_start_s: float) -> None:
+        async with self._deadline.within(cold_start_s, Cause.COLD):
+            await self._world.upstreams.ready(self._open.upstream)
 
     def _outcome(self, index: int) -> dict[str, object]:
-        relay, total_s = self._relay, self._open.deadline_s
-        first = relay.first_byte_s if relay is not None else None
+        deadline, relay = self._deadline, self._relay
         return {
             "decision": index,
             "ending": self._ending,
-            "status": relay.status if relay is not None else 0,
-            "sent_bytes": relay.sent if relay is not None else 0,
-            "received_bytes": relay.received if relay is not None else 0,
-            "first_byte_ms": round((total_s - first) * 1000, 3) if first is not None else -1.0,
-            "total_ms": round((total_s - self._deadline.left_s) * 1000, 3),
+            **(relay.seen(deadline.at - deadline.total_s) if relay is not None else NOTHING_SEEN),
+            "total_ms": round(deadline.past_s * 1000, 3),
             **(self._tap.told() if self._tap is not None else {}),
         }

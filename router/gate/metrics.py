@@ -6,9 +6,10 @@ No caller is named, and no content can be: labels are tiers, upstreams, states a
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from operator import itemgetter
 
 from router.channel.states import State, UpstreamReport
 from router.gate.admission import Admission
@@ -33,23 +34,20 @@ class Metrics:
     """Counters of this gate's life; what is true now (states, loads, queues) is read when asked."""
 
     def __init__(self) -> None:
-        self._exchanges: Counter[Labels] = Counter()
+        self._exchanges: Counter[tuple[str, str, object, object]] = Counter()  # tier, upstream, ending, status
         self._denials: Counter[Labels] = Counter()
         self._transitions: Counter[Labels] = Counter()
-        self._first_byte: dict[Labels, Histogram] = {}
-        self._duration: dict[Labels, Histogram] = {}
+        self._first_byte: defaultdict[tuple[str, str], Histogram] = defaultdict(Histogram)
+        self._duration: defaultdict[tuple[str, str], Histogram] = defaultdict(Histogram)
 
     def exchange(self, tier: str, upstream: str, outcome: Mapping[str, object]) -> None:
         """One exchange is over; `outcome` is its record's body."""
-        place = (("tier", tier), ("upstream", upstream))
-        status = outcome["status"]
-        kind = f"{status // 100}xx" if isinstance(status, int) and status else "none"
-        self._exchanges[*place, ("ending", str(outcome["ending"])), ("status", kind)] += 1
+        self._exchanges[tier, upstream, outcome["ending"], outcome["status"]] += 1
         first, total = outcome["first_byte_ms"], outcome["total_ms"]
         if isinstance(first, float) and first >= 0:
-            self._first_byte.setdefault(place, Histogram()).observe(first / 1000)
+            self._first_byte[tier, upstream].observe(first / 1000)
         if isinstance(total, float):
-            self._duration.setdefault(place, Histogram()).observe(total / 1000)
+            self._duration[tier, upstream].observe(total / 1000)
 
     def denial(self, reason: str) -> None:
         self._denials[("reason", reason),] += 1
@@ -62,9 +60,11 @@ class Metrics:
         return "\n".join([*self._counted(), *_now(tuple(reports), admissions), ""])
 
     def _counted(self) -> Iterator[str]:
-        yield from _family(
-            "ringfence_exchanges_total", "counter", "Exchanges by how they ended.", self._exchanges.items()
-        )
+        exchanges: Counter[Labels] = Counter()
+        for (tier, upstream, ending, status), number in self._exchanges.items():
+            kind = f"{status // 100}xx" if isinstance(status, int) and status else "none"
+            exchanges[*_place((tier, upstream)), ("ending", str(ending)), ("status", kind)] += number
+        yield from _family("ringfence_exchanges_total", "counter", "Exchanges by how they ended.", exchanges.items())
         yield from _family("ringfence_denials_total", "counter", "Refused requests by reason.", self._denials.items())
         yield from _family(
             "ringfence_upstream_transitions_total", "counter", "Changes of state.", self._transitions.items()
@@ -101,11 +101,16 @@ def _family(name: str, kind: str, about: str, rows: Iterable[tuple[Labels, float
         yield f"{name}{_labels(labels)} {value:g}" if value % 1 else f"{name}{_labels(labels)} {int(value)}"
 
 
-def _histograms(name: str, about: str, rows: Mapping[Labels, Histogram]) -> Iterator[str]:
+def _place(of: tuple[str, str]) -> Labels:
+    tier, upstream = of
+    return ("tier", tier), ("upstream", upstream)
+
+
+def _histograms(name: str, about: str, rows: Mapping[tuple[str, str], Histogram]) -> Iterator[str]:
     yield f"# HELP {name} {about}"
     yield f"# TYPE {name} histogram"
-    for labels, histogram in sorted(rows.items()):
-        count = 0
+    for of, histogram in sorted(rows.items(), key=itemgetter(0)):
+        labels, count = _place(of), 0
         for bound, number in zip((*SECONDS, None), histogram.counts, strict=True):
             count += number
             le = f"{bound:g}" if bound is not None else "+Inf"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+import time
 from collections import deque
 
 from policies import Decision, UpstreamRule, judge_head
@@ -32,7 +33,7 @@ class Pool:
         """A kept connection that was alive when we looked, or None."""
         while self._idle:
             since, connection = self._idle.pop()
-            if connection.alive and since >= connection.now - IDLE_S:
+            if connection.alive and since >= time.monotonic() - IDLE_S:
                 return connection
             connection.abort()
         return None
@@ -57,10 +58,11 @@ class Pool:
 
     def give_back(self, connection: UpstreamConnection) -> None:
         """Keep the connection if it can serve again, else close it."""
+        connection.forget()
         if not connection.reusable:
             connection.abort()
             return
-        self._idle.append((connection.now, connection))
+        self._idle.append((time.monotonic(), connection))
         if len(self._idle) > MOST_IDLE:
             self._idle.popleft()[1].abort()
 

@@ -6,11 +6,14 @@ import asyncio
 import contextlib
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 from router.audit import Kind, Ledger, LedgerUnavailable
 from router.gate.capturing import AnswerTap, seal_prompt
+from router.gate.steps import Wait
 
 LOOK_AGAIN_S = 2.0
+Settle = Callable[[LedgerUnavailable | None], None]
 
 
 class Recorder:
@@ -22,7 +25,7 @@ class Recorder:
         self._on_refusal = on_refusal
         self._refusal = ""
         self._loop = asyncio.get_running_loop()
-        self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
+        self._waiting: deque[tuple[int, Settle]] = deque()
         self._durable = -1
         self._look: asyncio.TimerHandle | None = None  # when we see for ourselves whether the ledger writes again
         ledger.on_durable(self._from_writer)
@@ -62,21 +65,26 @@ class Recorder:
         return await AnswerTap.open(self._ledger, request_id, caller)
 
     async def record(self, kind: Kind, body: Mapping[str, object]) -> int:
-        """Append and wait until durable; the index. LedgerUnavailable: it may never be."""
+        """Append and wait until durable, in a task; the index. LedgerUnavailable: it may never be."""
         index = self.append(kind, body)
-        await self.durable(index)
+        if index > self._durable:
+            future: asyncio.Future[None] = self._loop.create_future()
+            self._waiting.append((index, partial(_settle, future)))
+            await future
         return index
 
     def append(self, kind: Kind, body: Mapping[str, object]) -> int:
         """Append; the index. From here on the record exists, whether or not anyone waits for the disk."""
         return self._ledger.append(kind, body).index
 
-    async def durable(self, index: int) -> None:
+    def durable(self, index: int) -> Wait[None]:
         """Wait until this record is on the disk. LedgerUnavailable: nothing may be dialled."""
+        wait: Wait[None] = Wait()
         if index > self._durable:
-            future: asyncio.Future[None] = self._loop.create_future()
-            self._waiting.append((index, future))
-            await future
+            self._waiting.append((index, wait.settle))
+        else:
+            wait.end()
+        return wait
 
     def note(self, kind: Kind, body: Mapping[str, object]) -> None:
         """Append without waiting. A ledger that has failed already refuses every new exchange."""
@@ -99,15 +107,19 @@ class Recorder:
         if failure is not None:
             self._tell(failure)
         while self._waiting and (failure is not None or self._waiting[0][0] <= self._durable):
-            index, future = self._waiting.popleft()
-            if future.done():
-                continue
-            if index <= self._durable:
-                future.set_result(None)
-            else:
-                future.set_exception(LedgerUnavailable(failure or ""))
+            index, settle = self._waiting.popleft()
+            settle(None if index <= self._durable else LedgerUnavailable(failure or ""))
 
     def _tell(self, refusal: str) -> None:
         if refusal != self._refusal:
             self._refusal = refusal
             self._on_refusal(refusal)
+
+
+def _settle(future: asyncio.Future[None], error: LedgerUnavailable | None) -> None:
+    if future.done():
+        return
+    if error is None:
+        future.set_result(None)
+    else:
+        future.set_exception(error)

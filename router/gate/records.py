@@ -18,10 +18,9 @@ def denial(message: Open, reason: str) -> dict[str, object]:
     }
 
 
-def decision(message: Open, policy: Policy) -> dict[str, object]:
-    """The body of a `decision`: one `outcome` follows it."""
+def names_of(message: Open, policy: Policy) -> dict[str, object]:
+    """Of a `decision`'s body, what every exchange of these names has in common."""
     return {
-        "request_id": message.request_id,
         "caller": message.caller,
         "model": message.model,
         "served_model": policy.models[message.model].served.get(message.tier, message.model),
@@ -29,8 +28,20 @@ def decision(message: Open, policy: Policy) -> dict[str, object]:
         "tier": message.tier,
         "upstream": message.upstream,
         "reach": policy.upstreams[message.upstream].reach.word,
-        "attempt": message.attempt,
         "policy": policy.digest,
+    }
+
+
+def decision(
+    names: dict[str, object], message: Open, message_macs: list[str], captured: dict[str, object]
+) -> dict[str, object]:
+    """The body of a `decision`: one `outcome` follows it."""
+    return {
+        **names,
+        "request_id": message.request_id,
+        "attempt": message.attempt,
         "reason": "continued" if message.continued else "allowed",
         "body_bytes": message.body_bytes,
+        "message_macs": message_macs,
+        **captured,
     }

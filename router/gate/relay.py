@@ -3,173 +3,288 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable
+from functools import lru_cache
 
 from policies import Decision
-from router.channel.frames import PIECE, WINDOW, Kind
+from router.channel.frames import PIECE, WINDOW, Kind, pack
 from router.channel.link import Link
-from router.channel.messages import Cause, Failure, Head, Open, encode
+from router.channel.messages import Cause, Failure, Head, encode
 from router.failures import failure_of
 from router.gate.capturing import AnswerTap
 from router.gate.connection import UpstreamConnection, UpstreamFault
 from router.gate.deadline import Deadline, Patience
 from router.gate.events import EventSplitter, EventTooLarge
-from router.gate.pool import Pool
 from router.gate.probe import is_cold
-from router.gate.request import post
-from router.settings.snapshot import Timeouts
+from router.gate.route import Route
+from router.gate.steps import Wait, in_task
 
 COME_BACK_S = 2.0
 
 
 class Relay:
-    """One answer on its way. What was seen of it stays readable for the outcome, whatever happens."""
+    """One answer on its way. What was seen of it stays readable for the outcome, whatever happens.
 
-    def __init__(self, number: int, link: Link, message: Open, timeouts: Timeouts, deadline: Deadline) -> None:
+    It acts when the connection has news, within the connection's own call: what was read leaves in the same pass of the
+    loop. While the worker's credit is used up, or while a tap seals, nothing more is read.
+    """
+
+    def __init__(self, number: int, link: Link, route: Route, deadline: Deadline, request: bytes) -> None:
+        """`request` is held until the upstream answers: a stream need not hold its prompt."""
         self._number = number
         self._link = link
-        self._open = message
-        self._timeouts = timeouts
+        self._route = route
+        self._request = request
         self._deadline = deadline
         self._credit = WINDOW
-        self._granted: asyncio.Future[None] | None = None
-        self._asked: UpstreamConnection | None = None
-        self._patience = Patience(deadline, self._give_up)
+        self._held = b""  # what no credit is left for
+        self._sealing: asyncio.Task[bytes] | None = None  # what it brings may go on
+        self._sealed_whole = False
+        self._connection: UpstreamConnection | None = None
+        self._splitter: EventSplitter | None = None  # of a stream
+        self._patience = Patience(deadline, self._end)
+        self._patience_s = 0.0
+        self._begun = False  # its head has gone on
+        self._said: list[bytes] = []  # frames that leave together
+        self._over: Wait[None] | None = None
         self.status = 0
         self.retry_after = ""  # as the upstream wrote it
         self.sent = 0  # a request that went out twice, because a kept connection was closed unread, counts twice
-        self.asked_s = 0.0  # of deadline.left_s' clock, as first_byte_s: seconds left when the request was sent
+        self.asked_at = 0.0  # by the clock, as first_byte_at: when the request was sent
         self.received = 0
-        self.on_head: Callable[[], None] = lambda: None  # the request is held no longer
+        self.on_head: Callable[[], bytes] = lambda: b""  # the request is held no longer; what to say before the head
         self.tap: AnswerTap | None = None  # sealed capture, if this exchange has it
         self.caught: Decision | None = None  # the head of the answer gave away what this upstream is
-        self.first_byte_s: float | None = None  # of deadline.left_s' clock: seconds left when it came
-
-    def _give_up(self, fault: UpstreamFault) -> None:
-        if self._asked is not None:
-            self._asked.give_up(fault)
+        self.first_byte_at: float | None = None
 
     @property
     def failure(self) -> Failure | None:
         """Why a whole answer is a failure of the upstream all the same: its status."""
         return failure_of(Head(self.status, "", self.retry_after))
 
-    def grant(self, amount: int) -> None:
-        self._credit += amount
-        if self._granted is not None and not self._granted.done():
-            self._granted.set_result(None)
+    @property
+    def first_byte_s(self) -> float:
+        """How long the upstream took, once asked, to begin; for a whole answer that is all of it."""
+        return self.first_byte_at - self.asked_at if self.first_byte_at is not None else 0.0
 
-    async def run(self, pool: Pool, credential: str, body: bytes, patience_s: float) -> None:
-        """Returns when the whole answer was passed on; UpstreamFault when there is none, or it was cut."""
-        request = post(pool.rule, credential, self._open, body)
-        del body
+    @property
+    def waited_in_vain(self) -> bool:
+        """It was asked early, before half of the tier's time had gone by, and has said nothing."""
+        deadline = self._deadline
+        return self.first_byte_at is None and 0 < self.asked_at < deadline.at - deadline.total_s / 2
+
+    def seen(self, began: float) -> dict[str, object]:
+        """For the outcome of an exchange that began then, by the clock."""
+        first = self.first_byte_at
+        return {
+            "status": self.status,
+            "sent_bytes": self.sent,
+            "received_bytes": self.received,
+            "first_byte_ms": round((first - began) * 1000, 3) if first is not None else -1.0,
+        }
+
+    def grant(self, amount: int) -> None:
+        """The worker takes so many bytes more."""
+        self._credit += amount
+        if self._held:
+            self._on_news()
+
+    async def run(self, patience_s: float) -> None:
+        """Returns when the whole answer was passed on; UpstreamFault when there is none, or it was cut.
+
+        A kept connection that turns out stale is replaced, once, before any byte.
+        """
+        self._patience_s, pool = patience_s, self._route.pool
         try:
-            connection = await self._ask(pool, request, patience_s)
-            del request
-            self.on_head()
-            try:
-                await self._pass_answer(connection, pool, patience_s)
-            finally:
-                self.received = connection.received
-                pool.give_back(connection)
+            kept = pool.idle()
+            if kept is not None:
+                try:
+                    return await self._answer_of(kept)
+                except UpstreamFault as fault:
+                    if fault.cause is not Cause.BROKE or kept.received:
+                        raise
+            connect_s = min(self._route.timeouts.connect_s, self._deadline.left_s)
+            return await self._answer_of(await in_task(self._link.loop, pool.fresh(connect_s)))
         finally:
             self._patience.close()
+            self._request = b""
 
-    async def _ask(self, pool: Pool, request: bytes, patience_s: float) -> UpstreamConnection:
-        """Send, and wait for the head. A kept connection that turns out stale is replaced, once, before any byte."""
-        kept = pool.idle()
-        if kept is not None:
-            try:
-                return await self._send(kept, request, patience_s)
-            except UpstreamFault as fault:
-                if fault.cause is not Cause.BROKE or kept.received:
-                    raise
-        fresh = await pool.fresh(min(self._timeouts.connect_s, self._deadline.left_s))
-        return await self._send(fresh, request, patience_s)
-
-    async def _send(self, connection: UpstreamConnection, request: bytes, patience_s: float) -> UpstreamConnection:
+    async def _answer_of(self, connection: UpstreamConnection) -> None:
+        """Send, and wait until the answer is over."""
+        self._connection = connection
+        over: Wait[None] = Wait()
+        self._over = over
         try:
-            self._asked = connection
-            connection.send(request)
-            self.sent += len(request)
-            self.asked_s = self._deadline.left_s
-            self._patience.begin(patience_s, Cause.FIRST_TOKEN_TIMEOUT)
-            await connection.head()
-            self._patience.rest()
-        except BaseException:
-            self._patience.rest()
+            connection.send(self._request, self._on_news)
+            self.sent += len(self._request)
+            self.asked_at = self._deadline.clock.now()
+            self._patience.begin(self._patience_s, Cause.FIRST_TOKEN_TIMEOUT)
+            await over
+        finally:
+            self._connection = self._over = None
+            if self._sealing is not None:
+                self._sealing.cancel()
             self.received = connection.received
-            connection.abort()
-            raise
-        return connection
+            self._route.pool.give_back(connection)
 
-    async def _pass_answer(self, connection: UpstreamConnection, pool: Pool, patience_s: float) -> None:
+    def _end(self, error: BaseException | None = None) -> None:
+        if self._over is not None:
+            self._over.end(error=error)
+
+    # --- acting on news ---
+
+    def _on_news(self) -> None:
+        connection = self._connection
+        if connection is None or self._sealing is not None:
+            return
+        try:
+            over = self._look(connection)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it ends this exchange and not the connection's call
+            self._speak()
+            self._end(error)
+        else:
+            self._speak()
+            if over:
+                self._end()
+
+    def _speak(self) -> None:
+        if self._said:
+            self._link.write(self._said[0] if len(self._said) == 1 else b"".join(self._said))
+            self._said.clear()
+
+    def _look(self, connection: UpstreamConnection) -> bool:
+        """Pass on what has come, as far as it may go. True: that was all."""
+        if not self._begun:
+            if not connection.head_complete:
+                connection.check()
+                return False
+            self._begin(connection)
+        if self._held and not self._pass_held(connection):
+            return False
+        data = connection.take()
+        if self.first_byte_at is None and (data or connection.complete):
+            self.first_byte_at = self._deadline.clock.now()
+        if data and not self._pass_on(data, connection):
+            return False
+        if connection.complete:
+            return self._finish(connection)
+        self._go_on_waiting(connection)
+        return False
+
+    def _go_on_waiting(self, connection: UpstreamConnection) -> None:
+        connection.check()
+        if self.first_byte_at is None:
+            self._patience.begin(self._patience_s, Cause.FIRST_TOKEN_TIMEOUT)
+        else:
+            self._patience.begin(self._route.timeouts.between_tokens_s, Cause.BETWEEN_TOKENS_TIMEOUT)
+
+    def _begin(self, connection: UpstreamConnection) -> None:
+        """The head goes on, unless this is no answer of one that may give any."""
         head = head_of(connection)
-        self.status = head.status
-        self.retry_after = head.retry_after
-        given_away = pool.judge(connection)
+        self.status, self.retry_after = head.status, head.retry_after
+        given_away = self._route.pool.judge(connection)
         if not given_away.allowed:
             self.caught = given_away
             raise UpstreamFault(Cause.IDENTITY, f"{given_away.reason}: {given_away.detail}")
         if is_cold(head.status, head.content_type):
             raise UpstreamFault(Cause.COLD, f"status {head.status}", COME_BACK_S)
-        self._link.send(self._number, Kind.HEAD, encode(head))
+        self._begun, self._request = True, b""
+        self._said += (self.on_head(), pack(self._number, Kind.HEAD, encode(head)))
         if head.content_type.startswith("text/event-stream"):
-            await self._pass_events(connection, patience_s)
-        else:
-            while (data := await self._next(connection, patience_s)) is not None:
-                await self._pass_on(data)
-        if self.tap is not None:
-            await self.tap.finish()
-        self._link.send(self._number, Kind.END)
+            self._splitter = EventSplitter()
 
-    async def _pass_events(self, connection: UpstreamConnection, patience_s: float) -> None:
-        splitter = EventSplitter()
-        while (data := await self._next(connection, patience_s)) is not None:
+    def _pass_on(self, data: bytes, connection: UpstreamConnection) -> bool:
+        """Of a stream, whole events. True: all of it has gone on."""
+        if self._splitter is not None:
             try:
-                events = splitter.feed(data)
+                data = self._splitter.feed(data)
             except EventTooLarge:
                 raise UpstreamFault(Cause.TOO_LARGE, "an event that never ends") from None
-            await self._pass_on(events, last=splitter.done)
-        if splitter.unfinished or not splitter.done:
-            raise UpstreamFault(Cause.BROKE, "the stream ended before [DONE]")
-
-    async def _next(self, connection: UpstreamConnection, patience_s: float) -> bytes | None:
-        if connection.waiting:
-            first = self.first_byte_s is None
-            patience = patience_s if first else self._timeouts.between_tokens_s
-            cause = Cause.FIRST_TOKEN_TIMEOUT if first else Cause.BETWEEN_TOKENS_TIMEOUT
-            self._patience.begin(patience, cause)
-            data = await connection.chunk()
-            self._patience.rest()
-        else:
-            data = await connection.chunk()
-        if self.first_byte_s is None:
-            self.first_byte_s = self._deadline.left_s
-        return data
-
-    async def _pass_on(self, data: bytes, *, last: bool = False) -> None:
-        """A slow client slows the upstream, and fills no memory here. `last`: an answer ends with it."""
         if self.tap is not None:
-            await self.tap.take(data)
-            if last:
-                await self.tap.finish()
-        for at in range(0, len(data), PIECE):
-            piece = data[at : at + PIECE]  # the whole, if it is no longer
-            while self._credit < len(piece):
-                self._granted = asyncio.get_running_loop().create_future()
-                async with self._deadline.within(self._deadline.left_s, Cause.TOTAL_TIMEOUT):
-                    await self._granted
+            self._seal(self.tap, data, connection, last=self._splitter is not None and self._splitter.done)
+            return False
+        if not data:
+            return True
+        if len(data) <= self._credit and len(data) <= PIECE:
+            self._credit -= len(data)
+            self._said.append(pack(self._number, Kind.DATA, data))
+            return True
+        self._held = data
+        return self._pass_held(connection)
+
+    def _pass_held(self, connection: UpstreamConnection) -> bool:
+        """A slow client slows the upstream, and fills no memory here."""
+        while self._held:
+            piece = self._held[:PIECE]
+            if self._credit < len(piece):
+                connection.pause(paused=True)
+                self._patience.begin(math.inf, Cause.TOTAL_TIMEOUT)
+                return False
             self._credit -= len(piece)
-            self._link.send(self._number, Kind.DATA, piece)
+            self._held = self._held[PIECE:]
+            self._said.append(pack(self._number, Kind.DATA, piece))
+        connection.pause(paused=False)
+        return True
+
+    def _finish(self, connection: UpstreamConnection) -> bool:
+        splitter = self._splitter
+        if splitter is not None and (splitter.unfinished or not splitter.done):
+            raise UpstreamFault(Cause.BROKE, "the stream ended before [DONE]")
+        if self.tap is not None and not self._sealed_whole:
+            self._seal(self.tap, b"", connection, last=True)
+            return False
+        self._said.append(pack(self._number, Kind.END))
+        return True
+
+    # --- sealed capture ---
+
+    def _seal(self, tap: AnswerTap, data: bytes, connection: UpstreamConnection, *, last: bool) -> None:
+        """The tap sees it first; nothing else is read meanwhile. `last`: an answer ends with it."""
+        connection.pause(paused=True)
+        self._patience.begin(math.inf, Cause.TOTAL_TIMEOUT)
+        self._sealed_whole = last
+        self._sealing = self._link.loop.create_task(_through(tap, data, last=last))
+        self._sealing.add_done_callback(self._sealed)
+
+    def _sealed(self, task: asyncio.Task[bytes]) -> None:
+        self._sealing = None
+        if task.cancelled():
+            return
+        if (error := task.exception()) is not None:
+            self._end(error)
+            return
+        self._held += task.result()
+        if self._connection is not None:
+            self._connection.pause(paused=False)
+        self._on_news()
+
+
+async def _through(tap: AnswerTap, data: bytes, *, last: bool) -> bytes:
+    await tap.take(data)
+    if last:
+        await tap.finish()
+    return data
+
+
+NOTHING_SEEN: dict[str, object] = {"status": 0, "sent_bytes": 0, "received_bytes": 0, "first_byte_ms": -1.0}
 
 
 def head_of(connection: UpstreamConnection) -> Head:
     """What of the upstream's head may travel on: a closed list."""
+    headers = connection.headers
+    content_type = _content_type(headers.get(b"content-type", b""))
+    if b"retry-after" not in headers and b"x-ringfence-clamped" not in headers:
+        return Head(connection.status, content_type)
+    retry_after, clamped = (_text(headers.get(name, b"")) for name in (b"retry-after", b"x-ringfence-clamped"))
+    return Head(connection.status, content_type, retry_after, clamped)
 
-    def text(name: bytes) -> str:
-        return connection.headers.get(name, b"").decode("latin-1")[:200]
 
-    kind, semicolon, parameters = text(b"content-type").partition(";")  # RFC 9110, 8.3.1: type and subtype in any case
-    content_type = f"{kind.strip().lower()}{semicolon}{parameters}"
-    return Head(connection.status, content_type, text(b"retry-after"), text(b"x-ringfence-clamped"))
+@lru_cache(maxsize=64)  # upstreams know a handful
+def _content_type(value: bytes) -> str:
+    kind, semicolon, parameters = _text(value).partition(";")
+    return f"{kind.strip().lower()}{semicolon}{parameters}"  # RFC 9110, 8.3.1: type and subtype in any case
+
+
+def _text(value: bytes) -> str:
+    return value.decode("latin-1")[:200]

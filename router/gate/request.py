@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hashlib
 
-from policies import UpstreamRule
-from router.channel.messages import Open
+from policies import Endpoint, UpstreamRule
 
 AGENT = "ringfence"
 
@@ -21,18 +20,22 @@ def base_path(rule: UpstreamRule) -> str:
     return rule.destination.path if rule.destination is not None else "/v1"
 
 
-def post(rule: UpstreamRule, credential: str, message: Open, body: bytes) -> bytes:
-    """One JSON request to one of the known paths."""
-    accept = "text/event-stream" if message.stream else "application/json"
+def heads(rule: UpstreamRule, credential: str, endpoint: Endpoint, caller: str) -> tuple[bytes, bytes]:
+    """Of a JSON request to one of the known paths, for a whole answer and for a stream: what `post` goes on from."""
     scope = ""
     if rule.engine is not None:  # our own engine: one caller's cached prompts are not another's to find by their speed
-        scope = f"X-Ringfence-Scope: {hashlib.sha256(message.caller.encode()).hexdigest()}\r\n"
-    head = (
-        f"{_lines('POST', f'{base_path(rule)}/{message.endpoint}', rule, credential)}Accept: {accept}\r\n"
-        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n"
-        f"X-Request-ID: {message.request_id}\r\n{scope}\r\n"
+        scope = f"X-Ringfence-Scope: {hashlib.sha256(caller.encode()).hexdigest()}\r\n"
+    lines = _lines("POST", f"{base_path(rule)}/{endpoint}", rule, credential)
+    whole, stream = (
+        f"{lines}Accept: {accept}\r\nContent-Type: application/json\r\n{scope}".encode("latin-1")
+        for accept in ("application/json", "text/event-stream")
     )
-    return head.encode("latin-1") + body
+    return whole, stream
+
+
+def post(head: bytes, request_id: str, body: bytes) -> bytes:
+    """One request, whole. `request_id`: as the channel admits it."""
+    return b"%sContent-Length: %d\r\nX-Request-ID: %s\r\n\r\n%s" % (head, len(body), request_id.encode(), body)
 
 
 def post_question(rule: UpstreamRule, path: str, credential: str, body: bytes) -> bytes:

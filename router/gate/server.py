@@ -7,7 +7,6 @@ import contextlib
 import math
 import socket
 from collections.abc import Coroutine
-from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -20,13 +19,15 @@ from router.channel.frames import COUNT, ChannelError, Kind, counted
 from router.channel.link import Link, attach
 from router.channel.messages import Ask, Cause, Denial, Failure, Look, Open, Warm, decode, encode
 from router.gate.budget import Budget
+from router.gate.clock import Clock
+from router.gate.desk import Afterwards, Desk
 from router.gate.exchange import CLIENT_LEFT, GateExchange
 from router.gate.world import World
 
 WORKER_LOST = "worker_lost"
 CANCELLED_S = 0.05
 OLD_POLICY_S = 5.0
-SWEEP_S = 10.0
+SWEEP_S = 1.0
 BODIES_BACK_S = 1.0
 LOADS_APART_S = 0.1  # workers learn of loads at most so often
 MOST_EXCHANGES = 20_000  # of one worker
@@ -39,9 +40,12 @@ class Gate:
     def __init__(self, world: World) -> None:
         self._world = world
         self._before: World | None = None
-        self._links: dict[Link, dict[int, GateExchange]] = {}
+        self._desks: dict[Link, Desk] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._warms: dict[tuple[Link, int], asyncio.Task[None]] = {}
+        loop = asyncio.get_running_loop()
+        self._clock = Clock(loop)
+        self._afterwards = Afterwards(loop)
         self._bodies = Budget()
         self._sweeper: asyncio.TimerHandle | None = None
         self._loads_due = False
@@ -51,10 +55,18 @@ class Gate:
     async def attach(self, sock: socket.socket) -> None:
         """Serve one more worker."""
         link = await attach(sock, self._on_frame, self._on_closed)
-        self._links.setdefault(link, {})
+        self._desk(link)
         link.send(0, Kind.STATES, self._world.upstreams.states())
         link.send(0, Kind.LEDGER, self._world.recorder.refusal.encode())
         link.send(0, Kind.LOADS, self._world.upstreams.loads())
+
+    def _desk(self, link: Link) -> Desk:
+        """Frames may come before `attach` returns."""
+        desk = self._desks.get(link)
+        if desk is None:
+            desk = Desk(link, self._clock, self._bodies, self._afterwards, self._on_over, {})
+            self._desks[link] = desk
+        return desk
 
     @property
     def world(self) -> World:
@@ -82,24 +94,23 @@ class Gate:
 
     def tell_states(self) -> None:
         states = self._world.upstreams.states()
-        for link in self._links:
+        for link in self._desks:
             link.send(0, Kind.STATES, states)
 
     def tell_refusal(self) -> None:
         """Whether the ledger takes records, and if not, why: workers must not look healthy without it."""
-        for link in self._links:
+        for link in self._desks:
             link.send(0, Kind.LEDGER, self._world.recorder.refusal.encode())
 
     def tell_loads_soon(self) -> None:
-        """Loads change with every exchange: they are told together."""
-        if not self._loads_due:
-            self._loads_due = True
-            asyncio.get_running_loop().call_later(LOADS_APART_S, self.tell_loads)
+        """Loads change with every exchange that begins or is over: they are told together."""
+        self._loads_due = True
+        asyncio.get_running_loop().call_later(LOADS_APART_S, self.tell_loads)
 
     def tell_loads(self) -> None:
         self._loads_due = False
         loads = self._world.upstreams.loads()
-        for link in self._links:
+        for link in self._desks:
             link.send(0, Kind.LOADS, loads)
 
     async def drain(self, deadline_s: float) -> None:
@@ -107,35 +118,45 @@ class Gate:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(deadline_s):
                 await self._idle.wait()
-        for exchanges in self._links.values():
-            for exchange in tuple(exchanges.values()):
+        for desk in self._desks.values():
+            for exchange in tuple(desk.under_way.values()):
                 exchange.cancel("gate_stopped")
         await asyncio.sleep(CANCELLED_S)  # the cancelled write their outcomes
         self._world.upstreams.close()
-        for link in tuple(self._links):
+        for link in tuple(self._desks):
             link.close()
         self._world.recorder.close()
 
     def _on_closed(self, link: Link) -> None:
-        for exchange in tuple(self._links.pop(link, {}).values()):
+        desk = self._desks.pop(link, None)
+        for exchange in tuple(desk.under_way.values()) if desk is not None else ():
             exchange.cancel(WORKER_LOST)
         for (of, _), warm in tuple(self._warms.items()):
             if of is link:
                 warm.cancel()
 
     def _on_frame(self, link: Link, number: int, kind: Kind, payload: bytes) -> None:
-        exchanges = self._links.setdefault(link, {})  # frames may come before `attach` returns
-        match kind:
-            case Kind.OPEN:
-                self._open(link, number, decode(Open, payload))
-            case Kind.BODY | Kind.CANCEL | Kind.CREDIT:
-                exchange = exchanges.get(number)
-                if exchange is not None:
-                    _tell(exchange, kind, payload)
-                elif kind is Kind.CANCEL and (warm := self._warms.get((link, number))) is not None:
-                    warm.cancel()  # the probing goes on; only this caller's wait is over
-            case _:
-                self._on_question(link, number, kind, payload)
+        desk = self._desks.get(link) or self._desk(link)
+        if kind is Kind.OPEN:
+            self._open(desk, number, decode(Open, payload))
+            return
+        exchange = desk.under_way.get(number)
+        if kind is Kind.BODY:
+            if exchange is not None:
+                exchange.take_body(payload)
+        elif kind is Kind.CREDIT:
+            if exchange is not None:
+                exchange.take_credit(counted(payload))
+        elif kind is Kind.CANCEL:
+            self._cancel(desk, number, payload)
+        else:
+            self._on_question(link, number, kind, payload)
+
+    def _cancel(self, desk: Desk, number: int, payload: bytes) -> None:
+        if (exchange := desk.under_way.get(number)) is not None:
+            exchange.cancel(cancelled_because(payload))
+        elif (warm := self._warms.get((desk.link, number))) is not None:
+            warm.cancel()  # the probing goes on; only this caller's wait is over
 
     def _on_question(self, link: Link, number: int, kind: Kind, payload: bytes) -> None:
         """What is answered without an exchange."""
@@ -155,9 +176,8 @@ class Gate:
             case _:
                 raise ChannelError(f"{kind.name} from a worker")
 
-    def _open(self, link: Link, number: int, message: Open) -> None:
-        exchanges = self._links[link]
-        if number in exchanges or len(exchanges) >= MOST_EXCHANGES:
+    def _open(self, desk: Desk, number: int, message: Open) -> None:
+        if number in desk.under_way or len(desk.under_way) >= MOST_EXCHANGES:
             raise ChannelError("an exchange number twice, or too many exchanges")
         if not math.isfinite(message.deadline_s):
             raise ChannelError("a deadline that is no number")
@@ -165,32 +185,42 @@ class Gate:
         if not 0 < message.body_bytes <= world.snapshot.limits.body_bytes:
             if message.policy == world.snapshot.policy.digest:
                 raise ChannelError(f"a body of {message.body_bytes} bytes")
-            link.send(number, Kind.FAIL, encode(Failure(Cause.STALE_POLICY, "the policy has changed")))
+            desk.link.send(number, Kind.FAIL, encode(Failure(Cause.STALE_POLICY, "the policy has changed")))
             return
         if not self._bodies.take(message.body_bytes, world.snapshot.limits.body_bytes):
             failure = Failure(Cause.BUSY, "too many bodies are held", BODIES_BACK_S)
-            self._spawn(self._refuse(link, number, message, failure))
+            self._spawn(self._refuse(desk.link, number, message, failure))
             return
-        over = partial(self._over, exchanges, number)
-        exchanges[number] = GateExchange(number, link, message, world, over, self._bodies.give)
-        self._idle.clear()
+        self._begin(desk, number, GateExchange(number, desk, message, world))
+
+    def _begin(self, desk: Desk, number: int, exchange: GateExchange) -> None:
+        if not desk.under_way:
+            self._idle.clear()
+        desk.under_way[number] = exchange
+        if not self._loads_due:
+            self.tell_loads_soon()
         if self._sweeper is None:
             self._sweeper = asyncio.get_running_loop().call_later(SWEEP_S, self._sweep)
 
     def _sweep(self) -> None:
-        """One timer for all the bodies that workers owe us."""
+        """One timer for all the bodies that workers owe us, and for upstreams that are silent for long."""
         self._sweeper = None
-        exchanges = [exchange for of in self._links.values() for exchange in of.values()]
+        exchanges = [exchange for desk in self._desks.values() for exchange in desk.under_way.values()]
         for exchange in exchanges:
             if exchange.late:
                 exchange.cancel("protocol")
+            else:
+                exchange.tell_record()  # usually it goes with the answer's head
         if exchanges:
             self._sweeper = asyncio.get_running_loop().call_later(SWEEP_S, self._sweep)
 
-    def _over(self, exchanges: dict[int, GateExchange], number: int) -> None:
-        exchanges.pop(number, None)
-        if not any(self._links.values()):
-            self._idle.set()
+    def _on_over(self) -> None:
+        if not self._loads_due:
+            self.tell_loads_soon()
+        for desk in self._desks.values():
+            if desk.under_way:
+                return
+        self._idle.set()
 
     def _spawn(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
@@ -245,16 +275,6 @@ class Gate:
             *(upstreams.warm(name, tier.name, message.wait_s) for tier in tiers for name in tier.upstreams)
         )
         link.send(number, Kind.ROWS, msgspec.json.encode(rows))
-
-
-def _tell(exchange: GateExchange, kind: Kind, payload: bytes) -> None:
-    match kind:
-        case Kind.BODY:
-            exchange.take_body(payload)
-        case Kind.CREDIT:
-            exchange.take_credit(counted(payload))
-        case _:
-            exchange.cancel(cancelled_because(payload))
 
 
 def cancelled_because(payload: bytes) -> str:

@@ -74,6 +74,12 @@ class Upstream:
         decision = self.identity.decision if self.identity is not None else None
         return None if decision is None or decision.allowed else decision
 
+    @property
+    def plain(self) -> bool:
+        """Nothing is known of it that an operator should be told."""
+        identity = self.identity
+        return self.caught is None and (identity is None or (identity.decision.allowed and not identity.notes))
+
     def become(self, state: UpstreamState) -> None:
         self.transitions.append(Transition(state.since, self.state.state, state.state, state.reason))
         self.state = state

@@ -12,7 +12,7 @@ import msgspec
 from policies import Decision, Reach, asked_by_upstream
 from router.channel.messages import Cause
 from router.channel.programs import ProgramState
-from router.channel.states import State, UpstreamReport, UpstreamState
+from router.channel.states import State, UpstreamReport, UpstreamState, Warmed
 from router.gate.admission import Admitted
 from router.gate.breaker import Breaker
 from router.gate.connection import UpstreamFault
@@ -28,25 +28,11 @@ PLAIN = frozenset({"answered", "probed"})
 Changed = Callable[[str, State, UpstreamState], None]
 
 
-class Warmed(msgspec.Struct, frozen=True):
-    """One row of a warm-up's answer."""
-
-    upstream: str
-    tier: str
-    state: State
-    was_cold: bool
-    ms: int
-    reason: str = ""
-
-
 @dataclass(frozen=True, slots=True)
 class Ears:
-    """Who is told. `changed`: a state did, with the one before; `busier`: a load did; `rests`: one said 429;
-    `note`: for the ledger.
-    """
+    """Who is told. `changed`: a state did, with the one before; `rests`: one said 429; `note`: for the ledger."""
 
     changed: Changed
-    busier: Callable[[], None]
     rests: Callable[[], None]
     note: Note
     wanted: Callable[[str], None] = lambda _: None  # a program that does not run is asked for, and not waited for
@@ -124,11 +110,18 @@ class Upstreams:
 
     # --- what exchanges tell ---
 
+    def take(self, name: str) -> bool:
+        """As `enter`, if the upstream has a place for it now."""
+        upstream = self._all[name]
+        if not upstream.admission.take():
+            return False
+        upstream.meter.in_flight += 1
+        return True
+
     async def enter(self, name: str, caller: str, timeout_s: float) -> Admitted:
         """An exchange begins, once the upstream has a place for it; UpstreamFault(BUSY) when that takes too long."""
         upstream = self._all[name]
         upstream.meter.in_flight += 1
-        self._ears.busier()
         try:
             return await upstream.admission.enter(caller, timeout_s)
         except BaseException:
@@ -137,9 +130,9 @@ class Upstreams:
 
     def leave(self, name: str) -> None:
         """An exchange that entered is over, whatever became of it."""
-        self._all[name].admission.leave()
-        self._all[name].meter.in_flight -= 1
-        self._ears.busier()
+        upstream = self._all[name]
+        upstream.admission.leave()
+        upstream.meter.in_flight -= 1
 
     def succeeded(self, name: str, first_byte_s: float = 0.0) -> None:
         upstream = self._all[name]
@@ -147,6 +140,8 @@ class Upstreams:
             return
         upstream.breaker.succeeded(time.monotonic())
         upstream.meter.succeeded(first_byte_s)
+        if upstream.state.state is State.READY and upstream.state.reason in PLAIN and upstream.plain:
+            return  # nothing could be told that is not known
         if upstream.refusal is None:
             self._become(upstream, State.READY, upstream.praise("answered"))
 
@@ -187,23 +182,34 @@ class Upstreams:
 
     # --- waiting ---
 
+    def known(self, name: str) -> bool:
+        """Is it known what answers there? UpstreamFault(IDENTITY) when that gets no prompt."""
+        upstream = self._all[name]
+        if upstream.identity is None:
+            if upstream.watched and upstream.pool.rule.destination is not None:
+                return False
+        elif time.monotonic() - upstream.identified_at > STALE_S:
+            self._watcher.touch(upstream)  # a rented one, which is awake now anyway
+        if not upstream.plain:
+            upstream.check()
+        return True
+
     async def identified(self, name: str, wait_s: float) -> None:
         """Returns once it is known what answers there; UpstreamFault when that gets no prompt, or is not there.
 
         An upstream that has no word about itself may serve: its list of models is no part of the bargain.
         """
+        if self.known(name):
+            return
         upstream = self._all[name]
-        if upstream.identity is None and upstream.watched and upstream.pool.rule.destination is not None:
-            self._watcher.until_ready(upstream)
-            try:
-                async with asyncio.timeout(wait_s):
-                    await self._watcher.looked(upstream)
-            except TimeoutError:
-                raise UpstreamFault(Cause.COLD, "silent about what it is") from None
-            if upstream.fault is not None and upstream.fault.cause is not Cause.BAD_ANSWER:
-                raise upstream.fault
-        elif upstream.identity is not None and time.monotonic() - upstream.identified_at > STALE_S:
-            self._watcher.touch(upstream)  # a rented one, which is awake now anyway
+        self._watcher.until_ready(upstream)
+        try:
+            async with asyncio.timeout(wait_s):
+                await self._watcher.looked(upstream)
+        except TimeoutError:
+            raise UpstreamFault(Cause.COLD, "silent about what it is") from None
+        if upstream.fault is not None and upstream.fault.cause is not Cause.BAD_ANSWER:
+            raise upstream.fault
         upstream.check()
 
     async def ready(self, name: str) -> None:

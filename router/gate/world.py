@@ -9,6 +9,7 @@ from router.gate.admission import Admission
 from router.gate.doors import Doors
 from router.gate.metrics import Metrics
 from router.gate.recorder import Recorder
+from router.gate.route import Routes
 from router.gate.upstreams import Upstreams
 from router.settings.snapshot import Snapshot
 from router.verdicts import Verdicts
@@ -23,3 +24,7 @@ class World:
     verdicts: Verdicts
     metrics: Metrics = field(default_factory=Metrics)  # handed on at a reload
     doors: Doors = field(default_factory=lambda: Doors(lambda _: None))  # of managed programs; handed on at a reload
+    routes: Routes = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "routes", Routes(self))

@@ -162,11 +162,11 @@ async def house(
         for gate in gates:
             gate.tell_states()
 
-    def busier() -> None:
+    def rests() -> None:
         for gate in gates:
-            gate.tell_loads_soon()
+            gate.tell_loads()
 
-    ears = Ears(lambda *_: tell(), busier, busier, partial(recorder.note, Kind.PROBE))
+    ears = Ears(lambda *_: tell(), rests, partial(recorder.note, Kind.PROBE))
     upstreams = Upstreams(snapshot, Dialler(directory), ears)
     admissions = {name: Admission(tier.concurrency, tier.queue) for name, tier in snapshot.tiers.items()}
     gate = Gate(World(snapshot, recorder, upstreams, admissions, Verdicts(snapshot.policy)))

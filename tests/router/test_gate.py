@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -13,13 +14,13 @@ from msgspec.structs import replace
 from policies import Endpoint
 from router.audit import Kind
 from router.channel.exchange import ExchangeFailed
-from router.channel.frames import COUNT, HEADER, pack
+from router.channel.frames import COUNT, HEADER, Splitter, pack
 from router.channel.frames import Kind as Frame
 from router.channel.messages import Cause, Denial, Open, encode
 from router.channel.states import State
 from router.gate.admission import Admission
 from router.gate.connection import UpstreamFault
-from tests.router.house import Script, answering, house, plain, read_request, scripted, streamed
+from tests.router.house import House, Script, answering, house, plain, read_request, scripted, streamed
 
 OK = plain(b'{"ok":true}')
 DONE = b"data: [DONE]\n\n"
@@ -144,8 +145,8 @@ SSE = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding:
         pytest.param(SSE + b"9\r\ndata: 1\n\n\r\n", 0.05, Cause.BROKE, id="cut between events"),
         pytest.param(streamed(b"data: 1\n\n"), 0.3, Cause.BROKE, id="a whole stream without [DONE]"),
         pytest.param(streamed(DONE + b"data: 1"), 0.3, Cause.BROKE, id="half an event behind [DONE]"),
-        pytest.param(b"", 1, Cause.FIRST_TOKEN_TIMEOUT, id="silent"),
-        pytest.param(HEAD + b"Content-Length: 10\r\n\r\n", 1, Cause.FIRST_TOKEN_TIMEOUT, id="head, then silent"),
+        pytest.param(b"", 2, Cause.FIRST_TOKEN_TIMEOUT, id="silent"),
+        pytest.param(HEAD + b"Content-Length: 10\r\n\r\n", 2, Cause.FIRST_TOKEN_TIMEOUT, id="head, then silent"),
         pytest.param(SSE + b"9\r\ndata: 1\n\n\r\n", 1, Cause.BETWEEN_TOKENS_TIMEOUT, id="stalls between events"),
         pytest.param(b"garbage\r\n\r\n", 0.2, Cause.BAD_ANSWER, id="not HTTP"),
         pytest.param(HEAD + b"Content-Length: 1\r\nContent-Length: 2\r\n\r\n{}", 0.2, Cause.BAD_ANSWER, id="two CL"),
@@ -535,3 +536,92 @@ async def test_an_upstream_that_was_taken_off_the_list_is_never_looked_at_again(
         gate.upstreams.failed("u", UpstreamFault(Cause.REFUSED))
         await asyncio.sleep(0.3)
         assert asked == 0
+
+
+async def raw(gate: House) -> socket.socket:
+    """A worker that reads frames as they come, and has asked once."""
+    ours, theirs = socket.socketpair()
+    theirs.setblocking(False)
+    await gate.gate.attach(ours)
+    body = b'{"model":"m"}'
+    message = Open("r-1", "anonymous", "m", Endpoint.CHAT, "t", "u", 1, False, len(body), "digest", deadline_s=5.0)
+    theirs.send(pack(1, Frame.OPEN, encode(message)) + pack(1, Frame.BODY, body))
+    return theirs
+
+
+def frames(data: bytes) -> list[Frame]:
+    return [kind for number, kind, _ in Splitter().feed(data) if number]
+
+
+async def test_the_answer_leaves_in_one_piece_with_its_record_and_before_its_outcome(tmp_path: Path) -> None:
+    """Whoever is answered waits for no record but the decision."""
+    there: list[bytes] = []
+
+    async with scripted(answering(OK)) as port, house(port, tmp_path) as gate:
+        append = gate.ledger.append
+
+        def watched(kind: Kind, body: Mapping[str, object]) -> object:
+            if kind is Kind.OUTCOME:
+                there.append(worker.recv(65536))
+            return append(kind, body)
+
+        gate.ledger.append = watched  # type: ignore[method-assign,assignment]  # what the worker had when it was noted
+        worker = await raw(gate)
+        (outcome,) = await gate.outcomes()
+        worker.close()
+    assert outcome["ending"] == "completed"
+    assert frames(there[0]) == [Frame.RECORD, Frame.HEAD, Frame.DATA, Frame.END]
+
+
+async def test_who_leaves_between_the_answer_and_its_outcome_has_had_a_whole_answer(tmp_path: Path) -> None:
+    async with scripted(answering(OK)) as port, house(port, tmp_path) as gate:
+        desk = next(iter(gate.gate._desks.values()))
+        write = desk.link.write
+
+        def leaves(frames: bytes) -> None:
+            write(frames)
+            for one in desk.under_way.values():
+                asyncio.get_running_loop().call_soon(one.cancel)
+
+        desk.link.write = leaves  # type: ignore[method-assign]  # before the outcome is noted
+        assert await gate.answer() == b'{"ok":true}'
+        (outcome,) = await gate.outcomes()
+    assert outcome["ending"] == "completed"
+
+
+async def test_of_a_slow_upstream_the_record_is_told_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("router.gate.server.SWEEP_S", 0.02)
+    asked = asyncio.Event()
+
+    async def script(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+        await read_request(reader)
+        asked.set()
+        await asyncio.sleep(60)
+
+    async with scripted(script) as port, house(port, tmp_path) as gate:
+        exchange = gate.ask(deadline_s=60)
+        await asked.wait()
+        async with asyncio.timeout(10):
+            while exchange.record is None:
+                await asyncio.sleep(0.005)
+        assert (exchange.record, exchange.head) == (0, None)
+        exchange.cancel()
+        await gate.outcomes()
+
+
+async def test_a_failure_tells_its_record_first(tmp_path: Path) -> None:
+    async with scripted(sends(b"garbage\r\n\r\n", 0.1)) as port, house(port, tmp_path) as gate:
+        exchange = gate.ask()
+        with pytest.raises(ExchangeFailed):
+            await exchange.opened()
+        assert exchange.record == 0
+
+
+async def test_a_whole_answer_larger_than_the_credit_waits_for_it(tmp_path: Path) -> None:
+    body = b'"' + b"x" * 900_000 + b'"'
+    async with scripted(answering(plain(body))) as port, house(port, tmp_path) as gate:
+        assert await gate.answer() == body
+        exchange = gate.ask(deadline_s=0.4)  # of one who does not read it, the time is over at the deadline
+        await exchange.opened()
+        (_, outcome) = await gate.outcomes(2)
+    assert outcome["ending"] == "total_timeout"

@@ -1,0 +1,71 @@
+"""Where a question leads, by its names alone: looked up once, and remembered for as long as the world is in force."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from policies import Decision, Endpoint, Reach, RequestFacts
+from router.channel.messages import Open
+from router.gate.admission import Admission
+from router.gate.pool import Pool
+from router.gate.records import names_of
+from router.gate.request import heads
+from router.settings.snapshot import Timeouts
+
+if TYPE_CHECKING:
+    from router.gate.world import World
+
+MOST = 4096  # remembered; then all are forgotten, so that no client can fill the memory
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """What is the same for every exchange of these names, which is allowed."""
+
+    served_model: str
+    timeouts: Timeouts
+    waits_for_all: bool  # unless it is a stream: a whole answer takes as long as the generation
+    admission: Admission
+    pool: Pool
+    heads: tuple[bytes, bytes]  # of the request, for a whole answer and for a stream, up to what differs
+    names: dict[str, object]  # for the decision's record
+    captured: bool
+
+
+class Routes:
+    """Of one world. `policies` decides, by `Verdicts`; of what it refuses nothing is kept here."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._known: dict[tuple[object, ...], Route] = {}
+
+    def find(self, message: Open) -> Route | Decision:
+        """The route, or why there is none."""
+        key = (message.endpoint, message.model, message.reach, message.caller, message.tier, message.upstream)
+        route = self._known.get(key)
+        if route is None:
+            reach = Reach(message.reach) if message.reach is not None else None
+            facts = RequestFacts(message.endpoint, message.model, reach=reach)
+            verdict = self._world.verdicts.exchange(facts, message.caller, message.tier, message.upstream)
+            if not verdict.allowed:
+                return verdict
+            if len(self._known) >= MOST:
+                self._known.clear()
+            route = self._known[key] = self._made(message)
+        return route
+
+    def _made(self, message: Open) -> Route:
+        world = self._world
+        policy, upstreams = world.snapshot.policy, world.upstreams
+        pool = upstreams.pool(message.upstream)
+        return Route(
+            served_model=policy.models[message.model].served.get(message.tier, message.model),
+            timeouts=world.snapshot.tiers[message.tier].timeouts,
+            waits_for_all=message.endpoint is not Endpoint.EMBEDDINGS,
+            admission=world.admissions[message.tier],
+            pool=pool,
+            heads=heads(pool.rule, upstreams.credential(message.upstream), message.endpoint, message.caller),
+            names=names_of(message, policy),
+            captured=world.snapshot.capture.wants(message.caller, message.model),
+        )

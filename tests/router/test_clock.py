@@ -1,0 +1,105 @@
+"""One timer for all waits: nobody is rung early, nobody is forgotten, and it rests when nobody waits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, cast
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from router.channel.messages import Cause
+from router.gate.clock import TICK_S, Clock
+from router.gate.connection import UpstreamFault
+from router.gate.deadline import Deadline, Patience
+
+
+class Loop:
+    """Time that goes by when it is told to."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self.timers: list[tuple[float, Callable[[], None]]] = []
+
+    def time(self) -> float:
+        return self.now
+
+    def call_later(self, seconds: float, call: Callable[[], None]) -> None:
+        self.timers.append((self.now + seconds, call))
+
+    def pass_(self, until: float, late: float = 0.0) -> None:
+        while self.timers and min(self.timers)[0] <= until:
+            timer = min(self.timers, key=lambda one: one[0])
+            self.timers.remove(timer)
+            self.now = max(self.now, timer[0] + late)
+            timer[1]()
+        self.now = max(self.now, until)
+
+
+class Sleeper:
+    def __init__(self, loop: Loop) -> None:
+        self.loop = loop
+        self.rung: list[float] = []
+
+    def ring(self) -> None:
+        self.rung.append(self.loop.now)
+
+
+def made() -> tuple[Loop, Clock]:
+    loop = Loop()
+    return loop, Clock(cast("Any", loop))
+
+
+@given(st.lists(st.tuples(st.floats(0, 2), st.floats(-1, 5), st.booleans()), max_size=20), st.floats(0, 0.4))
+def test_each_is_rung_once_never_early_and_at_most_a_tick_late(
+    sleepers: list[tuple[float, float, bool]], late: float
+) -> None:
+    loop, clock = made()
+    waiting: list[tuple[Sleeper, float, bool]] = []
+    for pause, patience, leaves in sleepers:
+        loop.pass_(loop.now + pause, late)
+        sleeper, due = Sleeper(loop), loop.now + patience
+        tick = clock.add(sleeper, due)
+        if leaves:
+            clock.remove(sleeper, tick)
+            clock.remove(sleeper, tick)
+        waiting.append((sleeper, due, leaves))
+        begun = loop.now
+        assert not sleeper.rung or sleeper.rung[0] >= begun
+    loop.pass_(loop.now + 20, late)
+    for sleeper, due, leaves in waiting:
+        assert len(sleeper.rung) == (not leaves)
+        for rung in sleeper.rung:
+            assert rung > due - 1e-6
+    assert not loop.timers
+
+
+def test_who_waits_is_rung_within_two_ticks() -> None:
+    loop, clock = made()
+    sleeper = Sleeper(loop)
+    clock.add(sleeper, loop.now + 1)
+    loop.pass_(loop.now + 10)
+    assert 1001 < sleeper.rung[0] <= 1001 + 2 * TICK_S
+
+
+def test_a_patience_is_moved_and_closed() -> None:
+    loop, clock = made()
+    lost: list[UpstreamFault] = []
+    patience = Patience(Deadline(10, clock), lost.append)
+    patience.begin(1, Cause.FIRST_TOKEN_TIMEOUT)
+    loop.pass_(1000.9)
+    patience.begin(2, Cause.BETWEEN_TOKENS_TIMEOUT)  # put off
+    loop.pass_(1002.8)
+    assert not lost
+    loop.pass_(1003.1)
+    assert [fault.cause for fault in lost] == [Cause.BETWEEN_TOKENS_TIMEOUT]
+    patience.begin(100, Cause.FIRST_TOKEN_TIMEOUT)
+    patience.begin(50, Cause.FIRST_TOKEN_TIMEOUT)
+    loop.pass_(1011)
+    assert lost[1].cause is Cause.TOTAL_TIMEOUT
+    patience.begin(1, Cause.FIRST_TOKEN_TIMEOUT)
+    patience.close()
+    patience.ring()
+    loop.pass_(1100)
+    assert len(lost) == 2
+    assert not loop.timers
