@@ -46,6 +46,8 @@ class EngineSpec:
     any name. Answers name it as the request did. `chat_template` is a file with a Jinja template to use instead of
     the model's own. `idle_unload` seconds without a request unload the model until the next one; 0: never. `lora`
     adapters hold for every request. `lookup`: a request that runs alone is sped up where it repeats itself.
+    `gpu_layers` go to the graphics card, where the library can; None: as many as it holds. (A caged engine has no way
+    to a card.)
     """
 
     name: str = "small"
@@ -61,6 +63,7 @@ class EngineSpec:
     lora: tuple[Adapter, ...] = ()
     lookup: bool = False
     keep: Keep | None = None
+    gpu_layers: int | None = 0
 
 
 def command(spec: EngineSpec, fd: int, state_dir: Path) -> list[str]:

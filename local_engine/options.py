@@ -16,6 +16,8 @@ MOST_SCALE = 100
 """Of an adapter, either way: beyond it there is nothing but a typing error."""
 
 
+MOST_LAYERS = 1000
+
 MOST_KEPT = 1 << 31
 """Bytes of prefixes on disk: each is sealed and opened as a whole, in memory."""
 
@@ -61,8 +63,9 @@ def parse(arguments: Sequence[str] | None = None) -> Options:
     )
     adapters = tuple(_adapter(words) for words in found.lora)
     keep = Keep(str(found.keep_prefixes), found.keep_bytes) if found.keep_prefixes else None
+    layers = _layers(found.gpu_layers)
     plain = {key: getattr(found, key) for key in shape}
-    spec = EngineSpec(**plain, aliases=tuple(found.alias), lora=adapters, keep=keep)
+    spec = EngineSpec(**plain, aliases=tuple(found.alias), lora=adapters, keep=keep, gpu_layers=layers)
     options = Options(
         spec,
         **{key: getattr(found, key) for key in ("fd", "socket", "host", "port", "api_key_file", "parent", "state_dir")},
@@ -95,6 +98,9 @@ def _parser() -> argparse.ArgumentParser:
     model.add_argument("--queue", type=int, default=64, help="requests that may wait")
     model.add_argument("--idle-unload", type=float, default=0, help="unload after so many seconds unused; 0: never")
     model.add_argument("--lookup", action="store_true", help="guess ahead where an answer repeats what was read")
+    model.add_argument(
+        "--gpu-layers", default="0", help="layers on the graphics card, or auto; the build must have one"
+    )
     model.add_argument("--threads", type=int, help="default: one per usable core")
     listen = place.add_mutually_exclusive_group(required=True)
     listen.add_argument("--fd", type=int, help="an inherited listening socket")
@@ -135,6 +141,14 @@ def _check(options: Options) -> None:
         raise BadOptions("--keep-prefixes needs --state-dir, where they are kept")
     if options.host is not None and options.api_key_file is None and not _loopback(options.host):
         raise BadOptions(f"--host {options.host} is open to others: give --api-key-file, or listen on 127.0.0.1")
+
+
+def _layers(text: str) -> int | None:
+    if text == "auto":
+        return None
+    if not (text.isascii() and text.isdigit() and int(text) <= MOST_LAYERS):
+        raise BadOptions(f"--gpu-layers takes auto or a number up to {MOST_LAYERS}, not {text[:40]!r}")
+    return int(text)
 
 
 def _adapter(words: Sequence[str]) -> Adapter:

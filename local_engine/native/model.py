@@ -20,13 +20,18 @@ class ModelError(Exception):
     """The model cannot be loaded or used; the sentence says which file and why."""
 
 
+def offloads() -> bool:
+    """Whether the library has a back end for graphics cards."""
+    return bool(lib.llama_supports_gpu_offload())
+
+
 class Model:
     """Owns the native model. Made and closed on the engine thread."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, gpu_layers: int = 0) -> None:
         lib.llama_backend_init()
         parameters = lib.llama_model_default_params()
-        parameters.n_gpu_layers = 0
+        parameters.n_gpu_layers = gpu_layers
         self.pointer = lib.llama_model_load_from_file(str(path).encode(), parameters)
         if not self.pointer:
             raise ModelError(f"{path.name}: llama.cpp cannot load this file; is it a complete GGUF model?")

@@ -14,7 +14,9 @@ from local_engine import library, memory
 from local_engine.adapter_file import mark, read_adapters
 from local_engine.confine import limit_memory
 from local_engine.gguf import Header, read_model
-from local_engine.hardware.detect import free_bytes, usable_cores
+from local_engine.hardware.detect import detect, free_bytes, usable_cores
+from local_engine.hardware.offload import Machine as OffloadTo
+from local_engine.hardware.offload import offload
 from local_engine.jobs import Loaded
 from local_engine.launch import EngineSpec
 from local_engine.library import Choice
@@ -67,12 +69,14 @@ def boot(order: Order, post: Post) -> tuple[Loaded, Loop]:
 
 def _load_writer(order: Order, choice: Choice, post: Post) -> tuple[Loaded, Loop]:
     from local_engine.native.grammar import grammar_for  # noqa: PLC0415
+    from local_engine.native.model import offloads  # noqa: PLC0415
     from local_engine.worker.loop import LoopOptions, StepLoop  # noqa: PLC0415
     from local_engine.worker.machine import Machine, Plan, load  # noqa: PLC0415
 
     spec, path = order.spec, order.path
     limits = Limits(slots=spec.parallel, cells=spec.context, queue=spec.queue)
-    machine: Machine = load(Plan(path, limits, spec.threads or usable_cores(), spec.lora), log.info)
+    layers = _layers(order, offloads())
+    machine: Machine = load(Plan(path, limits, spec.threads or usable_cores(), spec.lora, layers), log.info)
     facts, source = _facts(machine.model, spec, path, choice), _source(spec, machine.model)
     loop = StepLoop(machine, post, LoopOptions(spec.lookup, _keeper(order, facts, source)))
     return replace(
@@ -100,6 +104,17 @@ def _load_ranker(spec: EngineSpec, path: Path, header: Header, choice: Choice, p
     facts = _facts(model, spec, path, choice)
     limit, pair = ranker.limit, pairing(model)
     return replace(facts, context=limit, rank_limit=limit, pair=pair, occupancy=loop.occupancy), loop
+
+
+def _layers(order: Order, able: bool) -> int:  # noqa: FBT001 - one fact
+    """Cards are looked for only when layers may go to one: the tools that tell of them are programs."""
+    asked = order.spec.gpu_layers
+    if asked == 0:
+        return 0
+    gpus = detect().gpus if able and asked is None else ()
+    found = offload(asked, OffloadTo(able, gpus), read_model(parts_of(order.path)), order.spec.context)
+    log.info("%d layers go to the graphics card: %s", found.layers, found.reason)
+    return found.layers
 
 
 def _keeper(order: Order, facts: Loaded, template: str | None) -> Keeper | None:

@@ -88,6 +88,7 @@ class Plan:
     limits: Limits
     threads: int
     lora: tuple[Adapter, ...] = ()
+    gpu_layers: int = 0
 
 
 def load(plan: Plan, progress: Callable[[str], None]) -> Machine:
@@ -95,7 +96,7 @@ def load(plan: Plan, progress: Callable[[str], None]) -> Machine:
     forward_logs()
     limits = plan.limits
     progress(f"loading {plan.path.name}")
-    model = Model(plan.path)
+    model = Model(plan.path, plan.gpu_layers)
     adapters = Adapters(model, plan.lora)
     progress(f"{model.describe()}: making a context of {limits.cells} tokens for {limits.slots} at once")
     shape = ContextShape(limits.cells, limits.slots, limits.batch, plan.threads, rows=1 + MOST)
