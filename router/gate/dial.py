@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import errno
-import hashlib
 import os
 import ssl
 from collections.abc import Sequence
 from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
-
-from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from policies import Address, Destination, Reason, UpstreamRule, decide_egress
 from router.channel.messages import Cause
@@ -150,11 +145,11 @@ def _check_peer(connection: UpstreamConnection, address: Address, port: int) -> 
 
 
 def _check_pins(connection: UpstreamConnection, pins: Sequence[str]) -> None:
-    """One pin must be the SHA-256 of the certificate's SubjectPublicKeyInfo (as RFC 7469 wrote it)."""
+    """One pin must be that of the certificate's key."""
     if not pins:
         return
-    certificate = x509.load_der_x509_certificate(connection.peer_certificate())
-    key = certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    if f"sha256/{base64.b64encode(hashlib.sha256(key).digest()).decode()}" not in pins:
+    from router.gate.certificates import pin_of  # noqa: PLC0415 - as it says itself
+
+    if pin_of(connection.peer_certificate()) not in pins:
         connection.abort()
         raise UpstreamFault(Cause.TLS, "the certificate's key is not one that is pinned")

@@ -6,8 +6,6 @@ from collections.abc import Iterable
 from typing import Any
 
 import msgspec
-from cryptography import x509
-from cryptography.x509.oid import NameOID
 
 from policies import Backend, Heard, Identity, judge_identity, questions_after, questions_for
 from policies.identity import MODELS, OLLAMA_SHOW
@@ -32,7 +30,7 @@ async def identify(pool: Pool, credential: str, asked: frozenset[str]) -> Identi
             answer = await _answer(pool, get(rule, _path(pool, question), credential))
             if answer is not None:
                 heard.append(_heard(question, answer))
-                names.update(certificate_names(answer.certificate))
+                names.update(_certificate_names(answer.certificate))
 
     await hear(questions_for(rule.backend))
     await hear(questions_after(rule.backend, heard))
@@ -76,16 +74,10 @@ def _named(model: str, heard: Heard) -> Heard:
     return Heard(heard.question, heard.status, heard.headers, {**heard.document, "name": model})
 
 
-def certificate_names(certificate: bytes) -> tuple[str, ...]:
-    """The DNS names that a certificate (DER) is for, its common name among them; () for one that cannot be read."""
+def _certificate_names(certificate: bytes) -> tuple[str, ...]:
+    """As `certificates` has it; none without TLS, where that module is not needed."""
     if not certificate:
         return ()
-    try:
-        parsed = x509.load_der_x509_certificate(certificate)
-        common = [str(name.value) for name in parsed.subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
-        other = parsed.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except x509.ExtensionNotFound:
-        return tuple(common)
-    except ValueError:
-        return ()
-    return (*common, *other.get_values_for_type(x509.DNSName))
+    from router.gate.certificates import certificate_names  # noqa: PLC0415 - as it says itself
+
+    return certificate_names(certificate)

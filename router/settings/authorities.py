@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path as FilePath
-from typing import Final
-
-from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
+from typing import TYPE_CHECKING, Final
 
 from router.settings.files import read_text
 from router.settings.findings import Path, Report, SettingsError
@@ -15,6 +12,9 @@ from router.settings.model import SettingsFile
 from router.settings.snapshot import TlsMaterial
 from router.settings.upstream_entry import UpstreamSettings
 from router.tls import LARGEST_PEM
+
+if TYPE_CHECKING:  # at run time when there is a certificate to read: it takes a tenth of a start's CPU time
+    from cryptography import x509
 
 Resolve = Callable[[str, Path, Report], FilePath]
 KEYS: Final = ("ca_file", "client_cert", "client_key")
@@ -64,8 +64,12 @@ def read_pem(written: str | None, path: Path, resolve: Resolve, report: Report) 
 
 
 def _check_certificates(pem: str, path: Path, report: Report) -> list[x509.Certificate]:
+    if not pem:
+        return []
+    from cryptography import x509  # noqa: PLC0415 - as said above
+
     try:
-        return x509.load_pem_x509_certificates(pem.encode()) if pem else []
+        return x509.load_pem_x509_certificates(pem.encode())
     except ValueError:
         report.add(path, "holds no certificate in PEM form", "its first line is -----BEGIN CERTIFICATE-----")
         return []
@@ -77,6 +81,12 @@ def check_pair(certificate: str, key: str, paths: tuple[Path, Path], report: Rep
     chain = _check_certificates(certificate, certificate_path, report)
     if not key:
         return tuple(chain)
+    from cryptography.hazmat.primitives.serialization import (  # noqa: PLC0415 - as said above
+        Encoding,
+        PublicFormat,
+        load_pem_private_key,
+    )
+
     try:
         private = load_pem_private_key(key.encode(), password=None)
     except (ValueError, TypeError):

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import Final
-
-from cryptography import x509
+from typing import TYPE_CHECKING, Final
 
 from router.settings.authorities import Resolve, check_pair, read_pem
 from router.settings.findings import Path, Report
 from router.settings.model import SettingsFile
 from router.settings.snapshot import TlsMaterial
 from router.tls import server_context
+
+if TYPE_CHECKING:  # at run time when there is a certificate to read
+    from cryptography import x509
 
 _CERTIFICATE: Final[Path] = ("listen", "tls", "certificate")
 _KEY: Final[Path] = ("listen", "tls", "key")
@@ -43,6 +44,8 @@ def ends_soon(material: TlsMaterial) -> tuple[str, ...]:
     """What the operator should know of the listener's certificate while it is still good."""
     if not material.certificate:
         return ()
+    from cryptography import x509  # noqa: PLC0415 - as said above
+
     ends = x509.load_pem_x509_certificate(material.certificate.encode()).not_valid_after_utc
     if ends - dt.datetime.now(dt.UTC) > SOON:
         return ()

@@ -18,7 +18,7 @@ from router.channel.exchange import ExchangeFailed
 from router.channel.messages import Cause
 from router.channel.states import State
 from router.gate import watcher
-from router.gate.identity import certificate_names
+from router.gate.certificates import certificate_names
 from router.settings.snapshot import Snapshot, TlsMaterial
 from tests.router.certificates import Authority
 from tests.router.house import House, Script, house, plain, read_request, scripted
@@ -196,7 +196,7 @@ def test_the_names_of_a_certificate_are_read(tmp_path: Path) -> None:
     authority = Authority.make(tmp_path)
     assert certificate_names(authority.certificate.public_bytes(Encoding.DER)) == ("test authority",)
     assert certificate_names(authority.server().certificate.public_bytes(Encoding.DER)) == ("server",)
-    assert certificate_names(b"") == certificate_names(b"garbage") == ()
+    assert certificate_names(b"garbage") == ()
 
 
 async def test_a_private_link_to_a_cloud_is_known_by_its_certificate(tmp_path: Path) -> None:
