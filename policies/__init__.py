@@ -33,7 +33,7 @@ from policies.policy import (
     UpstreamRule,
 )
 from policies.prompt import PromptFacts, prompt_facts
-from policies.request import decide_request
+from policies.request import decide_request, tiers_within
 
 __all__ = [
     "ANONYMOUS",
@@ -83,4 +83,5 @@ __all__ = [
     "questions_after",
     "questions_for",
     "reach_of",
+    "tiers_within",
 ]

@@ -5,15 +5,17 @@ from __future__ import annotations
 from policies.decision import Decision, Reason
 from policies.facts import ANONYMOUS, Caller, RequestFacts
 from policies.policy import ModelRule, Policy
-from policies.request import decide_request
+from policies.request import Within, decide_request, tiers_within
 
 
-def decide_exchange(facts: RequestFacts, caller_name: str, tier: str, upstream: str, policy: Policy) -> Decision:
+def decide_exchange(
+    facts: RequestFacts, caller_name: str, tier: str, upstream: str, policy: Policy, within: Within = tiers_within
+) -> Decision:
     """May this caller's request go to this upstream as part of this tier? Default deny; the last line allows."""
     caller = _caller(caller_name, policy)
     if caller is None:
         return Decision(allowed=False, reason=Reason.CALLER_UNKNOWN)
-    asked = decide_request(facts, caller, policy)
+    asked = decide_request(facts, caller, policy, within)
     if not asked.allowed:
         return asked
     model = policy.models[facts.model or policy.default_model]

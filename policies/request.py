@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from policies.decision import Decision, Reason
 from policies.facts import Caller, Reach, RequestFacts
-from policies.policy import Policy
+from policies.policy import ModelRule, Policy
+
+Within = Callable[[ModelRule, Reach, Policy], tuple[str, ...]]
 
 
-def decide_request(facts: RequestFacts, caller: Caller, policy: Policy) -> Decision:
+def tiers_within(model: ModelRule, ceiling: Reach, policy: Policy) -> tuple[str, ...]:
+    """The model's tiers, in order, that have an upstream within the ceiling: all of them are looked at."""
+    reach = policy.upstreams
+    return tuple(
+        tier for tier in model.tiers if any(reach[name].reach <= ceiling for name in policy.tiers[tier].upstreams)
+    )
+
+
+def decide_request(facts: RequestFacts, caller: Caller, policy: Policy, within: Within = tiers_within) -> Decision:
     """Allowed with a ceiling and the model's tiers (in order) that have an upstream within it, or refused.
 
     A model is known by its exact name or not at all: nothing is inferred from `org/name:provider`, so a name can never
-    choose a provider. The ceiling is the narrowest of the caller's, the model's and the client's own.
+    choose a provider. The ceiling is the narrowest of the caller's, the model's and the client's own. `within`: as
+    tiers_within says, by whoever remembers it.
     """
     name = facts.model or policy.default_model
     model = policy.models.get(name)
@@ -22,13 +35,8 @@ def decide_request(facts: RequestFacts, caller: Caller, policy: Policy) -> Decis
     ceiling = min(caller.reach, model.reach)
     if facts.reach is not None:
         ceiling = min(ceiling, facts.reach)
-    tiers = tuple(tier for tier in model.tiers if _within(tier, ceiling, policy))
+    tiers = within(model, ceiling, policy)
     if not tiers:
         detail = f"no tier of {name} lies within {ceiling.word}"
         return Decision(allowed=False, reason=Reason.REACH_EXCEEDED, detail=detail, ceiling=ceiling)
     return Decision(allowed=True, reason=Reason.ALLOWED, ceiling=ceiling, tiers=tiers)
-
-
-def _within(tier: str, ceiling: Reach, policy: Policy) -> bool:
-    upstreams = policy.upstreams
-    return any(upstreams[name].reach <= ceiling for name in policy.tiers[tier].upstreams)

@@ -111,12 +111,11 @@ def _count_names(document: dict[str, Any], most_depth: int) -> int:
     for _ in range(most_depth):
         inner: list[Any] = []
         for value in level:
-            if isinstance(value, dict):
+            if type(value) is dict:
                 count += len(value)
                 value = value.values()  # noqa: PLW2901 - a list is looked through as it is
-            for item in value:
-                if type(item) in _CONTAINERS:
-                    inner.append(item)  # noqa: PERF401 - most objects are small: a comprehension costs more than it saves
+            if not _CONTAINERS.isdisjoint(map(type, value)):
+                inner += [item for item in value if type(item) in _CONTAINERS]
         if not inner:
             return count
         level = inner

@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from policies import Caller, Decision, Policy, RequestFacts, decide_exchange, decide_request
+from policies import (
+    Caller,
+    Decision,
+    ModelRule,
+    Policy,
+    Reach,
+    RequestFacts,
+    decide_exchange,
+    decide_request,
+    tiers_within,
+)
 
 MOST = 4096  # verdicts remembered; then all are forgotten, so that no client can fill the memory
 
@@ -17,13 +27,14 @@ class Verdicts:
         self._policy = policy
         self._requests: dict[tuple[object, ...], Decision] = {}
         self._exchanges: dict[tuple[object, ...], Decision] = {}
+        self._tiers: dict[tuple[str, Reach], tuple[str, ...]] = {}
 
     def request(self, facts: RequestFacts, caller: Caller) -> Decision:
         """As decide_request."""
         key = (facts.endpoint, facts.model, facts.reach, caller.name)
         found = self._requests.get(key)
         if found is None:
-            found = decide_request(_of_names(facts), caller, self._policy)
+            found = decide_request(_of_names(facts), caller, self._policy, self._within)
             self._remember(self._requests, facts.model, key, found)
         return found
 
@@ -32,8 +43,15 @@ class Verdicts:
         key = (facts.endpoint, facts.model, facts.reach, caller, tier, upstream)
         found = self._exchanges.get(key)
         if found is None:
-            found = decide_exchange(_of_names(facts), caller, tier, upstream, self._policy)
+            found = decide_exchange(_of_names(facts), caller, tier, upstream, self._policy, self._within)
             self._remember(self._exchanges, facts.model, key, found)
+        return found
+
+    def _within(self, model: ModelRule, ceiling: Reach, policy: Policy) -> tuple[str, ...]:
+        """As tiers_within: the same for every caller, so a model of many tiers is looked through once a ceiling."""
+        found = self._tiers.get((model.name, ceiling))
+        if found is None:
+            found = self._tiers[model.name, ceiling] = tiers_within(model, ceiling, policy)
         return found
 
     def _remember(

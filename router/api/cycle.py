@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import secrets
+from operator import itemgetter
 from typing import Final
 
 from uvicorn.protocols.http.flow_control import FlowControl
@@ -17,6 +18,8 @@ from router.reply import Headers
 READ_S = 30.0  # for a client to read something of its answer
 _WELL_FORMED = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 _UNSAFE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+_LENGTH: Final = b"\r\ncontent-length: "
+_VALUE: Final = itemgetter(1)
 
 
 def request_id(given: bytes = b"") -> str:
@@ -115,19 +118,14 @@ class TransportReply:
         self.started = False
 
     async def start(self, status: int, headers: Headers) -> None:
-        lines = [STATUS_LINE[status]]
-        self._chunked = self._cycle.chunks  # an answer to HTTP/1.0 ends with its connection
-        safe = _UNSAFE.search(b"".join([value for _, value in headers])) is None  # nearly always: one look at all
-        for name, value in (*self._fixed, *headers):
-            lines += (name, b": ", value if safe else _UNSAFE.sub(b"", value), b"\r\n")
-            if name == b"content-length":
-                self._chunked = False
-        if self._chunked:
-            lines.append(b"transfer-encoding: chunked\r\n")
-        if not self._cycle.keep_alive:
-            lines.append(b"connection: close\r\n")
-        lines.append(b"\r\n")
-        self._pending = lines
+        lines = (*self._fixed, *headers)
+        if _UNSAFE.search(b"".join(map(_VALUE, lines))) is not None:  # hardly ever: one look at all values
+            lines = tuple((name, _UNSAFE.sub(b"", value)) for name, value in lines)
+        head = STATUS_LINE[status] + b"\r\n".join(map(b": ".join, lines))
+        self._chunked = self._cycle.chunks and _LENGTH not in head  # an answer to HTTP/1.0 ends with its connection
+        more = b"\r\ntransfer-encoding: chunked" if self._chunked else b""
+        last = b"\r\n\r\n" if self._cycle.keep_alive else b"\r\nconnection: close\r\n\r\n"
+        self._pending = [head, more, last]
         self.started = True
 
     async def write(self, data: bytes) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from enum import IntEnum
 
 HEADER = struct.Struct("<IIB")
+SIZE = HEADER.size
 LARGEST = 1 << 24  # bytes of one payload: the states of 100,000 upstreams; bodies and answers are cut at PIECE
 PIECE = 64 * 1024
 WINDOW = 256 * 1024  # bytes of one exchange that may be on the way in one direction
@@ -76,17 +77,18 @@ class Splitter:
     def feed(self, data: bytes) -> Iterator[tuple[int, Kind, bytes]]:
         """Yield (exchange, kind, payload) for every frame complete by now; ChannelError on nonsense."""
         buffer = self._rest + data if self._rest else data
-        at, end = 0, len(buffer)
-        while end - at >= HEADER.size:
-            length, exchange, kind = HEADER.unpack_from(buffer, at)
+        at, last = 0, len(buffer) - SIZE
+        while at <= last:
+            length, exchange, number = HEADER.unpack_from(buffer, at)
             if length > LARGEST:
                 raise ChannelError(f"a frame of {length} bytes")
-            stop = at + HEADER.size + length
-            if stop > end:
+            begin = at + SIZE
+            stop = begin + length
+            if stop > len(buffer):
                 break
-            payload = buffer[at + HEADER.size : stop]
+            kind = _KINDS.get(number)
+            if kind is None:
+                raise ChannelError(f"a frame of unknown kind {number}")
             at = stop
-            if kind not in _KINDS:
-                raise ChannelError(f"a frame of unknown kind {kind}")
-            yield exchange, _KINDS[kind], payload
+            yield exchange, kind, buffer[begin:stop]
         self._rest = buffer[at:] if at else buffer

@@ -4,7 +4,18 @@ from __future__ import annotations
 
 import pytest
 
-from policies import ANONYMOUS, Endpoint, Policy, Reach, RequestFacts, decide_exchange, decide_request
+from policies import (
+    ANONYMOUS,
+    Caller,
+    Endpoint,
+    ModelRule,
+    Policy,
+    Reach,
+    RequestFacts,
+    decide_exchange,
+    decide_request,
+    tiers_within,
+)
 from router import verdicts as module
 from router.verdicts import Verdicts
 from tests.router.house import snapshot_for
@@ -52,3 +63,22 @@ def test_there_is_an_end_to_what_is_remembered(policy: Policy, monkeypatch: pyte
     for reach in (Reach.HOST, Reach.NETWORK, Reach.HOST):
         facts = RequestFacts(Endpoint.CHAT, "m", reach=reach)
         assert verdicts.request(facts, ANONYMOUS) == decide_request(facts, ANONYMOUS, policy)
+
+
+def test_the_tiers_of_a_model_are_looked_through_once_for_all_callers(
+    policy: Policy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked: list[Reach] = []
+
+    def within(model: ModelRule, ceiling: Reach, policy: Policy) -> tuple[str, ...]:
+        looked.append(ceiling)
+        return tiers_within(model, ceiling, policy)
+
+    monkeypatch.setattr(module, "tiers_within", within)
+    verdicts = Verdicts(policy)
+    for reach in (Reach.HOST, Reach.PROCESS):
+        for name in ("alice", "bob"):
+            caller = Caller(name, reach)
+            facts = RequestFacts(Endpoint.CHAT, "m")
+            assert verdicts.request(facts, caller) == decide_request(facts, caller, policy)
+    assert looked == [Reach.HOST, Reach.PROCESS]
