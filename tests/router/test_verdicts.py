@@ -78,7 +78,7 @@ def test_the_tiers_of_a_model_are_looked_through_once_for_all_callers(
     verdicts = Verdicts(policy)
     for reach in (Reach.HOST, Reach.PROCESS):
         for name in ("alice", "bob"):
-            caller = Caller(name, reach)
+            caller = Caller(f"{name}-{reach.word}", reach)
             facts = RequestFacts(Endpoint.CHAT, "m")
             assert verdicts.request(facts, caller) == decide_request(facts, caller, policy)
     assert looked == [Reach.HOST, Reach.PROCESS]
