@@ -54,13 +54,13 @@ class Crowd:
 
     def settle(self, count: int) -> None:
         """So many more clients that are answered once."""
-        fresh = [self.connect(number) for number in range(count)]
-        assert all(ask(sock) for sock in fresh), "not everybody was answered"
-        self.idle += fresh
+        for number in range(count):
+            self.idle.append(sock := self.connect(number))
+            assert ask(sock), "not everybody was answered"
 
     def stall(self, count: int) -> None:
-        self.slow += [self.connect(number) for number in range(count)]
-        for sock in self.slow:
+        for number in range(count):
+            self.slow.append(sock := self.connect(number))
             sock.sendall(HALF)
 
     def still_served(self, after_s: float = 0.0) -> int:

@@ -55,6 +55,7 @@ class Contestant:
     version: Callable[[], str]
     missing: Callable[[], str]
     does_tls: bool = True
+    does_front: bool = False  # its settings here know TLS to clients
     does_many: bool = True
     near: bool = False  # in every scenario; the others only in those that are for everyone
 

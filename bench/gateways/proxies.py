@@ -35,7 +35,13 @@ def _listener(place: Place) -> dict[str, object]:
         "route_config": {"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": [route]}]},
         "http_filters": [{"name": "envoy.filters.http.router", "typed_config": router}],
     }
-    chain = {"filters": [{"name": f"envoy.filters.{MANAGER}", "typed_config": manager}]}
+    chain: dict[str, object] = {"filters": [{"name": f"envoy.filters.{MANAGER}", "typed_config": manager}]}
+    if place.front is not None:
+        pair = {
+            "certificate_chain": {"filename": str(place.front.server)},
+            "private_key": {"filename": str(place.front.key)},
+        }
+        chain["transport_socket"] = _tls("Downstream", {"tls_certificates": [pair]})
     return {"name": "in", "address": _address(place.port), "filter_chains": [chain]}
 
 
@@ -54,15 +60,18 @@ def _cluster(place: Place) -> dict[str, object]:
         return cluster
     names = [{"san_type": "DNS", "matcher": {"exact": NAME}}]
     trust = {"trusted_ca": {"filename": str(place.authority)}, "match_typed_subject_alt_names": names}
-    context = {
-        "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext",
-        "sni": NAME,
-        "common_tls_context": {
-            "validation_context": trust,
-            "tls_params": {"tls_maximum_protocol_version": "TLSv1_3"},
-        },
+    newest = {"tls_maximum_protocol_version": "TLSv1_3"}
+    return {
+        **cluster,
+        "transport_socket": _tls("Upstream", {"validation_context": trust, "tls_params": newest}, sni=NAME),
     }
-    return {**cluster, "transport_socket": {"name": "envoy.transport_sockets.tls", "typed_config": context}}
+
+
+def _tls(side: str, common: dict[str, object], **more: object) -> dict[str, object]:
+    """A transport socket of one side."""
+    kind = f"type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.{side}TlsContext"
+    context = {"@type": kind, "common_tls_context": common, **more}
+    return {"name": "envoy.transport_sockets.tls", "typed_config": context}
 
 
 def traefik(place: Place) -> Program:
@@ -119,7 +128,7 @@ def _go(place: Place) -> dict[str, str]:
 
 
 PROXIES = (
-    Contestant("envoy", envoy, lambda: output(ENVOY, "--version"), executable(ENVOY), near=True),
+    Contestant("envoy", envoy, lambda: output(ENVOY, "--version"), executable(ENVOY), near=True, does_front=True),
     Contestant("traefik", traefik, lambda: output(TRAEFIK, "version"), executable(TRAEFIK)),
     Contestant("caddy", caddy, lambda: output(CADDY, "version"), executable(CADDY)),
 )

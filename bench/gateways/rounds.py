@@ -6,11 +6,11 @@ import os
 import random
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from bench.gateways.behind import tls_front
+from bench.gateways.behind import tls_clients, tls_front
 from bench.gateways.certificates import authority
 from bench.gateways.contestant import Contestant, Place, Running, running
 from bench.gateways.processes import Usage, cores, usage
@@ -80,24 +80,36 @@ def set_up(
     rest, own = split_cores(arrangement)
     upstream = stack.enter_context(mock(directory, rest, arrangement.upstreams))
     ports = tuple(range(upstream.port, upstream.port + upstream.count))
-    certificate = authority(directory) if arrangement.tls else None
-    if certificate is not None:
+    certificate = authority(directory) if arrangement.tls or arrangement.front else None
+    if certificate is not None and arrangement.tls:
         ports = (stack.enter_context(tls_front(directory, upstream.port, certificate, rest)),)
     started = []
     for contestant in contestants:
-        if (arrangement.tls and not contestant.does_tls) or (arrangement.upstreams > 1 and not contestant.does_many):
+        if not takes_part(contestant, arrangement):
             continue
-        tls = certificate is not None
         trusted = certificate.authority if certificate is not None else None
-        place = Place(directory / contestant.name, free_ports(), ports, own, tls, trusted, arrangement.keys)
+        place = Place(directory / contestant.name, free_ports(), ports, own, arrangement.tls, trusted, arrangement.keys)
+        if arrangement.front:
+            place = replace(place, front=certificate)
         try:
             gateway = stack.enter_context(running(contestant, place, upstream))
+            if certificate is not None and arrangement.front:
+                clients = tls_clients(directory / f"{contestant.name}-clients", place.port, certificate, rest)
+                target = replace(gateway.target, port=stack.enter_context(clients), authority=None)
+                gateway = replace(gateway, target=target)
         except (OSError, RuntimeError, TimeoutError) as error:
             tell({"failed_to_start": contestant.name, "arrangement": arrangement.name, "why": str(error)})
             continue
         tell({"started": contestant.name, "arrangement": arrangement.name, "seconds": round(gateway.started_s, 3)})
         started.append(gateway)
     return Stage(upstream, started, directory)
+
+
+def takes_part(contestant: Contestant, arrangement: Arrangement) -> bool:
+    """Whether what the arrangement asks for is something that it does."""
+    asked = (arrangement.tls, arrangement.front, arrangement.upstreams > 1)
+    does = (contestant.does_tls, contestant.does_front, contestant.does_many)
+    return all(can for wanted, can in zip(asked, does, strict=True) if wanted)
 
 
 def one_round(scenario: Scenario, stage: Stage, plan: Plan) -> Iterable[Row]:

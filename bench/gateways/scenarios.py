@@ -20,6 +20,7 @@ class Arrangement:
     upstreams: int = 1
     keys: int = 1
     tls: bool = False
+    front: bool = False  # TLS to clients
     all_cores: bool = False
 
 
@@ -27,6 +28,7 @@ PLAIN = Arrangement("plain")
 KEYS = Arrangement("100 keys", keys=100)
 MANY = Arrangement("64 upstreams", upstreams=64)
 TLS = Arrangement("TLS behind", tls=True)
+FRONT = Arrangement("TLS in front", front=True)
 BOTH = Arrangement("all cores", all_cores=True)
 
 
@@ -69,6 +71,7 @@ SCENARIOS = (
     Scenario("keys-100", Load(connections=100), arrangement=KEYS, everyone=False),
     Scenario("upstreams-64", Load(), arrangement=MANY, everyone=False),
     Scenario("tls-behind", Load(), arrangement=TLS, everyone=False),
+    Scenario("tls-front", Load(), arrangement=FRONT, everyone=False),
     Scenario("all-cores", Load(), arrangement=BOTH, everyone=False),
 )
 BY_NAME = {scenario.name: scenario for scenario in SCENARIOS}

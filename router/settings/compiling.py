@@ -146,11 +146,12 @@ def _check_listen(settings: SettingsFile, report: Report) -> None:
 
 def _listen(settings: SettingsFile) -> Listen:
     listen = settings.listen
-    return Listen(listen.host, listen.port, listen.workers or _cores(), tls=listen.tls is not None)
+    return Listen(listen.host, listen.port, listen.workers or _auto(), tls=listen.tls is not None)
 
 
-def _cores() -> int:
-    return min(len(os.sched_getaffinity(0)), MOST_WORKERS)
+def _auto() -> int:
+    """A core for each worker, and one for the gate, which does more for a request than a worker does."""
+    return max(1, min(len(os.sched_getaffinity(0)) - 1, MOST_WORKERS))
 
 
 def _engine(name: str, settings: SettingsFile, base: Base, report: Report) -> EngineSettings:

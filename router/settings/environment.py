@@ -33,7 +33,7 @@ VARIABLES: Final = (
         "RINGFENCE_HOST", ("listen", "host"), "text", "Serve on this IP address; beyond loopback, keys are needed."
     ),
     Variable("RINGFENCE_PORT", ("listen", "port"), "whole", "Serve on this TCP port."),
-    Variable("RINGFENCE_WORKERS", ("listen", "workers"), "whole", "Worker processes; 'auto' counts the CPU cores."),
+    Variable("RINGFENCE_WORKERS", ("listen", "workers"), "whole", "Worker processes; 'auto': the CPU cores but one."),
     Variable(
         "RINGFENCE_TLS_CERTIFICATE", ("listen", "tls", "certificate"), "text", "Speak TLS, with this certificate (PEM)."
     ),

@@ -47,7 +47,7 @@ class ListenSettings(Strict):
         ge=0,
         le=256,
         json_schema_extra={"written": "auto"},
-        description="Worker processes; `auto`: one per CPU core, at most 8.",
+        description="Worker processes; `auto`: one per CPU core but one, which is the gate's; 1 to 8.",
     )
     tls: FrontSettings | None = Field(
         default=None, description="Speak TLS (1.2 or newer, HTTP/1.1) to clients. Left away: plain HTTP."

@@ -200,3 +200,10 @@ def test_the_environment_is_copied_not_shared(monkeypatch: pytest.MonkeyPatch) -
     seen = environment.current()
     monkeypatch.setenv("RINGFENCE_PORT", "2")
     assert seen["RINGFENCE_PORT"] == "1"
+
+
+@pytest.mark.parametrize(("cores", "workers"), [(1, 1), (2, 1), (3, 2), (9, 8), (64, 8)])
+def test_auto_leaves_a_core_to_the_gate(cores: int, workers: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(cores)))
+    assert taken(None, {}).snapshot.listen.workers == workers
+    assert taken(None, {"RINGFENCE_WORKERS": "5"}).snapshot.listen.workers == 5
