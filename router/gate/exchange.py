@@ -15,6 +15,7 @@ from router.gate.admission import AT_ONCE, Admitted
 from router.gate.capturing import AnswerTap
 from router.gate.connection import UpstreamFault
 from router.gate.deadline import Deadline
+from router.gate.death import of_a_program
 from router.gate.desk import Desk
 from router.gate.doors import Door
 from router.gate.judging import judged
@@ -263,7 +264,11 @@ class GateExchange:
             wait_s = min(route.timeouts.cold_start_s, self._deadline.left_s) if self._open.wait else 0.0
             await self._slowly(doors.enter(door, wait_s))
         with doors.inside(door):
-            await self._ask_and_relay(route)
+            try:
+                await self._ask_and_relay(route)
+            except UpstreamFault as fault:
+                spoken = self._open.stream and self._relay is not None and self._relay.first_byte_at is not None
+                raise await self._slowly(of_a_program(fault, route.pool, spoken=spoken)) from None
 
     async def _ask_and_relay(self, route: Route) -> None:
         upstreams, upstream, timeouts = self._world.upstreams, self._open.upstream, route.timeouts
