@@ -15,7 +15,7 @@ import msgspec
 
 FIELDS: Final = frozenset(
     {
-        "after_s", "before", "code", "endpoint", "engine", "exit_code", "host", "limit",
+        "after_s", "before", "code", "endpoint", "engine", "exit_code", "found", "host", "limit",
         "model", "pid", "port", "reason", "request_id",
         "restarts", "state", "tier", "upstream", "workers",
     }

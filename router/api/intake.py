@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections import Counter
 
 from router.descriptors import Descriptors
+from router.settings.snapshot import Limits
 
 BODIES = 8  # of the largest size, held at once
 LEAST = 256 * 1024 * 1024  # bytes, however small the largest body is
-MOST_CONNECTIONS = 4096  # of one address, unless it is this machine's (a proxy in front has one for all its clients)
-_LOCAL = ("127.", "::1")
+MOST_CONNECTIONS = Limits().connections  # of one address, until the settings in force say another number
+_LOCAL = ("127.", "::1")  # not counted: a proxy in front has one address for all its clients
 
 
 class Intake:
@@ -19,6 +20,7 @@ class Intake:
         self.descriptors = descriptors
         self._held = 0
         self._connections: Counter[str] = Counter()
+        self.most_connections = MOST_CONNECTIONS
 
     def take(self, size: int, largest_body: int) -> bool:
         """Hold so many more bytes of a body; False (and nothing is held) when that is too much in all."""
@@ -33,7 +35,7 @@ class Intake:
     def enter(self, address: str) -> bool:
         """One more connection; False when its address has too many. `leave` follows either way."""
         self._connections[address] += 1
-        return self._connections[address] <= MOST_CONNECTIONS or not address or address.startswith(_LOCAL)
+        return self._connections[address] <= self.most_connections or not address or address.startswith(_LOCAL)
 
     @property
     def connections(self) -> int:

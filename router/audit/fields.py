@@ -114,6 +114,9 @@ class Outcome(Body):
     status: Count | UnsetType = UNSET
     sent_bytes: Count | UnsetType = UNSET
     received_bytes: Count | UnsetType = UNSET
+    resent: Count | UnsetType = (
+        UNSET  # so often the request went out again, a kept connection having been closed unread
+    )
     first_byte_ms: Millis | UnsetType = UNSET
     total_ms: Millis | UnsetType = UNSET
     tokens_in: Count | UnsetType = UNSET

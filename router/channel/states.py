@@ -51,6 +51,7 @@ class UpstreamReport(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     state: State
     reason: str
+    found: str  # beside the reason, for the operator alone: an address that was refused
     since: float
     reach: str
     backend: str

@@ -110,7 +110,8 @@ def _explain_body(raw: bytes, reach: str | None, caller: str, snapshot: Snapshot
         inbound = read(raw, _endpoint(raw), "explained", narrowed, snapshot.limits)
     except RouterError as error:
         return {"allowed": False, "reason": error.code, "why": str(error), "param": error.param or ""}
-    return _explain_request(inbound, known or ANONYMOUS, policy)
+    answer = _explain_request(inbound, known or ANONYMOUS, policy)
+    return answer | {"notes": _hedges([tier["name"] for tier in answer["tiers"]], inbound, snapshot)}
 
 
 def _endpoint(raw: bytes) -> Endpoint:
@@ -142,6 +143,16 @@ def _explain_request(inbound: Inbound, caller: Caller, policy: Policy) -> dict[s
         "ceiling": decision.ceiling.word,
         "tiers": _tiers(facts, caller, model, policy) if model in policy.models and content.allowed else [],
     }
+
+
+def _hedges(tiers: list[str], inbound: Inbound, snapshot: Snapshot) -> list[str]:
+    """What a silence costs in those tiers that hedge."""
+    whole = "" if inbound.facts.stream else ": as it is not streamed, it is then generated twice"
+    return [
+        f"tier {name} asks a second upstream after {snapshot.tiers[name].hedge_after_s:g} s without an answer{whole}"
+        for name in tiers
+        if snapshot.tiers[name].hedge_after_s
+    ]
 
 
 def _rule(number: int, rule: Weighed) -> dict[str, Any]:
@@ -199,7 +210,7 @@ def _speak(answer: dict[str, Any]) -> list[str]:
         for one in tier["upstreams"]:
             outcome = "would be asked" if one["allowed"] else f"refused: {one['reason']}"
             spoken.append(f"   {one['name']} ({one['reach']}): {outcome}")
-    return spoken
+    return [*spoken, *(f"note: {note}" for note in answer.get("notes", []))]
 
 
 def _stop(message: str) -> NoReturn:

@@ -188,12 +188,11 @@ class GateProcess:
         world.recorder.note(RecordKind.RELOAD, {**change, "reason": message.text, "actor": message.name})
         self._log("reload_refused", reason=message.text)
 
-    def _on_change(self, metrics: Metrics, upstream: str, before: State, after: UpstreamState) -> None:
+    def _on_change(self, metrics: Metrics, upstream: str, before: State, after: UpstreamState, found: str) -> None:
         """Each change of an upstream's state: told to the workers, counted and logged with its reason."""
         metrics.transition(upstream, before, after.state)
-        self._log(
-            "upstream_state", upstream=upstream, before=before.value, state=after.state.value, reason=after.reason
-        )
+        told = {"upstream": upstream, "before": before.value, "state": after.state.value, "reason": after.reason}
+        self._log("upstream_state", **told, **({"found": found} if found else {}))
         if after.state is State.READY:
             self._doors.found_ready(upstream)
         if self._gate is not None:

@@ -19,10 +19,11 @@ LARGEST_HEAD = 32 * 1024
 
 
 class UpstreamFault(Exception):
-    """What went wrong on the way to, or at, an upstream. `detail` names no content."""
+    """What went wrong on the way to, or at, an upstream. `detail` names no content; `found`: the operator's alone."""
 
-    def __init__(self, cause: Cause, detail: str = "", retry_after_s: float = 0.0) -> None:
+    def __init__(self, cause: Cause, detail: str = "", retry_after_s: float = 0.0, found: str = "") -> None:
         super().__init__(f"{cause}: {detail}")
+        self.found = found
         self.cause = cause
         self.detail = detail
         self.retry_after_s = retry_after_s

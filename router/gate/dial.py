@@ -92,7 +92,7 @@ class Dialler:
         decision = decide_egress(destination, addresses)
         if not decision.allowed:
             cause = Cause.DNS if decision.reason is Reason.HOST_UNRESOLVED else Cause.POLICY
-            raise UpstreamFault(cause, decision.reason)  # its detail has the address, which is not a worker's to know
+            raise UpstreamFault(cause, decision.reason, found=decision.detail)  # its address is no client's to know
         return addresses
 
     async def _dial_network(

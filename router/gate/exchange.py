@@ -259,16 +259,14 @@ class GateExchange:
 
     async def _at_its_door(self, door: Door, route: Route) -> None:
         """A program of ours may have to be started first, or to wait for its turn with the card."""
-        doors = self._world.doors
         while not door.open:
             wait_s = min(route.timeouts.cold_start_s, self._deadline.left_s) if self._open.wait else 0.0
-            await self._slowly(doors.enter(door, wait_s))
-        with doors.inside(door):
+            await self._slowly(self._world.doors.enter(door, wait_s))
+        with self._world.doors.inside(door):
             try:
                 await self._ask_and_relay(route)
             except UpstreamFault as fault:
-                spoken = self._open.stream and self._relay is not None and self._relay.first_byte_at is not None
-                raise await self._slowly(of_a_program(fault, route.pool, spoken=spoken)) from None
+                raise await self._slowly(of_a_program(fault, route.pool, self._relay)) from None
 
     async def _ask_and_relay(self, route: Route) -> None:
         upstreams, upstream, timeouts = self._world.upstreams, self._open.upstream, route.timeouts

@@ -51,6 +51,7 @@ class Relay:
         self.status = 0
         self.retry_after = ""  # as the upstream wrote it
         self.sent = 0  # a request that went out twice, because a kept connection was closed unread, counts twice
+        self._resent = False  # that it did
         self.asked_at = 0.0  # by the clock, as first_byte_at: when the request was sent
         self.received = 0
         self.on_head: Callable[[], bytes] = lambda: b""  # the request is held no longer; what to say before the head
@@ -62,6 +63,11 @@ class Relay:
     def failure(self) -> Failure | None:
         """Why a whole answer is a failure of the upstream all the same: its status."""
         return failure_of(Head(self.status, "", self.retry_after))
+
+    @property
+    def spoken(self) -> bool:
+        """Part of a stream has gone on."""
+        return self._splitter is not None and self.first_byte_at is not None
 
     @property
     def first_byte_s(self) -> float:
@@ -81,6 +87,7 @@ class Relay:
             "status": self.status,
             "sent_bytes": self.sent,
             "received_bytes": self.received,
+            **({"resent": 1} if self._resent else {}),
             "first_byte_ms": round((first - began) * 1000, 3) if first is not None else -1.0,
         }
 
@@ -104,6 +111,7 @@ class Relay:
                 except UpstreamFault as fault:
                     if fault.cause is not Cause.BROKE or kept.received:
                         raise
+                    self._resent = self.sent > 0
             connect_s = min(self._route.timeouts.connect_s, self._deadline.left_s)
             return await self._answer_of(await in_task(self._link.loop, pool.fresh(connect_s)))
         finally:

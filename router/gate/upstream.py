@@ -67,6 +67,11 @@ class Upstream:
         return self.fault if self.fault.cause in CONNECT_CAUSES else None
 
     @property
+    def found(self) -> str:
+        """Beside the state's reason, what the last look found, for the operator alone: an address that was refused."""
+        return self.fault.found if self.fault is not None else ""
+
+    @property
     def refusal(self) -> Decision | None:
         """Why it gets no prompt, whatever its state is."""
         if self.caught is not None:
@@ -96,6 +101,7 @@ class Upstream:
             name=self.state.name,
             state=self.state.state,
             reason=self.state.reason,
+            found=self.found,
             since=self.state.since,
             reach=self.pool.rule.reach.word,
             backend=str(self.pool.rule.backend),

@@ -25,12 +25,12 @@ from router.settings.snapshot import Snapshot
 
 STALE_S = 600.0  # of a rented upstream, which is not looked at while nobody uses it
 PLAIN = frozenset({"answered", "probed"})
-Changed = Callable[[str, State, UpstreamState], None]
+Changed = Callable[[str, State, UpstreamState, str], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Ears:
-    """Who is told. `changed`: a state did, with the one before; `rests`: one said 429; `note`: for the ledger."""
+    """Who is told. `changed`: a state did (from what, what was found); `rests`: one said 429; `note`: the ledger."""
 
     changed: Changed
     rests: Callable[[], None]
@@ -291,4 +291,4 @@ class Upstreams:
         if before.state is state is State.READY and {reason, before.reason} <= PLAIN:
             return
         upstream.become(UpstreamState(before.name, state, reason, time.time()))
-        self._ears.changed(before.name, before.state, upstream.state)
+        self._ears.changed(before.name, before.state, upstream.state, upstream.found)

@@ -202,7 +202,7 @@ def _files(settings: SettingsFile, base: Base, report: Report) -> tuple[str, ...
 
 def _limits(settings: SettingsFile) -> Limits:
     limits = settings.limits
-    return Limits(limits.body_bytes, limits.answer_bytes, limits.json_depth, limits.drain)
+    return Limits(limits.body_bytes, limits.answer_bytes, limits.json_depth, limits.connections, limits.drain)
 
 
 def _credentials(settings: SettingsFile, base: Base, secrets: dict[str, str], report: Report) -> dict[str, str]:

@@ -75,6 +75,13 @@ class LimitSettings(Strict):
         default=32 * 1024 * 1024, ge=1024, le=1 << 32, description="The largest answer of an upstream."
     )
     json_depth: int = Field(default=64, ge=4, le=512, description="How deep a request's JSON may be nested.")
+    connections: int = Field(
+        default=4096,
+        ge=1,
+        le=1_000_000,
+        description="Connections of one address, in each worker; one more is closed at once. This machine's own "
+        "addresses are not counted.",
+    )
     drain: Duration = Field(default=20.0, description="How long running requests may go on after a signal to stop.")
 
 

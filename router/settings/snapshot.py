@@ -145,6 +145,7 @@ class Limits:
     body_bytes: int = 10 * 1024 * 1024
     answer_bytes: int = 32 * 1024 * 1024
     json_depth: int = 64
+    connections: int = 4096  # of one address, in each worker
     drain_s: float = 20.0
 
 

@@ -50,7 +50,9 @@ class TierEntry(Strict):
     queue: int = Field(default=128, ge=0, le=100_000, description="Requests that may wait for a place.")
     hedge_after: Duration = Field(
         default=0.0,
-        description="After so long a silence the next in order is asked too, and the first to answer wins.",
+        description="After so long a silence the next in order is asked too, and the first to answer wins; the other "
+        "is cancelled. Both may generate meanwhile: a stream begins with its first token, but an answer that is not "
+        "streamed comes when it is whole, so one that takes longer than this is generated twice, and costs twice.",
     )
     continue_: bool = Field(
         default=False,

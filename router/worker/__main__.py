@@ -100,6 +100,7 @@ class Worker:
             return
         self._application = Application(snapshot, self._gate, self._view, self._log, self._steering)
         self._front = server_context(snapshot.front.certificate, snapshot.front.key) if snapshot.listen.tls else None
+        self._intake.most_connections = snapshot.limits.connections
         settle_memory()
         if self._server is None:
             self._spawn(self._serve(snapshot))

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from policies import Address, Destination, Reach, UpstreamRule
+from policies import Address, Destination, ModelRule, Policy, Reach, TierRule, UpstreamRule
 from router.channel.messages import Cause
 from router.gate import resolver
 from router.gate.connection import UpstreamConnection, UpstreamFault
@@ -20,7 +20,8 @@ from router.gate.dial import Dialler
 from router.gate.pool import Pool
 from router.gate.resolver import Resolver, lookup
 from router.gate.tls import tls_context
-from router.settings.snapshot import TlsMaterial
+from router.gate.upstreams import Ears, Upstreams
+from router.settings.snapshot import Snapshot, TlsMaterial
 from tests.router.certificates import DAY, Authority, Server
 from tests.router.house import answering, plain, scripted
 
@@ -58,6 +59,30 @@ async def test_every_answer_of_the_resolver_is_judged(
     assert fault.cause is cause
     assert says in fault.detail
     assert not any(answer in fault.detail for answer in answers)  # it is told to workers
+    assert host in fault.found  # for the operator: which name, and which address is the wrong one
+    refused = [answer for answer in answers if answer in fault.found]
+    assert len(refused) == (1 if says not in {"host_unresolved", "cloud_provider"} else 0)
+
+
+async def test_an_operator_sees_the_address_that_was_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the log and in reports, never in what workers and /health are told."""
+
+    async def rebound(_: str) -> Sequence[Address]:
+        return [ip_address("203.0.113.9")]
+
+    monkeypatch.setattr(resolver, "lookup", rebound)
+    told: list[str] = []
+    rule = upstream(1, "gpu.lan")
+    policy = Policy("", {rule.name: rule}, {"t": TierRule("t", (rule.name,))}, {"m": ModelRule("m", ("t",))}, "m", {})
+    ears = Ears(lambda *change: told.append(change[3]), lambda: None, lambda _: None)
+    upstreams = Upstreams(Snapshot(policy), Dialler(tmp_path), ears)
+    await upstreams.look(rule.name, 5.0)
+    [report] = upstreams.reports(rule.name)
+    assert report.found == "gpu.lan resolves to 203.0.113.9"
+    assert report.reason == "policy_denied: forbidden_address"
+    assert told[-1] == report.found
+    assert b"203.0.113.9" not in upstreams.states()
+    upstreams.close()
 
 
 async def test_a_name_is_asked_for_as_an_absolute_one(monkeypatch: pytest.MonkeyPatch) -> None:

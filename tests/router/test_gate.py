@@ -213,7 +213,9 @@ async def test_a_kept_connection_is_used_again_and_a_stale_one_replaced_once(tmp
         for _ in range(3):
             assert await gate.answer() == b'{"ok":true}'
         assert connections == 2
-        assert [row["ending"] for row in await gate.outcomes(3)] == ["completed"] * 3
+        outcomes = await gate.outcomes(3)
+        assert [row["ending"] for row in outcomes] == ["completed"] * 3
+        assert [row.get("resent", 0) for row in outcomes] == [0, 0, 1]
 
 
 @pytest.mark.parametrize("phase", ["before the head", "before the first byte", "in mid-stream"])

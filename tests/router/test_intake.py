@@ -36,6 +36,12 @@ def test_an_address_has_so_many_connections_unless_it_is_this_machines(
     assert counts.enter(address)
 
 
+def test_the_settings_say_how_many() -> None:
+    counts = Intake()
+    counts.most_connections = 2
+    assert [counts.enter("10.0.0.1") for _ in range(3)] == [True, True, False]
+
+
 def test_a_head_is_written_without_its_offer() -> None:
     headers = [(b"host", b"x"), (b"connection", b"Upgrade, close"), (b"upgrade", b"h2c"), (b"http2-settings", b"A")]
     assert without_offer(b"POST", b"/a", headers) == b"POST /a HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"

@@ -282,3 +282,42 @@ def test_keys_used_wrongly(tmp_path: Path) -> None:
     assert "another ceiling" in conflict.stderr
     file.write_text("x")
     assert run("keys", "list", "--file", file).exit_code == 2
+
+
+HEDGED = """upstreams: {a: {url: "http://10.0.0.1:80/v1"}, b: {url: "http://10.0.0.2:80/v1"}}
+tiers:
+  - {name: pair, upstreams: [a, b], hedge_after: 2s}
+  - {name: rest, upstreams: [a]}
+default_model: m
+"""
+
+
+@pytest.mark.parametrize(("stream", "twice"), [(False, True), (True, False)])
+def test_explain_says_what_a_hedge_costs(tmp_path: Path, *, stream: bool, twice: bool) -> None:
+    (tmp_path / "policy.yaml").write_text(HEDGED)
+    body = {"messages": [{"role": "user", "content": "hi"}], "stream": stream}
+    (tmp_path / "body.json").write_text(json.dumps(body))
+    result = run("explain", "--request", tmp_path / "body.json", "--config", tmp_path / "policy.yaml")
+    notes = [line for line in result.stdout.splitlines() if line.startswith("note: ")]
+    assert len(notes) == 1
+    assert notes[0].startswith("note: tier pair asks a second upstream after 2 s")
+    assert ("generated twice" in notes[0]) is twice
+
+
+PROGRAMS = """upstreams:
+  a: {command: [/bin/sh, "{socket}"], read: [/models], write: [/dev/shm]}
+  b: {command: [/bin/sh, "{port}"], network: loopback, url: "http://127.0.0.1:9001/v1"}
+default_model: m
+"""
+
+
+def test_check_says_what_each_program_is_left_with(tmp_path: Path) -> None:
+    (tmp_path / "policy.yaml").write_text(PROGRAMS)
+    lines = run("check", tmp_path / "policy.yaml").stdout.splitlines()
+    one, two = (line for line in lines if line.startswith("program "))
+    assert one.startswith("program a: serves on a socket, in an empty network; beside the system it reads ")
+    assert one.endswith("/models; it writes its home, /dev/shm")
+    assert "serves at 127.0.0.1:9001 of a network of its own" in two
+    programs = json.loads(run("check", tmp_path / "policy.yaml", "--json").stdout)["programs"]
+    assert (programs["a"]["network"], programs["a"]["writes"]) == ("none", ["/dev/shm"])
+    assert programs["b"]["address"] == "127.0.0.1:9001"
