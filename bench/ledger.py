@@ -11,11 +11,12 @@ import json
 import resource
 import tempfile
 import time
-from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+import uvloop
 
 from router.audit import Durability, Kind, Ledger, LedgerSettings
 from router.audit.codec import CODEC
@@ -29,6 +30,7 @@ from router.audit.scribe import Place, Scribe
 from router.audit.verify.check import verify
 from router.audit.verify.keys import load_keys
 from router.audit.verify.lines import STANDARD
+from router.gate.recorder import Recorder
 
 DECISION = {
     "request_id": "req-0123456789abcdef",
@@ -59,52 +61,37 @@ def measured(name: str, records: int) -> Iterator[None]:
     print(json.dumps({"figure": name, "records": records, "seconds": round(took, 3), **figures, "peak_mb": peak}))
 
 
-class Gate:
-    """As the gate does it: exchanges on one event loop, woken once per batch."""
-
-    def __init__(self, ledger: Ledger) -> None:
-        self._ledger = ledger
-        self._loop = asyncio.get_running_loop()
-        self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
-        ledger.on_durable(lambda index: self._loop.call_soon_threadsafe(self._release, index))
-
-    def _release(self, durable: int) -> None:
-        while self._waiting and self._waiting[0][0] <= durable:
-            self._waiting.popleft()[1].set_result(None)
-
-    async def exchanges(self, count: int) -> None:
-        for _ in range(count):
-            index = self._ledger.append(Kind.DECISION, DECISION).index
-            future = self._loop.create_future()
-            self._waiting.append((index, future))
-            await future
-            self._ledger.append(Kind.OUTCOME, {"decision": index, **OUTCOME})
+async def exchanges(recorder: Recorder, count: int) -> None:
+    """As the gate does it: the decision is on the disk before anything else happens, nobody waits for the outcome."""
+    for _ in range(count):
+        index = recorder.append(Kind.DECISION, DECISION)
+        await recorder.durable(index)
+        recorder.note(Kind.OUTCOME, {"decision": index, **OUTCOME})
 
 
 def durable(directory: Path, waiters: int, each: int) -> None:
-    """So many exchanges at once, each waiting for its decision to be on the disk."""
+    """So many exchanges at once on one event loop, as long as they are all under way."""
 
     async def run() -> None:
-        ledger = Ledger.open(LedgerSettings(directory, Durability.STRICT))
-        gate = Gate(ledger)
+        recorder = Recorder(Ledger.open(LedgerSettings(directory, Durability.STRICT)))
         with measured(f"write, strict, {waiters} waiters", 2 * waiters * each):
-            await asyncio.gather(*(gate.exchanges(each) for _ in range(waiters)))
-        ledger.close()
+            await asyncio.gather(*(exchanges(recorder, each) for _ in range(waiters)))
+        recorder.close()
 
-    asyncio.run(run())
+    uvloop.run(run())
 
 
 def record_cost(directory: Path, records: int) -> None:
     """What one record costs on one thread, from append to its bytes: no disk, no switching between threads."""
     home = open_home(directory, "ringfence")
-    inbox, scribe = Inbox(0, (), 256), Scribe(home, Place(), TileStack())
+    inbox = Inbox(Scribe(home, Place(), TileStack()), (), checkpoint_every=256, linger_s=1.0)
     inbox.begin_epoch()
     with measured("one record, one thread", records):
         for _ in range(records // 2):
             index = inbox.append(Kind.DECISION, encode_body(Kind.DECISION, DECISION))
             outcome = {"decision": index, **OUTCOME}
             inbox.append(Kind.OUTCOME, encode_body(Kind.OUTCOME, outcome), index)
-        b"".join([scribe.line(item) for item in inbox.take(0)])
+        b"".join(inbox.take().lines)
     home.close()
 
 

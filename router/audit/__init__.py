@@ -7,12 +7,14 @@ Its bytes are described in docs/ledger-format.md.
 from router.audit.capture import Capture
 from router.audit.errors import LedgerError, LedgerFieldError, LedgerUnavailable
 from router.audit.fields import MOST_NAMES, JsonValue
+from router.audit.inbox import Alarm
 from router.audit.kinds import Durability, Kind
 from router.audit.ledger import Ledger, Ticket
 from router.audit.settings import LedgerSettings
 
 __all__ = [
     "MOST_NAMES",
+    "Alarm",
     "Capture",
     "Durability",
     "JsonValue",

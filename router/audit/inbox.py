@@ -1,39 +1,74 @@
-"""The one place where records get their order: index, time, and which decisions are still open."""
+"""The one place where records get their order: index, time, line, and which decisions are still open.
+
+Lines are made where they are appended: that thread runs anyway, and the writer's is left with the disk, so the two
+seldom want the interpreter at the same time.
+"""
 
 from __future__ import annotations
 
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
-from typing import NamedTuple
+from dataclasses import dataclass, field
+from typing import Protocol
 
 from router.audit.errors import LedgerFieldError, LedgerUnavailable
+from router.audit.format.notes import Checkpoint
 from router.audit.kinds import Kind
+from router.audit.scribe import Scribe
+
+_ALL = frozenset(Kind)
 
 
-class Item(NamedTuple):
-    """A record on its way to the writer. A checkpoint's body is the index of the oldest open decision."""
+class Alarm(Protocol):
+    """Calls later on what it is given, as an event loop does; both may be asked from any thread."""
 
-    number: int  # the record's index
-    t_us: int
-    mono_us: int
-    kind: Kind
-    body: bytes
+    def soon(self, call: Callable[[], None]) -> object: ...
+
+    def after(self, delay_s: float, call: Callable[[], None]) -> object: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """A new key, with which a segment may begin."""
+
+    position: int  # of its line in the batch
+    index: int  # of its record
+    note: Checkpoint | None  # the newest checkpoint before it, if the batch has one
+
+
+@dataclass(slots=True)
+class Batch:
+    """Lines on their way to the disk, each with its line feed."""
+
+    lines: list[bytes] = field(default_factory=list)
+    last: int = -1  # the index of the newest
+    turns: list[Turn] = field(default_factory=list)
+    note: Checkpoint | None = None  # the newest checkpoint among them
+    tiles: list[tuple[int, int, bytes]] = field(default_factory=list)  # that they filled: level, number, hashes
 
 
 class Inbox:
-    """Thread-safe: anyone appends, one writer takes. Nobody waits for the disk here."""
+    """Thread-safe: anyone appends, one writer takes. Nobody waits for the disk here. It alone asks the scribe."""
 
-    def __init__(self, first: int, open_decisions: Iterable[int], checkpoint_every: int) -> None:
-        self._next = first
+    def __init__(self, scribe: Scribe, open_decisions: Iterable[int], checkpoint_every: int, linger_s: float) -> None:
+        self._scribe = scribe
+        self._next = scribe.tree.size
         self._open = dict.fromkeys(open_decisions)
         self._every = checkpoint_every
-        self._checkpointed = first  # records up to here are in a checkpoint, or are one
-        self._items: list[Item] = []
-        self._changed = threading.Condition(threading.Lock())
-        self._waiting = False
-        self._later: Callable[[Callable[[], None]], object] | None = None
+        self._linger_s = linger_s
+        self._checkpointed = self._next  # records up to here are in a checkpoint, or are one
+        self._batch = Batch()
+        self._lock = threading.Lock()
+        self._bell = threading.Lock()  # free: the writer was called
+        self._bell.acquire()
+        self._asleep = False  # the writer waits for the bell
+        self._due = False  # something in the batch should be written now
+        self._called = False  # the alarm will ring the bell
+        self._lingering = False  # the alarm will make due what lies here by then
+        self._alarm: Alarm | None = None
         self._closed = False
+        self._fault: Exception | None = None  # a mistake of our own: the writer's last news
         self._refusal: str | None = None
         self._refused: frozenset[Kind] = frozenset()
 
@@ -42,67 +77,140 @@ class Inbox:
         """Why new exchanges are refused; None while the ledger is sound."""
         return self._refusal
 
-    def append(self, kind: Kind, body: bytes, decision: int | None = None) -> int:
-        """Give a record its index. `decision`: the one that this outcome closes. LedgerUnavailable after a failure."""
-        with self._changed:
+    def append(self, kind: Kind, body: bytes, decision: int = -1, *, hurry: bool = True) -> int:
+        """Give a record its index. `decision`: the one that this outcome closes. LedgerUnavailable after a failure.
+
+        Without `hurry` it goes with the next that has it, and after `linger_s` at the latest.
+        """
+        with self._lock:
             if self._refusal is not None and kind in self._refused:
                 raise LedgerUnavailable(self._refusal)
-            if kind is Kind.OUTCOME:
-                self._close_decision(decision)
+            if kind is Kind.OUTCOME and decision not in self._open:
+                raise LedgerFieldError(f"outcome.decision: {decision} is not an open decision of this ledger")
+            index = self._place(kind, body, decision)
+            if hurry or self._alarm is None:
+                self._call(self._alarm)
+            elif not self._lingering and not self._due:
+                self._lingering = True
+                self._alarm.after(self._linger_s, self._lingered)
+            return index
+
+    def _place(self, kind: Kind, body: bytes, decision: int) -> int:
+        """The record, and the checkpoint that it may make due. A fault here ends the ledger: the chain is uncertain."""
+        try:
             index = self._put(kind, body)
             if kind is Kind.DECISION:
                 self._open[index] = None
+            elif kind is Kind.OUTCOME:
+                del self._open[decision]
             if self._next - self._checkpointed >= self._every:
                 self._put_checkpoint()
-            if self._waiting:
-                self._waiting = False
-                if self._later is None:
-                    self._changed.notify()
-                else:
-                    self._later(self._wake)
-            return index
-
-    def gather(self, later: Callable[[Callable[[], None]], object] | None) -> None:
-        """From now on the writer is woken by a call that `later` puts off: a loop's pass fills one batch, and the two
-        threads do not contend while it runs. `later` is called from any thread; None: it is woken at once again.
-        """
-        with self._changed:
-            self._later = later
-
-    def _wake(self) -> None:
-        with self._changed:
-            self._changed.notify()
-
-    def _close_decision(self, decision: int | None) -> None:
-        if decision not in self._open:
-            raise LedgerFieldError(f"outcome.decision: {decision} is not an open decision of this ledger")
-        del self._open[decision]
+        except Exception as error:
+            self._fault = error
+            self._shut(f"the ledger stopped: {type(error).__name__}")
+            raise LedgerUnavailable(self._refusal or "") from error
+        return index
 
     def _put(self, kind: Kind, body: bytes) -> int:
         index = self._next
+        line = self._scribe.line(index, time.time_ns() // 1000, time.monotonic_ns() // 1000, kind, body)
+        self._batch.lines.append(line)
+        self._batch.last = index
         self._next = index + 1
-        self._items.append(Item(index, time.time_ns() // 1000, time.monotonic_ns() // 1000, kind, body))
         return index
 
     def _put_checkpoint(self) -> None:
-        oldest = next(iter(self._open), self._next)
-        self._put(Kind.CHECKPOINT, b"%d" % oldest)
+        body, note = self._scribe.checkpoint(self._next, next(iter(self._open), self._next))
+        self._put(Kind.CHECKPOINT, body)
+        self._batch.note = note
         self._checkpointed = self._next
+
+    # --- waking the writer ---
+
+    def gather(self, alarm: Alarm | None) -> None:
+        """From now on the writer is woken by a call that `alarm` puts off: a loop's pass fills one batch, and the two
+        threads do not contend while it runs. None: it is woken at once again, for every record.
+        """
+        with self._lock:
+            self._alarm = alarm
+            if alarm is None and self._batch.lines:
+                self._call(None)
+
+    def hurry(self) -> None:
+        """What lies here is to be written now: somebody waits for it."""
+        with self._lock:
+            if self._batch.lines:
+                self._call(None)
+
+    def _call(self, alarm: Alarm | None) -> None:
+        """Somebody waits for what lies here: make the writer take it, now or when the alarm sees fit."""
+        self._due = True
+        if not self._asleep:
+            return  # it looks before it sleeps
+        if alarm is None:
+            self._ring()
+        elif not self._called:
+            self._called = True
+            alarm.soon(self._wake)
+
+    def _wake(self) -> None:
+        with self._lock:
+            self._called = False
+            self._ring()
+
+    def _lingered(self) -> None:
+        with self._lock:
+            self._lingering = False
+            if self._batch.lines:
+                self._call(None)
+
+    def _ring(self) -> None:
+        if self._asleep:
+            self._asleep = False
+            self._bell.release()
+
+    def wait(self, wait_s: float) -> bool:
+        """Whether something came to be written, or the end, in so many seconds. For the writer only."""
+        with self._lock:
+            if self._due or self._closed:
+                return True
+            self._asleep = True
+            self._bell.acquire(blocking=False)  # rung after its last sleep was over
+        rung = self._bell.acquire(timeout=wait_s)
+        with self._lock:
+            self._asleep = False
+            return rung
+
+    def take(self) -> Batch:
+        """All that lies here, in order. For the writer only; it hears of a fault of our own here."""
+        with self._lock:
+            if self._fault is not None:
+                raise self._fault
+            batch, self._batch = self._batch, Batch()
+            batch.tiles = self._scribe.take_tiles()
+            self._due = False
+            return batch
+
+    # --- what the writer asks for ---
 
     def checkpoint(self) -> None:
         """Ask for a checkpoint over all records so far, unless there is nothing new under it."""
-        with self._changed:
-            if self._next > self._checkpointed:
+        with self._lock:
+            if not self._closed and self._next > self._checkpointed:
                 self._put_checkpoint()
+                self._due = True
 
     def begin_epoch(self) -> None:
         """Ask for a new key; a checkpoint before it covers all that the old key vouched for."""
-        with self._changed:
+        with self._lock:
             if self._closed:
                 return
             if self._next > self._checkpointed:
                 self._put_checkpoint()
-            self._put(Kind.KEY_EPOCH, b"")
+            body = self._scribe.begin_epoch(self._next)
+            self._batch.turns.append(Turn(len(self._batch.lines), self._next, self._batch.note))
+            self._put(Kind.KEY_EPOCH, body)
+            self._due = True
 
     @property
     def unchecked(self) -> int:
@@ -112,55 +220,51 @@ class Inbox:
     @property
     def oldest_open(self) -> int:
         """The index of the oldest decision without an outcome; the next index if there is none."""
-        with self._changed:
+        with self._lock:
             return next(iter(self._open), self._next)
 
     @property
     def open_count(self) -> int:
         return len(self._open)
 
-    def take(self, wait_s: float) -> list[Item]:
-        """All that arrived, in order; waits up to `wait_s` for the first."""
-        with self._changed:
-            if not self._items and not self._closed:
-                self._waiting = True
-                self._changed.wait(wait_s)
-                self._waiting = False
-            items, self._items = self._items, []
-            return items
-
     @property
     def finished(self) -> bool:
         """Closed, and nothing is left to write."""
-        return self._closed and not self._items
+        return self._closed and not self._batch.lines and self._fault is None
+
+    # --- ends ---
 
     def close(self, stop_body: bytes) -> None:
         """The last two records of an orderly end: stop, and a checkpoint over it."""
-        with self._changed:
+        with self._lock:
             if self._closed:
                 return  # it failed: nothing more is written
-            self._put(Kind.STOP, stop_body)
-            self._put_checkpoint()
-            self._shut("the ledger is closed", frozenset(Kind))
+            try:
+                self._put(Kind.STOP, stop_body)
+                self._put_checkpoint()
+            except Exception as error:  # noqa: BLE001 - whatever it is, the writer tells of it and ends
+                self._fault = error
+            self._shut("the ledger is closed")
 
     def refuse(self, sentence: str, kinds: Iterable[Kind]) -> None:
         """From now on, records of these kinds raise LedgerUnavailable with this sentence."""
-        with self._changed:
+        with self._lock:
             self._refusal, self._refused = sentence, frozenset(kinds)
 
     def fail(self, sentence: str) -> None:
         """Nothing more will be written: drop what waits, let the writer end."""
-        with self._changed:
-            self._items.clear()
-            self._shut(sentence, frozenset(Kind))
+        with self._lock:
+            self._batch = Batch()
+            self._fault = None
+            self._shut(sentence)
 
-    def _shut(self, sentence: str, kinds: frozenset[Kind]) -> None:
-        self._refusal, self._refused = sentence, kinds
+    def _shut(self, sentence: str) -> None:
+        self._refusal, self._refused = sentence, _ALL
         self._closed = True
-        self._changed.notify_all()
+        self._ring()
 
 
-def body_decision(kind: Kind, body: Mapping[str, object]) -> int | None:
-    """The decision that an outcome closes."""
-    decision = body.get("decision")
-    return decision if kind is Kind.OUTCOME and isinstance(decision, int) else None
+def body_decision(kind: Kind, body: Mapping[str, object]) -> int:
+    """The decision that an outcome closes; -1 if none."""
+    decision = body.get("decision") if kind is Kind.OUTCOME else None
+    return decision if isinstance(decision, int) else -1

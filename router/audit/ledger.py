@@ -13,7 +13,7 @@ from router.audit.errors import LedgerError, LedgerUnavailable
 from router.audit.fields import encode_body
 from router.audit.format import layout
 from router.audit.home import ON_THIS_MACHINE, Home, open_home
-from router.audit.inbox import Inbox, body_decision
+from router.audit.inbox import Alarm, Inbox, body_decision
 from router.audit.journal import Journal
 from router.audit.kinds import Kind
 from router.audit.prune import prepare, remove
@@ -78,8 +78,9 @@ class Ledger:
                 journal.resume(found.segment, found.segment_bytes, found.day)
         except OSError as error:
             raise LedgerError(f"the ledger in {home.directory} cannot be written: {error.strerror}") from error
-        inbox = Inbox(found.tree.size, found.orphans, settings.checkpoint_every)
-        writer = Writer(home, settings, inbox, Scribe(home, Place(found.epoch, found.prev), found.tree), journal)
+        scribe = Scribe(home, Place(found.epoch, found.prev), found.tree)
+        inbox = Inbox(scribe, found.orphans, settings.checkpoint_every, settings.linger_s)
+        writer = Writer(home, settings, inbox, scribe, journal)
         ledger = cls(settings, home, inbox, writer)
         last = ledger._first_words(found)
         writer.start()
@@ -126,8 +127,13 @@ class Ledger:
 
     def append(self, kind: Kind, body: Mapping[str, object]) -> Ticket:
         """Give a record its place. LedgerFieldError: the caller's mistake; LedgerUnavailable: nothing may be sent."""
-        encoded = encode_body(kind, body)
-        return Ticket(self, self._inbox.append(kind, encoded, body_decision(kind, body)))
+        return Ticket(self, self._inbox.append(kind, encode_body(kind, body), body_decision(kind, body)))
+
+    def note(self, kind: Kind, body: Mapping[str, object]) -> None:
+        """Append a record that nobody waits for: where an alarm is set (`gather`), it goes to the disk with the next
+        one that somebody waits for, and after `linger_s` at the latest. Errors as append's.
+        """
+        self._inbox.append(kind, encode_body(kind, body), body_decision(kind, body), hurry=False)
 
     def digest(self, caller: str, text: bytes) -> str:
         """The keyed digest of a text for a record's `prompt_mac`, `message_macs` or `answer_mac`."""
@@ -161,15 +167,21 @@ class Ledger:
     def _digest_key_made(self, name: str, sha256: str) -> None:
         self.append(Kind.ADMIN, {"action": "digest_key", "target": name, "digest": sha256})
 
-    def gather(self, later: Callable[[Callable[[], None]], object] | None) -> None:
-        """Wake the writer by a call that `later` puts off (from any thread), so that more records share a batch."""
-        self._inbox.gather(later)
+    def gather(self, alarm: Alarm | None) -> None:
+        """Wake the writer by calls that `alarm` puts off, so that more records share a batch; None: at once again."""
+        self._inbox.gather(alarm)
+
+    @property
+    def durable(self) -> int:
+        """The highest durable index."""
+        return self._writer.durable
 
     def on_durable(self, listener: Listener) -> None:
         """`listener(highest durable index)`, once per batch, from the writer's thread; also once after a failure."""
         self._writer.on_durable(listener)
 
     def wait(self, index: int, timeout_s: float) -> None:
+        self._inbox.hurry()  # the alarm may be the very thread that waits here
         if not self._writer.wait(index, timeout_s):
             raise LedgerUnavailable(self._writer.failed or f"record {index} was not durable within {timeout_s} s")
 

@@ -1,4 +1,4 @@
-"""Makes lines out of what was said: head, MAC, leaf, and the two kinds of record that only the writer can fill in."""
+"""Makes lines out of what was said: head, MAC, leaf, and the bodies that only the ledger itself can fill in."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from router.audit.format.record import FIRST_PREV, covered, finish, head, leaf_h
 from router.audit.format.statement import epoch_statement
 from router.audit.format.tiles import TileStack
 from router.audit.home import Home
-from router.audit.inbox import Item
 from router.audit.kinds import Kind
 
 
@@ -29,7 +28,7 @@ class Place:
 
 
 class Scribe:
-    """The ledger's head: epoch, chain, ratchet and tree. Used by one thread only."""
+    """The ledger's head: epoch, chain, ratchet and tree. One caller at a time, in the order of the records' indexes."""
 
     def __init__(self, home: Home, place: Place, tree: TileStack) -> None:
         self._home = home
@@ -37,28 +36,20 @@ class Scribe:
         self.tree = tree
         self._ratchet: Ratchet | None = None
         self._leaves: list[bytes] = []  # not yet in the tree: adding many at once is cheaper
-        self.note: Checkpoint | None = None  # the newest checkpoint, while it is not yet in its file
 
-    def line(self, item: Item) -> bytes:
-        """The record's line with its line feed. Items come in the order of their indexes."""
-        body = item.body
-        if item.kind is Kind.KEY_EPOCH:
-            body = self._begin_epoch(item.number)
-        elif item.kind is Kind.CHECKPOINT:
-            body = self._checkpoint(item.number, int(item.body))
+    def line(self, index: int, t_us: int, mono_us: int, kind: Kind, body: bytes) -> bytes:
+        """The record's line with its line feed."""
         if self._ratchet is None:
             raise AssertionError("the first record of a process begins an epoch")
         place = self._place
-        message = covered(
-            head(self._home.log, place.epoch, item.number, place.prev), item.t_us, item.mono_us, item.kind, body
-        )
+        message = covered(head(self._home.log, place.epoch, index, place.prev), t_us, mono_us, kind, body)
         line = finish(message, self._ratchet.mac(message))
         place.prev = leaf_hash(line)
         self._leaves.append(place.prev)
         return line + b"\n"
 
-    def _begin_epoch(self, index: int) -> bytes:
-        """Draw a key, seal it to the reviewer, sign the statement; the old key is overwritten."""
+    def begin_epoch(self, index: int) -> bytes:
+        """Draw a key, seal it to the reviewer, sign the statement; the old key is overwritten. The record's body."""
         place, home = self._place, self._home
         self.destroy()
         place.epoch += 1
@@ -74,21 +65,23 @@ class Scribe:
         self._ratchet = Ratchet(key, home.log, place.epoch, index)
         return encode_body(Kind.KEY_EPOCH, {**body, "sig": base64.b64encode(home.signer.sign(statement)).decode()})
 
-    def _checkpoint(self, index: int, oldest_open: int) -> bytes:
-        """A checkpoint record at `index` covers the `index` records before it."""
-        self.settle()
+    def checkpoint(self, index: int, oldest_open: int) -> tuple[bytes, Checkpoint]:
+        """The body of a checkpoint record at `index`, over those before it; and what its file will say."""
+        self._settle()
         checkpoint = Checkpoint(self._home.signer.verifier.name, index, self.tree.root())
-        self.note = checkpoint
         signature = base64.b64encode(self._home.signer.sign(checkpoint.text().encode())).decode()
-        return encode_body(
-            Kind.CHECKPOINT,
-            {"size": index, "root": checkpoint.root.hex(), "sig": signature, "oldest_open": oldest_open},
-        )
+        body = {"size": index, "root": checkpoint.root.hex(), "sig": signature, "oldest_open": oldest_open}
+        return encode_body(Kind.CHECKPOINT, body), checkpoint
 
-    def settle(self) -> None:
+    def _settle(self) -> None:
         """Bring the tree up to the last line."""
         self.tree.extend(self._leaves)
         self._leaves.clear()
+
+    def take_tiles(self) -> list[tuple[int, int, bytes]]:
+        """The tiles that were filled since the last asking: level, number, hashes."""
+        full, self.tree.full = self.tree.full, []
+        return full
 
     def destroy(self) -> None:
         """Overwrite the key of the epoch that ends."""

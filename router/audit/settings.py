@@ -20,6 +20,7 @@ class LedgerSettings:
     checkpoint_idle_s: float = 1.0  # records never wait longer than this for their checkpoint
     heartbeat_s: float = 300.0
     group_wait_s: float = 0.004
+    linger_s: float = 0.05  # a record that nobody waits for (an outcome) goes with the next batch, or after so long
     segment_bytes: int = 64 * 1024 * 1024
     reserve_bytes: int = 1024 * 1024
     ml_dsa: bool = False  # a second, post-quantum signature (ML-DSA-44) under each checkpoint file

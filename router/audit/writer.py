@@ -14,9 +14,10 @@ from collections.abc import Callable, Iterable
 
 from router.audit.fields import encode_body
 from router.audit.format.layout import tile_path
+from router.audit.format.notes import Checkpoint
 from router.audit.format.tiles import write_tile
 from router.audit.home import Home
-from router.audit.inbox import Inbox, Item
+from router.audit.inbox import Batch, Inbox
 from router.audit.journal import Journal
 from router.audit.kinds import Durability, Kind
 from router.audit.scribe import Scribe
@@ -28,7 +29,7 @@ Listener = Callable[[int], None]
 
 
 class Writer:
-    """Owns the scribe and the journal from start() on."""
+    """Owns the journal from start() on."""
 
     def __init__(self, home: Home, settings: LedgerSettings, inbox: Inbox, scribe: Scribe, journal: Journal) -> None:
         self._home = home
@@ -41,6 +42,7 @@ class Writer:
         self._listeners: list[Listener] = []
         self._durable = scribe.tree.size - 1
         self._failed: str | None = None
+        self._note: Checkpoint | None = None  # the newest over durable records, while it is not yet in its file
         self._rotating = False  # the key epoch that begins the next segment is on its way
         self._last_record_s = self._last_checkpoint_s = self._last_note_s = time.monotonic()
 
@@ -73,7 +75,7 @@ class Writer:
     def _run(self) -> None:
         try:
             while not self._inbox.finished:
-                self._turn(self._inbox.take(self._patience_s()))
+                self._turn()
             self._put_note()
         except OSError as error:
             self._fail(f"the ledger stopped: {error.strerror or error}; records after {self._durable} may be lost")
@@ -83,21 +85,21 @@ class Writer:
             self._scribe.destroy()
             self._journal.close()
 
-    def _turn(self, items: list[Item]) -> None:
-        if items and self._settings.durability is Durability.GROUP:
+    def _turn(self) -> None:
+        if self._inbox.wait(self._patience_s()) and self._settings.durability is Durability.GROUP:
             time.sleep(self._settings.group_wait_s)
-            items += self._inbox.take(0)
+        batch = self._inbox.take()
         now = time.monotonic()
-        if items:
+        if batch.lines:
             self._last_record_s = now
-            self._write(items)
+            self._write(batch)
         self._keep_time(now)
-        if self._scribe.note is not None and now - self._last_note_s >= self._settings.checkpoint_pause_s:
+        if self._note is not None and now - self._last_note_s >= self._settings.checkpoint_pause_s:
             self._put_note()
 
     def _patience_s(self) -> float:
         """How long to sleep when nothing arrives: until the next checkpoint, note or heartbeat."""
-        if self._scribe.note is not None:
+        if self._note is not None:
             return self._settings.checkpoint_pause_s
         if self._inbox.unchecked:
             return self._settings.checkpoint_idle_s
@@ -110,29 +112,32 @@ class Writer:
             self._inbox.append(Kind.HEARTBEAT, encode_body(Kind.HEARTBEAT, {"open": self._inbox.open_count}))
             self._last_record_s = now
 
-    def _write(self, items: list[Item]) -> None:
+    def _write(self, batch: Batch) -> None:
         """One batch; a segment that is due ends between two records."""
-        lines: list[bytes] = []
-        for item in items:
-            if item.kind is Kind.KEY_EPOCH and self._journal.is_due(self._settings.segment_bytes):
-                self._flush(lines)
-                self._rotate(item.number)
-            lines.append(self._scribe.line(item))
-            if item.kind is Kind.CHECKPOINT:
-                self._last_checkpoint_s = time.monotonic()
-        self._flush(lines)
-        self._put_tiles()
-        self._advance(items[-1].number)
+        start = 0
+        for turn in batch.turns:
+            if self._journal.is_due(self._settings.segment_bytes):
+                self._flush(batch.lines[start : turn.position])
+                self._note = turn.note or self._note
+                self._rotate(turn.index)
+                start = turn.position
+        self._flush(batch.lines[start:] if start else batch.lines)
+        if batch.note is not None:
+            self._note = batch.note
+            self._last_checkpoint_s = time.monotonic()
+        self._put_tiles(batch.tiles)
+        self._advance(batch.last)
         if not self._rotating and self._journal.is_due(self._settings.segment_bytes):
             self._rotating = True
             self._inbox.begin_epoch()
 
     def _flush(self, lines: list[bytes]) -> None:
-        if lines and not self._journal.write(b"".join(lines)):
+        if not lines:
+            return
+        if not self._journal.write(b"".join(lines)):
             self._inbox.refuse(FULL, _NEW_WORK)
-        if lines and self._settings.durability is not Durability.ASYNC:
+        if self._settings.durability is not Durability.ASYNC:
             self._journal.sync()
-        lines.clear()
 
     def _rotate(self, first: int) -> None:
         """Begin a segment: what it follows is durable in any mode. Each begins with a key of its own, so it can be
@@ -144,23 +149,20 @@ class Writer:
         self._journal.begin(first)
         self._rotating = False
 
-    def _put_tiles(self) -> None:
+    def _put_tiles(self, tiles: Iterable[tuple[int, int, bytes]]) -> None:
         """Tiles can be made again from the segments, so a tile that cannot be written stops nothing."""
-        self._scribe.settle()
-        full = self._scribe.tree.full
-        for level, number, hashes in full:
+        for level, number, hashes in tiles:
             with contextlib.suppress(OSError):
                 write_tile(self._home.directory, tile_path(level, number), hashes)
-        full.clear()
 
     def _put_note(self) -> None:
         """Replace the checkpoint file; the records under it are durable by now."""
-        if self._scribe.note is None:
+        if self._note is None:
             return
         if self._settings.durability is Durability.ASYNC:
             self._journal.sync()
-        self._home.write_checkpoint(self._scribe.note)
-        self._scribe.note = None
+        self._home.write_checkpoint(self._note)
+        self._note = None
         self._last_note_s = time.monotonic()
 
     def _advance(self, index: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -16,6 +17,27 @@ LOOK_AGAIN_S = 2.0
 Settle = Callable[[LedgerUnavailable | None], None]
 
 
+class LoopAlarm:
+    """Puts off calls on an event loop. On the loop's own thread that needs no system call to wake it."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Made on the loop's thread."""
+        self._loop = loop
+        self._thread = threading.get_ident()
+
+    def soon(self, call: Callable[[], None]) -> None:
+        if threading.get_ident() == self._thread:
+            self._loop.call_soon(call)
+        else:
+            self._loop.call_soon_threadsafe(call)
+
+    def after(self, delay_s: float, call: Callable[[], None]) -> None:
+        if threading.get_ident() == self._thread:
+            self._loop.call_later(delay_s, call)
+        else:
+            self._loop.call_soon_threadsafe(call)
+
+
 class Recorder:
     """Waiters are released in order, one wake-up of the loop for each group commit."""
 
@@ -26,10 +48,9 @@ class Recorder:
         self._refusal = ""
         self._loop = asyncio.get_running_loop()
         self._waiting: deque[tuple[int, Settle]] = deque()
-        self._durable = -1
         self._look: asyncio.TimerHandle | None = None  # when we see for ourselves whether the ledger writes again
         ledger.on_durable(self._from_writer)
-        ledger.gather(self._loop.call_soon_threadsafe)
+        ledger.gather(LoopAlarm(self._loop))
 
     @property
     def refusal(self) -> str:
@@ -67,10 +88,9 @@ class Recorder:
     async def record(self, kind: Kind, body: Mapping[str, object]) -> int:
         """Append and wait until durable, in a task; the index. LedgerUnavailable: it may never be."""
         index = self.append(kind, body)
-        if index > self._durable:
-            future: asyncio.Future[None] = self._loop.create_future()
-            self._waiting.append((index, partial(_settle, future)))
-            await future
+        future: asyncio.Future[None] = self._loop.create_future()
+        self._when_durable(index, partial(_settle, future))
+        await future
         return index
 
     def append(self, kind: Kind, body: Mapping[str, object]) -> int:
@@ -80,16 +100,23 @@ class Recorder:
     def durable(self, index: int) -> Wait[None]:
         """Wait until this record is on the disk. LedgerUnavailable: nothing may be dialled."""
         wait: Wait[None] = Wait()
-        if index > self._durable:
-            self._waiting.append((index, wait.settle))
-        else:
-            wait.end()
+        self._when_durable(index, wait.settle)
         return wait
 
+    def _when_durable(self, index: int, settle: Settle) -> None:
+        if index <= self._ledger.durable:
+            settle(None)
+            return
+        self._waiting.append((index, settle))
+        if index <= self._ledger.durable or self._ledger.failure is not None:  # meanwhile: nobody may have called us
+            self._loop.call_soon(self._release, self._ledger.durable)
+
     def note(self, kind: Kind, body: Mapping[str, object]) -> None:
-        """Append without waiting. A ledger that has failed already refuses every new exchange."""
+        """Append without waiting: it goes to the disk with the next record that somebody waits for, or a little later.
+        A ledger that has failed already refuses every new exchange.
+        """
         try:
-            self._ledger.append(kind, body)
+            self._ledger.note(kind, body)
         except LedgerUnavailable:
             return
 
@@ -99,16 +126,17 @@ class Recorder:
         self._ledger.close()
 
     def _from_writer(self, highest: int) -> None:
-        self._loop.call_soon_threadsafe(self._release, highest)
+        """On the writer's thread. The loop is only woken for somebody, or for news."""
+        if self._waiting or (self._ledger.failure or "") != self._refusal:
+            self._loop.call_soon_threadsafe(self._release, highest)
 
     def _release(self, highest: int) -> None:
-        self._durable = max(self._durable, highest)
         failure = self._ledger.failure
         if failure is not None:
             self._tell(failure)
-        while self._waiting and (failure is not None or self._waiting[0][0] <= self._durable):
+        while self._waiting and (failure is not None or self._waiting[0][0] <= highest):
             index, settle = self._waiting.popleft()
-            settle(None if index <= self._durable else LedgerUnavailable(failure or ""))
+            settle(None if index <= highest else LedgerUnavailable(failure or ""))
 
     def _tell(self, refusal: str) -> None:
         if refusal != self._refusal:

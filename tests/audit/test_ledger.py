@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import stat
 import threading
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -201,19 +200,3 @@ def test_a_midnight_starts_a_segment(tmp_path: Path, monkeypatch: pytest.MonkeyP
     build(tmp_path)
     assert len(list((tmp_path / layout.SEGMENTS).iterdir())) == 2
     assert codes(check(tmp_path)) == []
-
-
-def test_a_loop_may_put_off_waking_the_writer_and_nothing_is_lost(tmp_path: Path) -> None:
-    ledger = Ledger.open(settings(tmp_path / "ledger"))
-    put_off: list[Callable[[], None]] = []
-    ledger.gather(put_off.append)
-    tickets = [ledger.append(Kind.DENIAL, DENIAL) for _ in range(3)]
-    for wake in put_off:
-        wake()
-    for ticket in tickets:
-        ticket.wait(WAIT_S)
-    ledger.gather(None)
-    ledger.append(Kind.DENIAL, DENIAL).wait(WAIT_S)
-    ledger.close()
-    assert put_off
-    assert kinds(tmp_path / "ledger").count("denial") == 4

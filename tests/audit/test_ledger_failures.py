@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from router.audit import home as home_module
 from router.audit.format import layout
 from router.audit.format.seal import ReviewerSecret
 from router.audit.format.tiles import TileStack
-from router.audit.inbox import Inbox, Item
+from router.audit.inbox import Inbox
 from router.audit.journal import Journal
 from router.audit.scribe import Place, Scribe
 from router.audit.verify.keys import Keys
@@ -65,7 +66,10 @@ def test_a_fault_of_our_own_stops_it_too(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr("router.audit.scribe.leaf_hash", lambda _: 1 / 0)
     with pytest.raises(LedgerUnavailable, match="ZeroDivisionError"):
         ledger.append(Kind.DENIAL, DENIAL).wait(WAIT_S)
+    with pytest.raises(LedgerUnavailable, match="ZeroDivisionError"):
+        ledger.note(Kind.DENIAL, DENIAL)
     ledger.close()
+    assert ledger.failure == "the ledger stopped: ZeroDivisionError; records after 1 may be lost"
 
 
 def test_a_wait_has_an_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -219,19 +223,47 @@ def test_the_first_record_of_a_process_is_a_key(tmp_path: Path) -> None:
     home = home_module.open_home(tmp_path, "ringfence")
     scribe = Scribe(home, Place(), TileStack())
     with pytest.raises(AssertionError, match="begins an epoch"):
-        scribe.line(Item(0, 0, 0, Kind.HEARTBEAT, b"{}"))
+        scribe.line(0, 0, 0, Kind.HEARTBEAT, b"{}")
     home.close()
 
 
-def test_a_closed_inbox_is_asked_in_vain() -> None:
-    inbox = Inbox(0, (), 6)
+@pytest.fixture
+def inbox(tmp_path: Path) -> Iterator[Inbox]:
+    """Without a writer."""
+    home = home_module.open_home(tmp_path, "ringfence")
+    yield Inbox(Scribe(home, Place(), TileStack()), (), checkpoint_every=6, linger_s=0.0)
+    home.close()
+
+
+def test_a_closed_inbox_is_asked_in_vain(inbox: Inbox) -> None:
     inbox.checkpoint()
-    assert inbox.take(0) == []  # nothing to cover
+    assert inbox.take().lines == []  # nothing to cover
     inbox.fail("broken")
     inbox.begin_epoch()
+    inbox.checkpoint()
     inbox.close(b"{}")
-    assert inbox.take(0) == []
+    assert inbox.take().lines == []
     assert inbox.refusal == "broken"
+    assert inbox.wait(60.0)  # at once: there is nothing to wait for
+
+
+def test_a_bell_that_rings_too_late_wakes_nobody_for_nothing(inbox: Inbox) -> None:
+    inbox.begin_epoch()
+    inbox.take()
+    assert not inbox.wait(0.0)
+    inbox._bell.release()  # as by a call that came just as the sleep had ended
+    assert not inbox.wait(0.01)
+
+
+def test_a_fault_at_the_last_words_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ledger = Ledger.open(settings(tmp_path))
+    monkeypatch.setattr("router.audit.scribe.leaf_hash", lambda _: 1 / 0)
+    ledger.close()
+    monkeypatch.undo()
+    assert ledger.failure == "the ledger stopped: ZeroDivisionError; records after 1 may be lost"
+    assert fields(tmp_path)[-1]["kind"] == "start"
+    build(tmp_path)
+    assert codes(check(tmp_path)) == []
 
 
 def test_a_small_file_is_there_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

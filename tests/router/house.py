@@ -46,7 +46,7 @@ class MemoryLedger:
     def on_durable(self, callback: Callable[[int], None]) -> None:
         self.told = callback
 
-    def gather(self, later: object) -> None:
+    def gather(self, alarm: object) -> None:
         """Nobody waits to be woken here."""
 
     def append(self, kind: Kind, body: Mapping[str, Any]) -> MemoryTicket:
@@ -56,6 +56,13 @@ class MemoryLedger:
         if not self.held:
             self.told(len(self.records) - 1)
         return MemoryTicket(len(self.records) - 1)
+
+    def note(self, kind: Kind, body: Mapping[str, Any]) -> None:
+        self.append(kind, body)
+
+    @property
+    def durable(self) -> int:
+        return -1 if self.held else len(self.records) - 1
 
     def digest(self, caller: str, text: bytes) -> str:
         return hashlib.sha256(caller.encode() + b"\0" + text).hexdigest()

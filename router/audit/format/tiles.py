@@ -165,11 +165,17 @@ class HashReader:
 
 def write_tile(directory: Path, path: Path, data: bytes) -> None:
     """Write one tile; not synced, since it can be made again from the segments."""
-    target = directory / path
-    for folder in reversed(path.parents[:-1]):
-        (directory / folder).mkdir(mode=0o700, exist_ok=True)
-    descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        descriptor = _create(directory / path)
+    except FileNotFoundError:  # the first of its folder
+        for folder in reversed(path.parents[:-1]):
+            (directory / folder).mkdir(mode=0o700, exist_ok=True)
+        descriptor = _create(directory / path)
     try:
         os.write(descriptor, data)
     finally:
         os.close(descriptor)
+
+
+def _create(path: Path) -> int:
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
