@@ -6,6 +6,7 @@ import hashlib
 import hmac
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -56,22 +57,38 @@ def test_wiping_overwrites_in_place() -> None:
 
 
 def test_each_step_overwrites_the_keys_before_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The epoch key, the derived pair and the old K: each place that held one holds it no more."""
-    held: list[memoryview] = []
+    """The epoch key, the derived pair, the old K and the pads made of M: each place that held one holds it no more."""
+    pads: list[bytearray] = []
+    held: list[bytes] = []
 
-    def digest(key: memoryview, message: bytes, name: str) -> bytes:
-        held.append(key)
-        return hmac.new(bytes(key), message, name).digest()
+    def sha256(pad: bytearray) -> Any:
+        pads.append(pad)
+        held.append(bytes(pad))
+        return hashlib.sha256(pad)
 
-    monkeypatch.setattr("router.audit.format.ratchet.hmac.digest", digest)
+    class Derived:
+        """SHA-512 whose digest stays reachable."""
+
+        def __init__(self, data: bytearray) -> None:
+            derived.append(hashlib.sha512(data).digest())
+
+        def digest(self) -> bytes:
+            return derived[-1]
+
+    derived: list[bytes] = []
+    monkeypatch.setattr("router.audit.format.ratchet._sha256", sha256)
+    monkeypatch.setattr("router.audit.format.ratchet._sha512", Derived)
     key = os.urandom(KEY_BYTES)
     first = bytes(bytearray(key))
     ratchet = Ratchet(key, LOG, 1, 0)
     assert key == bytes(KEY_BYTES)
     assert first in ratchet._input
     ratchet.mac(b"")
-    second, _ = step(first, context(LOG, 1), 0)
-    assert held[0].obj == bytes(2 * KEY_BYTES)
+    second, mac_key = step(first, context(LOG, 1), 0)
+    assert [bytes(code ^ fill for code in mac_key) + bytes([fill]) * 32 for fill in (0x36, 0x5C)] == held
+    assert pads == [bytes(64)] * 2
+    assert ratchet._block == bytes(64)
+    assert derived == [bytes(2 * KEY_BYTES)]
     assert first not in ratchet._input
     assert second in ratchet._input
     ratchet.destroy()
