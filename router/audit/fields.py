@@ -25,7 +25,8 @@ Name: TypeAlias = Annotated[str, Meta(max_length=MOST_NAME)]
 Names: TypeAlias = Annotated[list[Name], Meta(max_length=MOST_NAMES)]
 Count: TypeAlias = Annotated[int, Meta(ge=0, le=2**53 - 1)]  # what every JSON reader holds exactly
 Millis: TypeAlias = float  # to the microsecond; -1.0: it never happened
-Digest: TypeAlias = Annotated[str, Meta(pattern="^[0-9a-f]{16,128}$")]  # keyed, or of ciphertext: never of content
+# Hexadecimal: keyed, or of ciphertext, never of content. A pattern here is a search in Python for each: see _DIGESTS.
+Digest: TypeAlias = Annotated[str, Meta(min_length=16, max_length=128)]
 Digests: TypeAlias = Annotated[list[Digest], Meta(max_length=MOST_NAMES)]
 Sealed: TypeAlias = Annotated[str, Meta(pattern="^[A-Za-z0-9+/]{4,8192}={0,2}$")]  # base64
 
@@ -211,6 +212,16 @@ FORMS: Final[Mapping[Kind, type[Body]]] = {
     Kind.RELOAD: Reload,
     Kind.ADMIN: Admin,
 }
+# what is a Digest or Digests above: a test compares
+_DIGESTS: Final[Mapping[Kind, tuple[str, ...]]] = {
+    Kind.DECISION: ("prompt_mac", "message_macs", "capture"),
+    Kind.OUTCOME: ("answer_mac", "capture"),
+    Kind.KEY_EPOCH: ("reviewer",),
+    Kind.CHECKPOINT: ("root",),
+    Kind.RECOVERY_GAP: ("log",),
+    Kind.ADMIN: ("digest",),
+}
+_HEXADECIMAL: Final = b"0123456789abcdef"
 _MILLIS: Final = {Kind.OUTCOME: ("first_byte_ms", "total_ms"), Kind.PROBE: ("ms",)}
 _encode: Final = msgspec.json.Encoder().encode
 
@@ -220,22 +231,19 @@ def encode_body(kind: Kind, body: Mapping[str, object]) -> bytes:
     try:
         form = msgspec.convert(body, FORMS[kind])
     except msgspec.ValidationError:
-        form = _convert_cleaned(kind, body)
-    if kind in _MILLIS:
-        _round(kind, form)
+        return _encode_cleaned(kind, body)
+    _settle(kind, form)
     data = _encode(form)
-    if not data.translate(None, _SAFE):
-        return data
-    return _encode(_convert_cleaned(kind, body))
+    return _encode_cleaned(kind, body) if data.translate(None, _SAFE) else data
 
 
-def _convert_cleaned(kind: Kind, body: Mapping[str, object]) -> Body:
+def _encode_cleaned(kind: Kind, body: Mapping[str, object]) -> bytes:
     try:
         form = msgspec.convert({field: _clean(value) for field, value in body.items()}, FORMS[kind])
     except msgspec.ValidationError as error:
-        raise LedgerFieldError(f"a record of kind {kind}: {error}. See docs/ledger-format.md") from None
-    _round(kind, form)
-    return form
+        raise _mistake(kind, str(error)) from None
+    _settle(kind, form)
+    return _encode(form)
 
 
 def _clean(value: object) -> object:
@@ -247,12 +255,23 @@ def _clean(value: object) -> object:
     return value
 
 
-def _round(kind: Kind, form: Body) -> None:
-    """Milliseconds with three decimals have one spelling in every JSON writer."""
+def _settle(kind: Kind, form: Body) -> None:
+    """What the types do not say: digests are hexadecimal; milliseconds have three decimals, and so one spelling."""
+    for field in _DIGESTS.get(kind, ()):
+        value = getattr(form, field)
+        if value is UNSET:
+            continue
+        text = value if value.__class__ is str else "".join(value)
+        if not text.isascii() or text.encode().translate(None, _HEXADECIMAL):
+            raise _mistake(kind, f"{field} is not in hexadecimal")
     for field in _MILLIS.get(kind, ()):
         value = getattr(form, field)
         if value is UNSET:
             continue
         if not -1 <= value <= MOST_MILLIS:
-            raise LedgerFieldError(f"a record of kind {kind}: {field} is {value}: -1 to 10^12 is wanted")
+            raise _mistake(kind, f"{field} is {value}: -1 to 10^12 is wanted")
         setattr(form, field, round(value, 3))
+
+
+def _mistake(kind: Kind, what: str) -> LedgerFieldError:
+    return LedgerFieldError(f"a record of kind {kind}: {what}. See docs/ledger-format.md")

@@ -87,29 +87,21 @@ class Inbox:
                 raise LedgerUnavailable(self._refusal)
             if kind is Kind.OUTCOME and decision not in self._open:
                 raise LedgerFieldError(f"outcome.decision: {decision} is not an open decision of this ledger")
-            index = self._place(kind, body, decision)
-            if hurry or self._alarm is None:
-                self._call(self._alarm)
-            elif not self._lingering and not self._due:
-                self._lingering = True
-                self._alarm.after(self._linger_s, self._lingered)
+            try:
+                index = self._put(kind, body)
+                if kind is Kind.DECISION:
+                    self._open[index] = None
+                elif kind is Kind.OUTCOME:
+                    del self._open[decision]
+                if self._next - self._checkpointed >= self._every:
+                    self._put_checkpoint()
+            except Exception as error:  # of our own: the chain is uncertain, so the ledger ends
+                self._fault = error
+                self._shut(f"the ledger stopped: {type(error).__name__}")
+                raise LedgerUnavailable(self._refusal or "") from error
+            if not self._due:
+                self._call_for(hurry=hurry)
             return index
-
-    def _place(self, kind: Kind, body: bytes, decision: int) -> int:
-        """The record, and the checkpoint that it may make due. A fault here ends the ledger: the chain is uncertain."""
-        try:
-            index = self._put(kind, body)
-            if kind is Kind.DECISION:
-                self._open[index] = None
-            elif kind is Kind.OUTCOME:
-                del self._open[decision]
-            if self._next - self._checkpointed >= self._every:
-                self._put_checkpoint()
-        except Exception as error:
-            self._fault = error
-            self._shut(f"the ledger stopped: {type(error).__name__}")
-            raise LedgerUnavailable(self._refusal or "") from error
-        return index
 
     def _put(self, kind: Kind, body: bytes) -> int:
         index = self._next
@@ -141,6 +133,13 @@ class Inbox:
         with self._lock:
             if self._batch.lines:
                 self._call(None)
+
+    def _call_for(self, *, hurry: bool) -> None:
+        if hurry or self._alarm is None:
+            self._call(self._alarm)
+        elif not self._lingering:
+            self._lingering = True
+            self._alarm.after(self._linger_s, self._lingered)
 
     def _call(self, alarm: Alarm | None) -> None:
         """Somebody waits for what lies here: make the writer take it, now or when the alarm sees fit."""

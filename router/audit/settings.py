@@ -16,7 +16,7 @@ class LedgerSettings:
     durability: Durability = Durability.STRICT
     log_name: str = "ringfence"  # the first part of the log's origin: `ringfence/audit/<log id>`
     checkpoint_every: int = 256  # records
-    checkpoint_pause_s: float = 0.25  # at least so long between two checkpoint files, unless asked for
+    checkpoint_pause_s: float = 0.5  # at least so long between two checkpoint files, unless asked for
     checkpoint_idle_s: float = 1.0  # records never wait longer than this for their checkpoint
     heartbeat_s: float = 300.0
     group_wait_s: float = 0.004

@@ -8,7 +8,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable
-from datetime import UTC, date, datetime
+from datetime import date
 from pathlib import Path
 from typing import Final
 
@@ -19,6 +19,8 @@ from router.audit.format.ratchet import KEY_BYTES, wipe
 from router.audit.home import Home, sync_directory, write_new
 
 MOST_CALLERS: Final = 10_000
+_DAY_S: Final = 86_400
+_1970: Final = date(1970, 1, 1).toordinal()
 KeyMade = Callable[[str, str], None]  # the sealed file's name, its SHA-256
 
 
@@ -31,6 +33,7 @@ class Vault:
         self._clock = clock
         self._lock = threading.Lock()
         self._day = ""
+        self._days = -1  # the same since 1970
         self._key = b""
         self._callers: dict[str, bytes] = {}
 
@@ -40,14 +43,15 @@ class Vault:
             return content.content_mac(self._key_of(caller), text)
 
     def _key_of(self, caller: str) -> bytes:
-        today = self._today()
-        if today != self._day:
-            self._turn(today)
+        days = int(self._clock()) // _DAY_S
+        if days != self._days:
+            self._turn(_date(days))
+            self._days = days
         key = self._callers.get(caller)
         return key if key is not None else self._remember(caller)
 
     def _today(self) -> str:
-        return datetime.fromtimestamp(self._clock(), UTC).date().isoformat()
+        return _date(int(self._clock()) // _DAY_S)
 
     def _remember(self, caller: str) -> bytes:
         if len(self._callers) >= MOST_CALLERS:
@@ -69,7 +73,7 @@ class Vault:
             if key:
                 wipe(key)
         self._callers.clear()
-        self._day, self._key = "", b""
+        self._day, self._days, self._key = "", -1, b""
 
     def _folder(self, *names: str) -> Path:
         path = self._home.directory
@@ -111,3 +115,8 @@ class Vault:
     def close(self) -> None:
         with self._lock:
             self._forget()
+
+
+def _date(days: int) -> str:
+    """As 2026-11-21, from days since 1970."""
+    return date.fromordinal(_1970 + days).isoformat()

@@ -40,8 +40,8 @@ class Writer:
         self._thread = threading.Thread(target=self._run, name="ledger", daemon=True)
         self._moved = threading.Condition()
         self._listeners: list[Listener] = []
-        self._durable = scribe.tree.size - 1
-        self._failed: str | None = None
+        self.durable = scribe.tree.size - 1  # the highest durable index; set by this thread only
+        self.failed: str | None = None  # why it ended before its time
         self._note: Checkpoint | None = None  # the newest over durable records, while it is not yet in its file
         self._rotating = False  # the key epoch that begins the next segment is on its way
         self._last_record_s = self._last_checkpoint_s = self._last_note_s = time.monotonic()
@@ -52,15 +52,6 @@ class Writer:
     def join(self) -> None:
         self._thread.join()
 
-    @property
-    def failed(self) -> str | None:
-        return self._failed
-
-    @property
-    def durable(self) -> int:
-        """The highest durable index."""
-        return self._durable
-
     def on_durable(self, listener: Listener) -> None:
         """Called from this thread after each batch with the highest durable index, and once after a failure."""
         with self._moved:
@@ -69,8 +60,8 @@ class Writer:
     def wait(self, index: int, timeout_s: float) -> bool:
         """Whether the record at `index` became durable in time; False also when the ledger fails meanwhile."""
         with self._moved:
-            self._moved.wait_for(lambda: self._durable >= index or self._failed is not None, timeout_s)
-            return self._durable >= index
+            self._moved.wait_for(lambda: self.durable >= index or self.failed is not None, timeout_s)
+            return self.durable >= index
 
     def _run(self) -> None:
         try:
@@ -78,9 +69,9 @@ class Writer:
                 self._turn()
             self._put_note()
         except OSError as error:
-            self._fail(f"the ledger stopped: {error.strerror or error}; records after {self._durable} may be lost")
+            self._fail(f"the ledger stopped: {error.strerror or error}; records after {self.durable} may be lost")
         except Exception as error:  # noqa: BLE001 - whatever it is, nobody may wait for a thread that has ended
-            self._fail(f"the ledger stopped: {type(error).__name__}; records after {self._durable} may be lost")
+            self._fail(f"the ledger stopped: {type(error).__name__}; records after {self.durable} may be lost")
         finally:
             self._scribe.destroy()
             self._journal.close()
@@ -167,14 +158,14 @@ class Writer:
 
     def _advance(self, index: int) -> None:
         with self._moved:
-            self._durable = index
+            self.durable = index
             listeners = tuple(self._listeners)
             self._moved.notify_all()
         self._tell(listeners)
 
     def _fail(self, sentence: str) -> None:
         with self._moved:
-            self._failed = sentence
+            self.failed = sentence
             self._inbox.fail(sentence)
             listeners = tuple(self._listeners)
             self._moved.notify_all()
@@ -183,4 +174,4 @@ class Writer:
     def _tell(self, listeners: Iterable[Listener]) -> None:
         for listener in listeners:
             with contextlib.suppress(RuntimeError):  # an event loop that has closed has nobody left to tell
-                listener(self._durable)
+                listener(self.durable)
