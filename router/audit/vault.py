@@ -35,29 +35,31 @@ class Vault:
         self._day = ""
         self._days = -1  # the same since 1970
         self._key = b""
-        self._callers: dict[str, bytes] = {}
+        self._callers: dict[str, content.CallerDigest] = {}
 
     def digest(self, caller: str, text: bytes) -> str:
         """The keyed digest of what a caller sent or got; once a day and process this draws and seals a key."""
         with self._lock:
-            return content.content_mac(self._key_of(caller), text)
+            self._be_of_today()
+            digest = self._callers.get(caller)
+            return (digest if digest is not None else self._remember(caller)).of(text)
 
-    def _key_of(self, caller: str) -> bytes:
+    def _be_of_today(self) -> None:
         days = int(self._clock()) // _DAY_S
         if days != self._days:
             self._turn(_date(days))
             self._days = days
-        key = self._callers.get(caller)
-        return key if key is not None else self._remember(caller)
 
     def _today(self) -> str:
         return _date(int(self._clock()) // _DAY_S)
 
-    def _remember(self, caller: str) -> bytes:
+    def _remember(self, caller: str) -> content.CallerDigest:
         if len(self._callers) >= MOST_CALLERS:
             self._callers.clear()
-        key = self._callers[caller] = content.caller_key(self._key, caller)
-        return key
+        key = content.caller_key(self._key, caller)
+        digest = self._callers[caller] = content.CallerDigest(key)
+        wipe(key)
+        return digest
 
     def _turn(self, today: str) -> None:
         self._forget()
@@ -69,9 +71,8 @@ class Vault:
         self._day, self._key = today, key
 
     def _forget(self) -> None:
-        for key in (self._key, *self._callers.values()):
-            if key:
-                wipe(key)
+        if self._key:
+            wipe(self._key)
         self._callers.clear()
         self._day, self._days, self._key = "", -1, b""
 
@@ -85,7 +86,11 @@ class Vault:
     def digester(self, caller: str) -> hmac.HMAC:
         """The keyed digest of a text that comes in parts: update(…), hexdigest()."""
         with self._lock:
-            return hmac.new(self._key_of(caller), digestmod="sha256")
+            self._be_of_today()
+            key = content.caller_key(self._key, caller)
+            digester = hmac.new(key, digestmod="sha256")
+            wipe(key)
+            return digester
 
     def begin_capture(self, request_id: str, part: str) -> Capture:
         """A sealed file to write a prompt or an answer into."""

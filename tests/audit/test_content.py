@@ -6,6 +6,8 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from router.audit import Kind, Ledger
 from router.audit.codec import CODEC
@@ -90,6 +92,12 @@ def test_the_same_words_of_two_callers_or_two_lives_look_different(tmp_path: Pat
     macs = [record["body"]["prompt_mac"] for record in fields(tmp_path) if record["kind"] == "decision"]
     assert len(set(macs)) == 2
     assert {hit.split(":")[1] for hit in matches(tmp_path, PROMPT)} == {"alice", "bob"}
+
+
+@given(st.binary(min_size=32, max_size=32), st.lists(st.binary(max_size=200), max_size=3))
+def test_the_writers_digests_are_the_reviewers(key: bytes, texts: list[bytes]) -> None:
+    digest = content.CallerDigest(key)
+    assert [digest.of(text) for text in texts] == [content.content_mac(key, text) for text in texts]
 
 
 def test_one_key_a_day(tmp_path: Path) -> None:
