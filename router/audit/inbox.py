@@ -64,7 +64,6 @@ class Inbox:
         self._bell.acquire()
         self._asleep = False  # the writer waits for the bell
         self._due = False  # something in the batch should be written now
-        self._called = False  # the alarm will ring the bell
         self._lingering = False  # the alarm will make due what lies here by then
         self._alarm: Alarm | None = None
         self._closed = False
@@ -148,13 +147,11 @@ class Inbox:
             return  # it looks before it sleeps
         if alarm is None:
             self._ring()
-        elif not self._called:
-            self._called = True
+        else:
             alarm.soon(self._wake)
 
     def _wake(self) -> None:
         with self._lock:
-            self._called = False
             self._ring()
 
     def _lingered(self) -> None:
