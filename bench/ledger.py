@@ -64,8 +64,7 @@ def measured(name: str, records: int) -> Iterator[None]:
 async def exchanges(recorder: Recorder, count: int) -> None:
     """As the gate does it: the decision is on the disk before anything else happens, nobody waits for the outcome."""
     for _ in range(count):
-        index = recorder.append(Kind.DECISION, DECISION)
-        await recorder.durable(index)
+        index = await recorder.record(Kind.DECISION, DECISION)
         recorder.note(Kind.OUTCOME, {"decision": index, **OUTCOME})
 
 

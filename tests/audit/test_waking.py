@@ -13,6 +13,7 @@ import pytest
 
 from router.audit import Durability, Kind, Ledger, LedgerUnavailable
 from router.gate.recorder import LoopAlarm, Recorder
+from router.gate.steps import Steps
 from tests.audit.ledgers import DECISION, DENIAL, WAIT_S, check, codes, kinds, settings
 
 OUTCOME = {"ending": "completed"}
@@ -128,12 +129,28 @@ def test_without_an_alarm_a_note_goes_at_once(tmp_path: Path) -> None:
 # --- the gate's hand on it: a real loop, a real disk ---
 
 
+async def durable(recorder: Recorder, index: int) -> None:
+    """Wait as an exchange does: without a task."""
+    told: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    async def steps() -> None:
+        try:
+            await recorder.durable(index)
+        except LedgerUnavailable as error:
+            told.set_exception(error)
+        else:
+            told.set_result(None)
+
+    Steps(steps(), asyncio.get_running_loop()).go_on()
+    await told
+
+
 def test_exchanges_of_one_loop_wait_for_decisions_alone(tmp_path: Path) -> None:
     async def exchange(recorder: Recorder, ledger: Ledger) -> None:
         index = recorder.append(Kind.DECISION, DECISION)
-        await recorder.durable(index)
+        await durable(recorder, index)
         assert ledger.durable >= index
-        await recorder.durable(index)  # known by now
+        assert recorder.durable(index).ended
         recorder.note(Kind.OUTCOME, {"decision": index, **OUTCOME})
 
     async def run() -> None:
@@ -159,8 +176,7 @@ def test_a_record_made_durable_before_anyone_asked_is_not_waited_for(tmp_path: P
         recorder = Recorder(ledger)
         index = recorder.append(Kind.DENIAL, DENIAL)
         ledger.wait(index, WAIT_S)
-        async with asyncio.timeout(WAIT_S):
-            await recorder.durable(index)
+        assert recorder.durable(index).ended
         recorder.close()
 
     asyncio.run(run())
@@ -183,7 +199,7 @@ def test_who_waits_is_told_of_a_failure(tmp_path: Path, monkeypatch: pytest.Monk
                 ledger.wait(index, WAIT_S)
         async with asyncio.timeout(WAIT_S):
             with pytest.raises(LedgerUnavailable, match="Input/output error"):
-                await recorder.durable(index)
+                await durable(recorder, index)
         recorder.note(Kind.DENIAL, DENIAL)  # nobody waits for it, nobody hears of it
         recorder.close()
 
