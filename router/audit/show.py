@@ -18,6 +18,9 @@ from router.audit.verify.keys import Keys
 from router.audit.verify.lines import Fields, parse_line
 
 _LAST_US: Final = 253_402_300_800_000_000  # the year 10000 begins
+_DIGEST: Final = 32  # hexadecimal digits from which on nobody reads them
+_MOST_LISTED: Final = 4
+_MOST_TEXT: Final = 96
 _IN_MEMORY: Final = 16 * 1024 * 1024
 
 
@@ -82,8 +85,13 @@ def line_text(number: int, t_us: int, kind: str, body: Fields) -> str:
 
 
 def _value(value: Any) -> str:
-    text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
-    return text if len(text) <= 64 else f"{text[:24]}…"
+    """For the eye: digests are cut, long lists counted. `--json` has them whole."""
+    if isinstance(value, list):
+        return ",".join(map(_value, value)) if len(value) <= _MOST_LISTED else f"({len(value)})"
+    text = str(value)
+    if len(text) >= _DIGEST and not text.strip("0123456789abcdef"):
+        return f"{text[:12]}…"
+    return text if len(text) <= _MOST_TEXT else f"{text[: _MOST_TEXT - 1]}…"
 
 
 def verified_lines(directory: Path, keys: Keys, render: Callable[[Record], str | None]) -> tuple[Report, Iterator[str]]:

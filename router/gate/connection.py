@@ -49,6 +49,7 @@ class UpstreamConnection(asyncio.Protocol):
         self.head_complete = False
         self.complete = False
         self.received = 0
+        self.address = ""  # where it leads, as the ledger will say: an address and a port, or that it is a socket
 
     # --- asking ---
 

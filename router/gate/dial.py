@@ -73,6 +73,7 @@ class Dialler:
             _, connection = await loop.create_unix_connection(UpstreamConnection, path)
         except OSError as error:
             raise _refused(error, "its socket: ") from None
+        connection.address = "unix"
         return connection
 
     async def _dial_program(self, rule: UpstreamRule, destination: Destination, address: Address) -> UpstreamConnection:
@@ -142,6 +143,7 @@ def _check_peer(connection: UpstreamConnection, address: Address, port: int) -> 
     if not same or peer == connection.sockname():
         connection.abort()
         raise UpstreamFault(Cause.POLICY, "connected to another address than the one that was judged")
+    connection.address = f"{address}:{port}" if address.version == 4 else f"[{address}]:{port}"
 
 
 def _check_pins(connection: UpstreamConnection, pins: Sequence[str]) -> None:

@@ -54,6 +54,7 @@ class Relay:
         self._resent = False  # that it did
         self.asked_at = 0.0  # by the clock, as first_byte_at: when the request was sent
         self.received = 0
+        self.address = ""  # whom it was sent to, once it was
         self.on_head: Callable[[], bytes] = lambda: b""  # the request is held no longer; what to say before the head
         self.tap: AnswerTap | None = None  # sealed capture, if this exchange has it
         self.caught: Decision | None = None  # the head of the answer gave away what this upstream is
@@ -89,6 +90,7 @@ class Relay:
             "received_bytes": self.received,
             **({"resent": 1} if self._resent else {}),
             "first_byte_ms": round((first - began) * 1000, 3) if first is not None else -1.0,
+            **({"address": self.address} if self.address else {}),
         }
 
     def grant(self, amount: int) -> None:
@@ -125,7 +127,7 @@ class Relay:
         self._over = over
         try:
             connection.send(self._request, self._on_news)
-            self.sent += len(self._request)
+            self.sent, self.address = self.sent + len(self._request), connection.address
             self.asked_at = self._deadline.clock.now()
             self._patience.begin(self._patience_s, Cause.FIRST_TOKEN_TIMEOUT)
             await over

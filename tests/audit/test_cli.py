@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from router.audit import Ledger
+from router.audit import Kind, Ledger
 from router.audit.format import content, layout
 from router.audit.format.segments import list_segments
 from router.audit.show import Tail
@@ -56,6 +56,17 @@ def test_show_filters(good: Path, filters: list[str], count: int) -> None:
     shown = run("show", good, *filters)
     assert shown.exit_code == 0
     assert len(shown.output.splitlines()) == count
+
+
+def test_show_is_for_the_eye_and_json_is_whole(tmp_path: Path) -> None:
+    ledger = Ledger.open(settings(tmp_path))
+    ledger.append(Kind.ENFORCEMENT, {"process": "gate", "level": "x", "passed": list("abcde"), "notes": list("ab")})
+    ledger.append(Kind.POLICY, {"digest": "ab" * 32, "source": "s" * 120})
+    ledger.close()
+    shown, whole = run("show", tmp_path).output, run("show", tmp_path, "--json").output
+    assert "passed=(5) notes=a,b" in shown
+    assert f"digest=abababababab… source={'s' * 95}…\n" in shown
+    assert "ab" * 32 in whole
 
 
 def test_show_speaks_json_and_refuses_what_is_not_whole(good: Path, altered: Path) -> None:

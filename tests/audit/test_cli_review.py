@@ -159,9 +159,11 @@ def test_the_report_answers_and_escapes(good: Path, altered: Path, tmp_path: Pat
     page = tmp_path / "page.html"
     assert run("report", good, "--out", page).exit_code == 0
     text = page.read_text()
-    for wanted in ("intact", "gpu-1", "model_unknown", "No enforcement was recorded", "lies on the router", "network"):
+    for wanted in ("intact", "gpu-1", "model_unknown", "No enforcement was recorded", "lay on the router", "network"):
         assert wanted in text
     assert "<script" not in text
+    noted = text.split("<code>")[2].split("<")[0]
+    assert "1 of 1 numbers from outside agree" in run("verify", good, "--note", noted).output
     assert "http" not in text
     assert run("report", altered, "--out", page).exit_code == 1
     assert "TAMPERED" in page.read_text()
@@ -174,15 +176,27 @@ def test_the_report_lists_seals_policies_and_gaps(tmp_path: Path) -> None:
     ledger = Ledger.open(settings(tmp_path / "ledger"))
     seal: dict[str, Any] = {"process": "worker", "level": "seccomp", "passed": ["E1", "E2"], "failed": []}
     ledger.append(Kind.ENFORCEMENT, seal)
+    ledger.append(Kind.ENFORCEMENT, {**seal, "passed": ["E1"], "failed": ["E2"]})
     ledger.append(Kind.RELOAD, {"result": "accepted", "digest": "ab" * 32})
-    ledger.append(Kind.PROBE, {"upstream": "gpu-1", "state": "ready", "ms": 1.5, "cold": False})
+    ledger.append(Kind.PROBE, {"upstream": "gpu-1", "state": "ready", "software": "vllm 1", "ms": 1.5, "cold": False})
+    ledger.append(Kind.ADMIN, {"action": "narrow", "actor": "operator"})
+    exchange(ledger, address="10.1.2.3:8000")
     ledger.close()
     page = tmp_path / "page.html"
     run("report", tmp_path / "ledger", "--out", page)
     text = page.read_text()
-    assert "level: seccomp" in text
-    assert "result: accepted" in text
-    assert "Nothing was refused" in text
+    for wanted in (
+        "2 stopped, none got through",
+        "1 stopped, 1 NOT stopped: E2",
+        "<td>accepted</td><td>" + "ab" * 32,
+        "<td>vllm 1</td>",
+        "action: narrow",
+        "<td>gpu-1</td><td>10.1.2.3:8000 120</td><td>1</td><td>120</td><td>900</td>",
+        "<td>alice</td><td>1</td><td>120</td><td>900</td><td>0</td>",
+        "Nothing was refused",
+    ):
+        assert wanted in text
+    assert "digest_key" not in text
 
 
 def test_a_report_of_a_pruned_log_counts_what_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -194,7 +208,8 @@ def test_a_report_of_a_pruned_log_counts_what_is_left(tmp_path: Path, monkeypatc
     assert "2 in all: model_unknown 2" in page.read_text()
     assert page.read_text().count("gpt-4o") == 1
     exchanges = kinds(directory).count("decision")
-    assert f"<td>gpu-1</td><td>{exchanges}</td>" in page.read_text()
+    assert f"<td>gpu-1</td><td>not recorded</td><td>{exchanges}</td>" in page.read_text()
+    assert "The first 1 are listed" in page.read_text()
 
 
 def test_an_outcome_whose_decision_was_pruned_counts_for_nobody() -> None:

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from ipaddress import ip_address
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 
@@ -16,7 +17,7 @@ from policies import Address, Destination, ModelRule, Policy, Reach, TierRule, U
 from router.channel.messages import Cause
 from router.gate import resolver
 from router.gate.connection import UpstreamConnection, UpstreamFault
-from router.gate.dial import Dialler
+from router.gate.dial import Dialler, _check_peer
 from router.gate.pool import Pool
 from router.gate.resolver import Resolver, lookup
 from router.gate.tls import tls_context
@@ -192,6 +193,24 @@ async def test_a_host_that_swallows_connections_is_a_connect_timeout(
     with pytest.raises(UpstreamFault) as caught:
         await Dialler(tmp_path).dial(upstream(1), 0.05)
     assert caught.value.cause is Cause.CONNECT_TIMEOUT
+
+
+async def test_a_connection_says_where_it_leads(tmp_path: Path) -> None:
+    accepted = asyncio.Event()
+
+    async def hang_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.close()
+        accepted.set()
+
+    async with await asyncio.start_unix_server(hang_up, tmp_path / "small.sock"):
+        engine = await Dialler(tmp_path).dial(UpstreamRule("e", Reach.PROCESS, engine="small"), 2.0)
+        assert engine.address == "unix"
+        await accepted.wait()
+        engine.abort()
+    there = UpstreamConnection()
+    with patch.object(UpstreamConnection, "peername", lambda _: ("fd00::1", 8000, 0, 0)):
+        _check_peer(there, ip_address("fd00::1"), 8000)
+    assert there.address == "[fd00::1]:8000"
 
 
 async def test_an_engine_that_is_not_there_is_refused(tmp_path: Path) -> None:

@@ -43,6 +43,7 @@ async def test_an_answer_comes_through_and_leaves_its_two_records(tmp_path: Path
     assert (decision["upstream"], decision["caller"], decision["reach"]) == ("u", "anonymous", "host")
     assert (outcome["decision"], outcome["ending"], outcome["status"]) == (0, "completed", 200)
     assert outcome["received_bytes"] == len(OK)
+    assert outcome["address"] == f"127.0.0.1:{port}"
     assert 0 <= outcome["first_byte_ms"] <= outcome["total_ms"]
 
 
