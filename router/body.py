@@ -114,8 +114,11 @@ def _count_names(document: dict[str, Any], most_depth: int) -> int:
             if type(value) is dict:
                 count += len(value)
                 value = value.values()  # noqa: PLW2901 - a list is looked through as it is
-            if not _CONTAINERS.isdisjoint(map(type, value)):
-                inner += [item for item in value if type(item) in _CONTAINERS]
+            if _CONTAINERS.isdisjoint(map(type, value)):
+                continue
+            for item in value:
+                if type(item) in _CONTAINERS:
+                    inner.append(item)  # noqa: PERF401 - most objects are small: a comprehension costs more than it saves
         if not inner:
             return count
         level = inner

@@ -117,7 +117,8 @@ class Pipeline:
 
     def _decide(self, inbound: Inbound, caller: Caller, session: str) -> Forwarder:
         policy, asked = self._snapshot.policy, inbound.facts.model
-        inbound = inbound.as_model(choose_model(inbound.facts, inbound.prompt, caller, policy).model)
+        if asked not in policy.models or asked in policy.autos:
+            inbound = inbound.as_model(choose_model(inbound.facts, inbound.prompt, caller, policy).model)
         decision = self._verdicts.request(inbound.facts, caller)
         if decision.reason in (Reason.MODEL_UNKNOWN, Reason.MODEL_NOT_FOR_CALLER):
             raise ModelNotFound(f"The model '{asked}' is not served here; see /v1/models.", param="model")

@@ -31,6 +31,7 @@ from router.settings.codec import decode
 from router.settings.snapshot import Snapshot
 from router.tls import server_context
 from router.view import View
+from router.worker.server import Server
 
 KEEP_ALIVE_S = 65
 BACKLOG = 2048
@@ -51,7 +52,7 @@ class Worker:
         self._handshakes = Intake()  # TLS connections, counted from before their handshake
         self._front: Any = None  # the TLS context that the next connection is shown, where the listener speaks TLS
         self._application: Application | None = None
-        self._server: uvicorn.Server | None = None
+        self._server: Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._stopped = asyncio.Event()
         self._control = Control(control, self._on_message, self._stop)
@@ -142,7 +143,7 @@ class Worker:
             timeout_graceful_shutdown=drain_s(snapshot),
             backlog=BACKLOG,
         )
-        self._server = uvicorn.Server(config)
+        self._server = Server(config)
         self._control.send(Message(Word.READY, text=snapshot.policy.digest))
         await self._server.serve(sockets=[self._listener])
         self._stopped.set()
@@ -151,7 +152,7 @@ class Worker:
         if self._server is None:
             self._stopped.set()
         else:
-            self._server.should_exit = True
+            self._server.stop()
 
 
 def drain_s(snapshot: Snapshot) -> int:
