@@ -217,7 +217,7 @@ class Managed:
         assert program.process is not None  # noqa: S101 - it was started
         code = await program.process.wait()
         name = program.settings.name
-        await self._end_orphans(program.mark)
+        await self._end_orphans(program)
         failed = program.ended(code, monotonic())
         self._log("program_failed" if failed else "program_stopped", upstream=name, reason=program.reason)
         if failed:
@@ -225,15 +225,16 @@ class Managed:
         self._enter(program, program.phase, program.reason)
         self._news.set()
 
-    async def _end_orphans(self, mark: str) -> None:
+    async def _end_orphans(self, program: ManagedProgram) -> None:
         """A keeper ends all that is its own, unless it was killed itself: then it has become ours.
 
         A process that dies has no environment to be known by, and may hold a child that is ours only a moment later:
-        so it is looked below our own children too, and more than once.
+        so it is looked below our own children too, and more than once. The program itself, which the kernel kills with
+        its keeper, is known by its launcher's word, and collected however fast it died.
         """
-        empty, seen = 0, set[int]()
+        empty, seen = 0, set[int]() if program.attestation is None else {program.attestation.pid}
         while empty < EMPTY_LOOKS:
-            left = {pid for pid in descendants(os.getpid()) if marked(pid, mark)}
+            left = {pid for pid in descendants(os.getpid()) if marked(pid, program.mark)}
             empty = 0 if left else empty + 1
             seen |= left
             for pid in left:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.conversations import CHAT, chat, policy, wait_until_ready
-from tests.fakes.running import fake_upstream
+from tests.fakes.running import Fake, fake_upstream
 from tests.service import Service, ringfence, running, until
 
 KEPT_WARM = "{first_token: 10s, total: 20s}, warm: {every: 1h}"
@@ -86,21 +86,28 @@ def test_what_processes_were_started_by_cannot_change(tmp_path: Path) -> None:
         assert "'audit' cannot change while the service runs" in service.log()
 
 
+def two_workers(fake: Fake) -> str:
+    return policy(fake).replace("workers: 1", "workers: 2")
+
+
 def test_a_reload_each_second_loses_no_request(tmp_path: Path) -> None:
-    with fake_upstream() as one, running(tmp_path, policy(one)) as service:
+    """Streams and whole answers, over two workers."""
+    with fake_upstream() as one, running(tmp_path, two_workers(one)) as service:
         wait_until_ready(service)
         stop = threading.Event()
         statuses: list[int] = []
 
-        def ask() -> None:
+        def ask(*, stream: bool) -> None:
             while not stop.is_set():
-                statuses.append(service.post(CHAT, chat()).status_code)
+                answer = service.post(CHAT, chat(stream=stream))
+                whole = not stream or answer.content.endswith(b"data: [DONE]\n\n")
+                statuses.append(answer.status_code if whole else -1)
 
-        asking = [threading.Thread(target=ask) for _ in range(4)]
+        asking = [threading.Thread(target=ask, kwargs={"stream": number % 2 == 0}) for number in range(4)]
         for thread in asking:
             thread.start()
         for count in range(1, 6):
-            rewrite(service, policy(one) + f"\nlimits: {{json_depth: {20 + count}}}\n")
+            rewrite(service, two_workers(one) + f"\nlimits: {{json_depth: {20 + count}}}\n")
             until(partial(taken, service, count), 5, "taken")
             until(lambda: len(statuses) > 5 * count, 20, "requests go on")  # noqa: B023 - called at once
         stop.set()
