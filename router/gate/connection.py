@@ -43,7 +43,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._paused = False
         self._head_bytes = 0
         self._keep_alive = False
-        self._fault: UpstreamFault | None = None
+        self.fault: UpstreamFault | None = None  # why nothing more will come
         self.status = 0
         self.headers: dict[bytes, bytes] = {}
         self.head_complete = False
@@ -99,8 +99,8 @@ class UpstreamConnection(asyncio.Protocol):
 
     def check(self) -> None:
         """UpstreamFault when nothing more will come."""
-        if self._fault is not None:
-            raise self._fault
+        if self.fault is not None:
+            raise self.fault
 
     def pause(self, *, paused: bool) -> None:
         """Read nothing for now, or read again."""
@@ -121,7 +121,7 @@ class UpstreamConnection(asyncio.Protocol):
     def reusable(self) -> bool:
         return (
             self.complete
-            and self._fault is None
+            and self.fault is None
             and self._transport is not None
             and not self._transport.is_closing()
             and self._keep_alive
@@ -171,8 +171,8 @@ class UpstreamConnection(asyncio.Protocol):
 
     def _fail(self, cause: Cause, detail: str) -> None:
         """Who waits is woken by whoever found this: the parser may be at work above us."""
-        if self._fault is None:
-            self._fault = UpstreamFault(cause, detail)
+        if self.fault is None:
+            self.fault = UpstreamFault(cause, detail)
         if self._transport is not None:
             self._transport.abort()
 
@@ -192,12 +192,15 @@ class UpstreamConnection(asyncio.Protocol):
             self._fail(Cause.BAD_ANSWER, "an upgrade")
         except httptools.HttpParserError as error:
             self._fail(Cause.BAD_ANSWER, type(error).__name__)
-        self._wake()
+        if self._on_news is not None:
+            self._on_news()
+        else:
+            self._wake()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = self._parser = None
-        if not self.complete and self._fault is None:
-            self._fault = UpstreamFault(Cause.BROKE, "closed before the answer was whole")
+        if not self.complete and self.fault is None:
+            self.fault = UpstreamFault(Cause.BROKE, "closed before the answer was whole")
         self._wake()
 
     # --- httptools ---

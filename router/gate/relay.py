@@ -44,7 +44,8 @@ class Relay:
         self._connection: UpstreamConnection | None = None
         self._splitter: EventSplitter | None = None  # of a stream
         self._patience = Patience(deadline, self._end)
-        self._patience_s = 0.0
+        self._first = (0.0, Cause.FIRST_TOKEN_TIMEOUT)  # how long to wait for the first byte, and for the next ones
+        self._between = (route.timeouts.between_tokens_s, Cause.BETWEEN_TOKENS_TIMEOUT)
         self._begun = False  # its head has gone on
         self._said: list[bytes] = []  # frames that leave together
         self._over: Wait[None] | None = None
@@ -104,7 +105,7 @@ class Relay:
 
         A kept connection that turns out stale is replaced, once, before any byte.
         """
-        self._patience_s, pool = patience_s, self._route.pool
+        self._first, pool = (patience_s, Cause.FIRST_TOKEN_TIMEOUT), self._route.pool
         try:
             kept = pool.idle()
             if kept is not None:
@@ -129,7 +130,7 @@ class Relay:
             connection.send(self._request, self._on_news)
             self.sent, self.address = self.sent + len(self._request), connection.address
             self.asked_at = self._deadline.clock.now()
-            self._patience.begin(self._patience_s, Cause.FIRST_TOKEN_TIMEOUT)
+            self._patience.begin(*self._first)
             await over
         finally:
             self._connection = self._over = None
@@ -160,16 +161,13 @@ class Relay:
 
     def _speak(self) -> None:
         if self._said:
-            self._link.write(self._said[0] if len(self._said) == 1 else b"".join(self._said))
+            self._link.write(b"".join(self._said))
             self._said.clear()
 
     def _look(self, connection: UpstreamConnection) -> bool:
         """Pass on what has come, as far as it may go. True: that was all."""
-        if not self._begun:
-            if not connection.head_complete:
-                connection.check()
-                return False
-            self._begin(connection)
+        if not self._begun and not self._begins(connection):
+            return False
         if self._held and not self._pass_held(connection):
             return False
         data = connection.take()
@@ -179,15 +177,18 @@ class Relay:
             return False
         if connection.complete:
             return self._finish(connection)
-        self._go_on_waiting(connection)
+        if connection.fault is not None:
+            raise connection.fault
+        self._patience.begin(*(self._between if self.first_byte_at is not None else self._first))
         return False
 
-    def _go_on_waiting(self, connection: UpstreamConnection) -> None:
+    def _begins(self, connection: UpstreamConnection) -> bool:
+        """Is the head there?"""
+        if connection.head_complete:
+            self._begin(connection)
+            return True
         connection.check()
-        if self.first_byte_at is None:
-            self._patience.begin(self._patience_s, Cause.FIRST_TOKEN_TIMEOUT)
-        else:
-            self._patience.begin(self._route.timeouts.between_tokens_s, Cause.BETWEEN_TOKENS_TIMEOUT)
+        return False
 
     def _begin(self, connection: UpstreamConnection) -> None:
         """The head goes on, unless this is no answer of one that may give any."""
@@ -218,7 +219,11 @@ class Relay:
             return True
         if len(data) <= self._credit and len(data) <= PIECE:
             self._credit -= len(data)
-            self._said.append(pack(self._number, Kind.DATA, data))
+            frame = pack(self._number, Kind.DATA, data)
+            if self._said or connection.complete:
+                self._said.append(frame)  # it leaves with its head, or with its end
+            else:
+                self._link.write(frame)
             return True
         self._held = data
         return self._pass_held(connection)
