@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Callable
-from functools import lru_cache
 
 from policies import Decision
 from router.channel.frames import PIECE, WINDOW, Kind, pack
 from router.channel.link import Link
 from router.channel.messages import Cause, Failure, Head, encode
 from router.failures import failure_of
+from router.gate.answer_head import head_of
 from router.gate.capturing import AnswerTap
 from router.gate.connection import UpstreamConnection, UpstreamFault
 from router.gate.deadline import Deadline, Patience
@@ -283,23 +283,3 @@ async def _through(tap: AnswerTap, data: bytes, *, last: bool) -> bytes:
 
 
 NOTHING_SEEN: dict[str, object] = {"status": 0, "sent_bytes": 0, "received_bytes": 0, "first_byte_ms": -1.0}
-
-
-def head_of(connection: UpstreamConnection) -> Head:
-    """What of the upstream's head may travel on: a closed list."""
-    headers = connection.headers
-    content_type = _content_type(headers.get(b"content-type", b""))
-    if b"retry-after" not in headers and b"x-ringfence-clamped" not in headers:
-        return Head(connection.status, content_type)
-    retry_after, clamped = (_text(headers.get(name, b"")) for name in (b"retry-after", b"x-ringfence-clamped"))
-    return Head(connection.status, content_type, retry_after, clamped)
-
-
-@lru_cache(maxsize=64)  # upstreams know a handful
-def _content_type(value: bytes) -> str:
-    kind, semicolon, parameters = _text(value).partition(";")
-    return f"{kind.strip().lower()}{semicolon}{parameters}"  # RFC 9110, 8.3.1: type and subtype in any case
-
-
-def _text(value: bytes) -> str:
-    return value.decode("latin-1")[:200]
