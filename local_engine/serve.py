@@ -25,7 +25,6 @@ from local_engine.lifeline import die_with
 from local_engine.log_lines import start_logging
 from local_engine.model_file import NoSuchModel
 from local_engine.options import BadOptions, Options, parse
-from local_engine.prefix_file import read_key
 from local_engine.service import Service
 from local_engine.worker.boot import Order, boot
 from local_engine.worker.thread import Loop, Post
@@ -46,7 +45,7 @@ def main() -> int:
         shut_memory()
         keep_heap_small()
         find = weights(options.spec.model, options.spec.sha256, options.hub)
-        key = read_key(Path(options.spec.keep.key_file), options.spec.name) if options.spec.keep else b""
+        key = _key(options)
         check_adapters(options.spec.lora)
         keys = read_keys(options.api_key_file)
         listener = _listener(options)
@@ -57,6 +56,15 @@ def main() -> int:
     front = Front(service, options.spec, options.max_body, options.ready_wait, keys)
     with asyncio.Runner(loop_factory=_loop) as runner:
         return runner.run(_serve(front, listener, options))
+
+
+def _key(options: Options) -> bytes:
+    """That prefixes are sealed with; empty when none are kept, and then no cipher is loaded."""
+    if options.spec.keep is None:
+        return b""
+    from local_engine.prefix_file import read_key  # noqa: PLC0415
+
+    return read_key(Path(options.spec.keep.key_file), options.spec.name)
 
 
 def _fetch_and_boot(options: Options, find: Callable[[], Path], key: bytes, post: Post) -> tuple[Loaded, Loop]:

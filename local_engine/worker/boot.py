@@ -6,7 +6,6 @@ import hashlib
 import logging
 import sys
 from dataclasses import dataclass, replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,12 +23,12 @@ from local_engine.model_file import fingerprint, parts_of
 from local_engine.scheduling.step import Limits
 from local_engine.text.template import ChatTemplate, TemplateRefusal
 from local_engine.text.trial import try_template
-from local_engine.worker.keeping import Keeper
 from local_engine.worker.ranking import RankLoop
 from local_engine.worker.thread import Loop, Post
 
 if TYPE_CHECKING:
     from local_engine.native.model import Model
+    from local_engine.worker.keeping import Keeper
 
 log = logging.getLogger("local_engine")
 
@@ -121,6 +120,11 @@ def _keeper(order: Order, facts: Loaded, template: str | None) -> Keeper | None:
     """A state fits the very model, adapters, template and build that it was made with, and nothing else."""
     if order.spec.keep is None or order.state_dir is None:
         return None
+    # Only who keeps prefixes pays for loading the cipher: a start, and a restart, should be quick.
+    from importlib.metadata import version  # noqa: PLC0415
+
+    from local_engine.worker.keeping import Keeper  # noqa: PLC0415
+
     parts = (facts.fingerprint, order.spec.sha256, facts.choice.name, version("llama-cpp-python"), template or "")
     identity = hashlib.sha256("\0".join(parts).encode()).digest()
     path = order.state_dir / f"{order.spec.name}.prefixes"

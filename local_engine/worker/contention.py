@@ -27,9 +27,9 @@ class Contention:
         self._wall += time.monotonic() - wall
         self._processor += time.process_time() - processor
 
-    def verdict(self, threads: int) -> float | None:
+    def verdict(self, threads: int, window: float = WINDOW) -> float | None:
         """Cores that were missing, on average over the window; None until it is full."""
-        if self._wall < WINDOW:
+        if self._wall < window:
             return None
         missing = threads - self._processor / self._wall
         self._wall = self._processor = 0.0

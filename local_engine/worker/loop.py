@@ -7,6 +7,7 @@ import queue
 import time
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from local_engine.jobs import (
     Cancel,
@@ -24,12 +25,18 @@ from local_engine.scheduling.governor import ThreadGovernor
 from local_engine.scheduling.lookup import Prices, worth_guessing
 from local_engine.scheduling.scheduler import Scheduler
 from local_engine.scheduling.step import Sequence, Step
-from local_engine.worker.contention import Contention
+from local_engine.worker.contention import WINDOW, Contention
 from local_engine.worker.generation import Generation
-from local_engine.worker.keeping import Keeper
 from local_engine.worker.machine import Machine
 
+if TYPE_CHECKING:
+    from local_engine.worker.keeping import Keeper
+
 log = logging.getLogger("local_engine")
+
+FIRST_WINDOW = 0.04
+"""Seconds of decoding before the first request, for each number of threads that is tried."""
+MOST_TRIALS = 12
 
 QUEUE_FULL = Failed("queue_full", "The engine's waiting line is full. Try again later.")
 DEAD_END = Failed("grammar_dead_end", "The model has no token that continues the answer within the response format.")
@@ -53,14 +60,15 @@ class StepLoop:
         self._prices = Prices()
         self._keeper = options.keeper
         self._ended = False
-        if self._keeper:
-            self._keeper.restore(self.scheduler, machine.context)
         self._post = post
         self._generations: dict[int, Generation] = {}
         self._embeddings: dict[EmbeddingTicket, Generator[None, None, list[list[float]]]] = {}
         self._news: list[Delivery] = []
         self._governor = ThreadGovernor(machine.threads)
         self._contention = Contention()
+        self._try_threads()
+        if self._keeper:
+            self._keeper.restore(self.scheduler, machine.context)
 
     def occupancy(self) -> Occupancy:
         """Read from other threads: three whole numbers, each of its own moment."""
@@ -196,16 +204,28 @@ class StepLoop:
         generation.close()
         del self._generations[generation.ticket.number]
 
-    def _share_cores(self) -> None:
-        """Fewer threads while other programs want the cores."""
+    def _try_threads(self) -> None:
+        """Before the first request: on a machine with other work, its prompt would be read by threads that wait for one
+        another. Some decodes of one token tell, in the time of a blink where the cores are free.
+        """
+        for _ in range(MOST_TRIALS):
+            before = self._governor.threads
+            with self._contention.decoding():
+                self._machine.warm_up()
+            if self._share_cores(FIRST_WINDOW) and self._governor.threads == before:
+                return
+
+    def _share_cores(self, window: float = WINDOW) -> bool:
+        """Fewer threads while other programs want the cores. True when that was judged."""
         before = self._governor.threads
-        missing = self._contention.verdict(before)
+        missing = self._contention.verdict(before, window)
         if missing is None:
-            return
+            return False
         threads = self._governor.observe(time.monotonic(), missing)
         if threads != before:
             self._machine.use_threads(threads)
             log.debug("%d threads, after %.2f cores were missing", threads, missing)
+        return True
 
     # ── embeddings ──
 
