@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -166,6 +167,29 @@ def test_exchanges_of_one_loop_wait_for_decisions_alone(tmp_path: Path) -> None:
     asyncio.run(run())
     assert kinds(tmp_path).count("decision") == 100
     assert codes(check(tmp_path)) == []
+
+
+def test_an_exchange_that_is_alone_costs_one_sync(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its decision's; its outcome goes with the next decision, or with the last words."""
+    syncs: list[int] = []
+    real = os.fdatasync
+
+    def counted(descriptor: int) -> None:
+        syncs.append(descriptor)
+        real(descriptor)
+
+    async def run() -> None:
+        recorder = Recorder(Ledger.open(settings(tmp_path, durability=Durability.STRICT, linger_s=3600.0)))
+        monkeypatch.setattr(os, "fdatasync", counted)
+        for _ in range(10):
+            index = await recorder.record(Kind.DECISION, DECISION)
+            recorder.note(Kind.OUTCOME, {"decision": index, **OUTCOME})
+            await asyncio.sleep(0.01)  # time enough for a sync that nobody needs
+        assert len(syncs) == 10
+        recorder.close()
+
+    asyncio.run(run())
+    assert kinds(tmp_path).count("outcome") == 10
 
 
 def test_a_record_made_durable_before_anyone_asked_is_not_waited_for(tmp_path: Path) -> None:
