@@ -27,6 +27,8 @@ PYTHON = {
     "tensorzero": "2026.6.0",
     "ferrogw": "1.5.10",
     "py-spy": "0.4.2",
+    "aiperf": "0.13.0",
+    "guidellm": "0.8.1",
 }
 LITELLM = "1.109.1"
 # Bounds of LiteLLM's that a package index may lag behind by days: the newest it has is taken.

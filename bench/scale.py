@@ -17,6 +17,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,6 +30,7 @@ from bench.gateways.processes import Usage, cores, usage
 from bench.gateways.wire import CACHE, Answers, Load, Mock, Window, free_ports, mock, run_load
 
 ADDRESSES = 50
+AT_ONCE = 16  # of those that connect
 PACE_S = 1.0
 LIVE = b"GET /livez HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
 HALF = b"POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Le"
@@ -54,13 +56,18 @@ class Crowd:
 
     def settle(self, count: int) -> None:
         """So many more clients that are answered once."""
-        for number in range(count):
-            self.idle.append(sock := self.connect(number))
-            assert ask(sock), "not everybody was answered"
+        with ThreadPoolExecutor(AT_ONCE) as several:
+            self.idle += several.map(self.answered, range(count))
+
+    def answered(self, number: int) -> socket.socket:
+        sock = self.connect(number)
+        assert ask(sock), "not everybody was answered"
+        return sock
 
     def stall(self, count: int) -> None:
-        for number in range(count):
-            self.slow.append(sock := self.connect(number))
+        with ThreadPoolExecutor(AT_ONCE) as several:
+            self.slow += several.map(self.connect, range(count))
+        for sock in self.slow:
             sock.sendall(HALF)
 
     def still_served(self, after_s: float = 0.0) -> int:
