@@ -89,8 +89,13 @@ class RouterProtocol(PatientProtocol):
             self.transport.close()
             return
         body = as_openai(error) + b"\n"
-        head = b"content-type: application/json\r\nconnection: close\r\nx-request-id: %b\r\ncontent-length: %d\r\n\r\n"
-        self.transport.write(STATUS_LINE[error.status] + head % (self._identities.fresh().encode(), len(body)) + body)
+        after = b"retry-after: %d\r\n" % error.retry_after_s if error.retry_after_s is not None else b""
+        head = (
+            b"content-type: application/json\r\nconnection: close\r\n%bx-request-id: %b\r\ncontent-length: %d\r\n\r\n"
+        )
+        self.transport.write(
+            STATUS_LINE[error.status] + head % (after, self._identities.fresh().encode(), len(body)) + body
+        )
         self.transport.close()
 
     # --- the generating endpoints ---

@@ -99,6 +99,7 @@ def test_without_descriptors_who_comes_is_told_and_who_is_here_goes_on(tmp_path:
             assert told.keys() == {b"200", b"503"}, "an answer for everybody"
             for answer in answers:
                 if answer[9:12] == b"503":
+                    assert b"retry-after: 1\r\n" in answer
                     assert "Too many connections" in error_of(answer.partition(b"\r\n\r\n")[2])["message"]
             sockets[0].sendall(stream_request())
             assert read(sockets[0], DONE).endswith(DONE), "who is here is served"
