@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, Any, Final, TypeVar, cast
+from typing import Annotated, Any, Final, TypeVar
 
 import msgspec
 from msgspec import Meta
@@ -132,8 +132,8 @@ def encode(message: msgspec.Struct) -> bytes:
 
 def decode(kind: type[T], payload: bytes) -> T:
     """Read one message; ChannelError if the other side sent something else."""
-    decoder = cast("msgspec.msgpack.Decoder[T]", _decoders[kind])
     try:
-        return decoder.decode(payload)
+        message: T = _decoders[kind].decode(payload)
     except msgspec.MsgspecError as error:
         raise ChannelError(f"not a {kind.__name__}: {error}") from None
+    return message

@@ -135,10 +135,6 @@ class UpstreamConnection(asyncio.Protocol):
         """The headers of the answer, names in lower case."""
         return {name.decode("latin-1"): value.decode("latin-1") for name, value in self.headers.items()}
 
-    def names(self) -> tuple[bytes, ...]:
-        """Of the headers, in their order, in lower case."""
-        return tuple(self.headers)
-
     def abort(self) -> None:
         if self._transport is not None:
             self._transport.abort()

@@ -290,11 +290,11 @@ class GateExchange:
             await self._world.upstreams.ready(self._open.upstream)
 
     def _outcome(self, index: int) -> dict[str, object]:
-        deadline, relay = self._deadline, self._relay
+        relay, began = self._relay, self._deadline.at - self._deadline.total_s
         return {
             "decision": index,
             "ending": self._ending,
-            **(relay.seen(deadline.at - deadline.total_s) if relay is not None else NOTHING_SEEN),
-            "total_ms": round(deadline.past_s * 1000, 3),
+            **(relay.seen(began) if relay is not None else NOTHING_SEEN),
+            "total_ms": round((self._desk.clock.now() - began) * 1000, 3),
             **(self._tap.told() if self._tap is not None else {}),
         }

@@ -48,7 +48,7 @@ class Pool:
 
     def judge(self, connection: UpstreamConnection) -> Decision:
         """What the head of an answer gives away, by its names alone; an upstream sends the same ones again."""
-        names = connection.names()
+        names = tuple(connection.headers)
         decision = self._judged.get(names)
         if decision is None:
             decision = judge_head(self.rule, connection.texts())

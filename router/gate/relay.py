@@ -156,8 +156,8 @@ class Relay:
             self._end(error)
         else:
             self._speak()
-            if over:
-                self._end()
+            if over and self._over is not None:
+                self._over.end()
 
     def _speak(self) -> None:
         if self._said:
@@ -183,15 +183,10 @@ class Relay:
         return False
 
     def _begins(self, connection: UpstreamConnection) -> bool:
-        """Is the head there?"""
-        if connection.head_complete:
-            self._begin(connection)
-            return True
-        connection.check()
-        return False
-
-    def _begin(self, connection: UpstreamConnection) -> None:
-        """The head goes on, unless this is no answer of one that may give any."""
+        """The head goes on once it is there, unless this is no answer of one that may give any."""
+        if not connection.head_complete:
+            connection.check()
+            return False
         head = head_of(connection)
         self.status, self.retry_after = head.status, head.retry_after
         given_away = self._route.pool.judge(connection)
@@ -204,6 +199,7 @@ class Relay:
         self._said += (self.on_head(), pack(self._number, Kind.HEAD, encode(head)))
         if head.content_type.startswith("text/event-stream"):
             self._splitter = EventSplitter()
+        return True
 
     def _pass_on(self, data: bytes, connection: UpstreamConnection) -> bool:
         """Of a stream, whole events. True: all of it has gone on."""
