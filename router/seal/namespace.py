@@ -34,14 +34,14 @@ def leave_network() -> str:
 
 def own_network() -> str:
     """The same, with a loopback of its own that is up: programs that talk to themselves by it go on doing so."""
-    refusal = leave_network()
-    if refusal:
-        return refusal
     try:
+        refusal = leave_network()
+        if refusal:
+            return refusal
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
             fcntl.ioctl(sock, SIOCSIFFLAGS, struct.pack("16sh14x", b"lo", IFF_UP))
     except OSError as error:
-        return f"its loopback stays down: {error.strerror}"
+        return f"no loopback of its own: {error.strerror}"
     return ""
 
 
