@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Final
 
-from router.audit.summary import IDENTITY, Summary
+from router.audit.summary import IDENTITY, Summary, Traffic
 from router.audit.verify.findings import Report, Weight
 from router.audit.verify.lines import Fields
 
@@ -55,12 +55,14 @@ def _integrity(report: Report) -> str:
     return checks + _table(("Weight", "Record", "Finding"), findings, "No findings.") + kept
 
 
+def _places(traffic: Traffic) -> str:
+    return _counts(traffic.addresses) or ("not recorded" if traffic.sent else "nothing was sent")
+
+
 def _destinations(summary: Summary) -> str:
     rows = (
-        (
-            name, _counts(traffic.addresses) or "not recorded", traffic.exchanges, traffic.sent, traffic.received,
-            _counts(traffic.endings), _counts(traffic.callers),
-        )
+        (name, _places(traffic), traffic.exchanges, traffic.sent, traffic.received,
+         _counts(traffic.endings), _counts(traffic.callers))
         for name, traffic in sorted(summary.upstreams.items())
     )  # fmt: skip
     head = ("Upstream", "Address: bytes", "Exchanges", "Bytes sent", "Bytes received", "Endings", "Callers")

@@ -87,7 +87,7 @@ def line_text(number: int, t_us: int, kind: str, body: Fields) -> str:
 def _value(value: Any) -> str:
     """For the eye: digests are cut, long lists counted. `--json` has them whole."""
     if isinstance(value, list):
-        return ",".join(map(_value, value)) if len(value) <= _MOST_LISTED else f"({len(value)})"
+        return ",".join(map(_value, value)) or "none" if len(value) <= _MOST_LISTED else f"({len(value)})"
     text = str(value)
     if len(text) >= _DIGEST and not text.strip("0123456789abcdef"):
         return f"{text[:12]}…"

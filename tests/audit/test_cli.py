@@ -60,11 +60,13 @@ def test_show_filters(good: Path, filters: list[str], count: int) -> None:
 
 def test_show_is_for_the_eye_and_json_is_whole(tmp_path: Path) -> None:
     ledger = Ledger.open(settings(tmp_path))
-    ledger.append(Kind.ENFORCEMENT, {"process": "gate", "level": "x", "passed": list("abcde"), "notes": list("ab")})
+    ledger.append(
+        Kind.ENFORCEMENT, {"process": "gate", "level": "x", "passed": list("abcde"), "notes": list("ab"), "failed": []}
+    )
     ledger.append(Kind.POLICY, {"digest": "ab" * 32, "source": "s" * 120})
     ledger.close()
     shown, whole = run("show", tmp_path).output, run("show", tmp_path, "--json").output
-    assert "passed=(5) notes=a,b" in shown
+    assert "passed=(5) failed=none notes=a,b" in shown
     assert f"digest=abababababab… source={'s' * 95}…\n" in shown
     assert "ab" * 32 in whole
 
