@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from router.channel.control import Control, Message, Word
+from router.channel.seal_told import log_seal
 from router.logs import Log
-from router.seal.attestation import NONE, Attestation
+from router.seal.attestation import Attestation
 from router.seal.enclose import Plan, enclose
 from router.seal.process import UnexpectedlyHeld
 
@@ -24,13 +25,6 @@ def seal_process(plan: Plan, required: Sequence[str], control: Control, log: Log
         return None
     log_seal(attestation, log)
     return attestation
-
-
-def log_seal(attestation: Attestation, log: Log) -> None:
-    """One line: what holds this process, and what does not and why."""
-    escaped = [f"{attempt.name} got through" for attempt in attestation.escaped]
-    event = "not_sealed" if attestation.level == NONE else "sealed"
-    log(event, state=attestation.seal, pid=attestation.pid, reason="; ".join((*attestation.notes, *escaped)))
 
 
 def _refuse(reason: str, control: Control, log: Log) -> None:

@@ -17,7 +17,7 @@ import msgspec
 
 from router.channel.control import Message, ProcessState, Word
 from router.channel.programs import Demand, Demands, Programs
-from router.channel.sealed import log_seal
+from router.channel.seal_told import log_seal
 from router.logs import Log
 from router.seal.attestation import Attestation
 from router.settings.snapshot import ManagedSettings

@@ -15,7 +15,7 @@ import msgspec
 from local_engine.launch import Adapter, EngineSpec, Keep
 from local_engine.launch import command as engine_command
 from router.channel.control import Message, Word, memory_file
-from router.channel.sealed import log_seal
+from router.channel.seal_told import log_seal
 from router.logs import Log
 from router.settings.codec import encode
 from router.settings.snapshot import EngineSettings, Snapshot

@@ -13,7 +13,15 @@ from typer.testing import CliRunner
 from router.cli.app import app
 from router.cli.commands import COMMANDS, GROUPS
 
-NOT_TO_SERVE = ("cryptography.x509", "jinja2", "rich", "router.audit", "router.gate", "router.pull", "router.prove")
+NOT_TO_SERVE = (
+    "cryptography.x509",
+    "jinja2",
+    "rich",
+    "router.audit",
+    "router.gate",
+    "router.pull",
+    "router.seal.enclose",
+)
 
 
 @pytest.fixture(scope="module")

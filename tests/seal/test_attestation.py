@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from router.channel.sealed import log_seal
+from router.channel.seal_told import log_seal
 from router.logs import Log
 from router.seal.attestation import Attempt, Attestation, Part, PathFile, Result
 
