@@ -38,6 +38,9 @@ class RouterProtocol(PatientProtocol):
         self.log = log
         self._identities = Identities()
         self._tasks = cast("set[Work]", self.tasks)  # uvicorn waits for those in it when it stops, or cancels them
+        self._ready: HotCycle | None = (
+            None  # whole, or refused: to be begun when all that was read with it is looked at
+        )
         self._work: Work | None = None
         self._reply: TransportReply | None = None  # of the work under way
         self._running: RequestResponseCycle | None = None  # the ASGI cycle whose turn it was last
@@ -52,6 +55,13 @@ class RouterProtocol(PatientProtocol):
 
     # --- reading ---
 
+    def data_received(self, data: bytes) -> None:
+        """What follows a request in the same piece may be no HTTP: then the request is not begun either."""
+        super().data_received(data)
+        ready, self._ready = self._ready, None
+        if ready is not None and not self._ended:
+            self._begin(ready)
+
     def on_message_complete(self) -> None:
         if self._ended or self._offered:
             return
@@ -61,7 +71,7 @@ class RouterProtocol(PatientProtocol):
         cycle: object = self.cycle
         if isinstance(cycle, HotCycle):
             cycle.more_body = False
-            self._begin(cycle)
+            self._hand_on(cycle)
         else:
             super().on_message_complete()
 
@@ -124,7 +134,7 @@ class RouterProtocol(PatientProtocol):
             self.pipeline.appendleft((self.cycle, self.app))
         self._judge_head(cycle)
         if cycle.refusal is not None:
-            self._begin(cycle)
+            self._hand_on(cycle)
 
     def _judge_head(self, cycle: HotCycle) -> None:
         """What is known without the body: who asks, and how large it will be. Nothing is held for a stranger."""
@@ -163,7 +173,7 @@ class RouterProtocol(PatientProtocol):
                 return
             else:
                 self._refuse_unread(cycle, Unavailable("Too many requests are being read; try again.", retry_after_s=1))
-            self._begin(cycle)
+            self._hand_on(cycle)
 
     def _too_large(self, cycle: HotCycle) -> None:
         self._refuse_unread(cycle, BodyTooLarge(f"The body is larger than {self.serving().largest_body} bytes."))
@@ -184,6 +194,10 @@ class RouterProtocol(PatientProtocol):
         else:
             self._running = cycle
             super()._start_asgi_task(cycle, app)
+
+    def _hand_on(self, cycle: HotCycle) -> None:
+        if cycle.turn:  # others are begun when those before them are answered
+            self._ready = cycle
 
     def _begin(self, cycle: HotCycle, *, soon: bool = False) -> None:
         if not cycle.turn or cycle.more_body or cycle.begun:

@@ -32,6 +32,14 @@ async def test_pipelined_requests_are_answered_in_order_on_both_lanes(tmp_path: 
     assert order == [False, True, False, True]
 
 
+@pytest.mark.parametrize("after", [b"no request at all\r\n\r\n", b"POST /v1 HTTP/1.1\r\nHost : x\r\n\r\n"])
+async def test_a_request_with_garbage_behind_it_in_one_piece_is_not_begun(after: bytes, tmp_path: Path) -> None:
+    async with front(answering(plain(b'{"a":1}')), tmp_path) as (parts, port):
+        received = await talk(port, post() + after)
+    assert statuses(received) == [400]
+    assert parts.ledger.records == []  # nothing was asked of the gate
+
+
 async def test_a_request_may_come_byte_by_byte(tmp_path: Path) -> None:
     async with front(answering(plain(b'{"a":1}')), tmp_path) as (_, port):
         request = post()
