@@ -70,7 +70,7 @@ def test_a_watched_file_is_taken_when_it_is_written_whole(fake: Fake, tmp_path: 
         until(lambda: digest(service) != before, 10, "taken")
         write(service, text + "limits: {json_deep: 32}\n")
         until(lambda: (service.health()["reload"] or {}).get("result") == "refused", 10, "refused")
-        assert [record["body"]["actor"] for record in service.records("reload")] == ["watch", "watch"]
+        until(lambda: [row["body"]["actor"] for row in service.records("reload")] == ["watch", "watch"], 10, "recorded")
 
 
 def test_what_was_narrowed_stays_narrow_until_it_is_lifted(tmp_path: Path) -> None:
