@@ -112,11 +112,14 @@ class Recorder:
             self._loop.call_soon(self._release, self._ledger.durable)
 
     def note(self, kind: Kind, body: Mapping[str, object]) -> None:
-        """Append without waiting: it goes to the disk with the next record that somebody waits for, or a little later.
-        A ledger that has failed already refuses every new exchange.
+        """Append without waiting. An outcome goes to the disk with the next record that somebody waits for, or a little
+        later; what is rare goes at once. A ledger that has failed already refuses every new exchange.
         """
         try:
-            self._ledger.note(kind, body)
+            if kind is Kind.OUTCOME:
+                self._ledger.note(kind, body)
+            else:
+                self._ledger.append(kind, body)
         except LedgerUnavailable:
             return
 
