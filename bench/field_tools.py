@@ -1,7 +1,8 @@
-"""The field's own load tools, against llama-server directly and through Ringfence: `python -m bench.field_tools`.
+"""The field's own load tools, against a server directly and through Ringfence: `python -m bench.field_tools`.
 
-aiperf and guidellm come by `python -m bench.install aiperf guidellm`, llama-server by `python bench/engine_peers.py`.
-One line of JSON a run; the two targets take turns. Tokens in prompts are counted as bytes: no tokenizer is downloaded.
+aiperf and guidellm come by `python -m bench.install aiperf guidellm`, llama-server by `python bench/engine_peers.py`;
+`--server mock` is the mock upstream, which writes twenty events a second however busy the machine is. One line of JSON
+a run; the two targets take turns. Tokens are counted as bytes: no tokenizer is downloaded.
 """
 
 from __future__ import annotations
@@ -20,8 +21,9 @@ from typing import Any
 
 from bench.engine_peers import NATIVE, ROOT, SERVER
 from bench.gateways.contestant import BIN, as_json, installed
-from bench.gateways.processes import start, stop, wait_for
-from bench.gateways.wire import CACHE, free_ports, get
+from bench.gateways.processes import cores, start, stop, wait_for
+from bench.gateways.scenarios import PACE_US
+from bench.gateways.wire import CACHE, Answers, free_ports, get, mock
 
 MODEL = "bench"
 PROMPT_BYTES, ANSWER_TOKENS, AT_ONCE = 400, 32, 2
@@ -63,12 +65,11 @@ def aiperf(asked: Asked) -> dict[str, Any]:
     ]
     command += ["--concurrency", AT_ONCE, "--request-count", asked.requests, "--warmup-request-count", 2]
     command += ["--isl", PROMPT_BYTES, "--isl-stddev", 0, "--osl", ANSWER_TOKENS, "--osl-stddev", 0, "--random-seed", 1]
-    command += ["--tokenizer", asked.tokenizer, "--use-server-token-count", "--artifact-dir", asked.directory]
+    command += ["--tokenizer", asked.tokenizer, "--artifact-dir", asked.directory]
     run("aiperf", command, asked.directory)
     found = json.loads(next(asked.directory.rglob("profile_export_aiperf.json")).read_text())
     return {
         "ttft_ms": round(found["time_to_first_token"]["p50"], 1),
-        "between_tokens_ms": round(found["inter_token_latency"]["p50"], 2),
         "request_ms": round(found["request_latency"]["p50"], 1),
         "requests_per_s": round(found["request_throughput"]["avg"], 2),
         "requests": int(found["request_count"]["avg"]),
@@ -77,10 +78,12 @@ def aiperf(asked: Asked) -> dict[str, Any]:
 
 def guidellm(asked: Asked) -> dict[str, Any]:
     out = asked.directory / "benchmarks.json"
-    data = f"prompt_tokens={PROMPT_BYTES},output_tokens={ANSWER_TOKENS}"
-    command = ["benchmark", "run", "--target", asked.url, "--model", MODEL, "--processor", asked.tokenizer]
-    command += ["--profile", "concurrent", "--rate", AT_ONCE, "--max-requests", asked.requests, "--data", data]
-    command += ["--output-path", out, "--random-seed", 1]
+    command = ["run", "--backend", f"kind=openai_http,target={asked.url},model={MODEL}", "--disable-console"]
+    command += ["--profile", f"kind=concurrent,streams={AT_ONCE}"]
+    command += ["--constraint", f"kind=max_requests,count={asked.requests}"]
+    command += ["--tokenizer", f"kind=huggingface_auto,model={asked.tokenizer}"]
+    command += ["--data", f"kind=synthetic_text,prompt_tokens={PROMPT_BYTES},output_tokens={ANSWER_TOKENS}"]
+    command += ["--output", f"kind=json,path={out}"]
     run("guidellm", command, asked.directory)
     metrics = json.loads(out.read_text())["benchmarks"][0]["metrics"]
 
@@ -89,7 +92,6 @@ def guidellm(asked: Asked) -> dict[str, Any]:
 
     return {
         "ttft_ms": median("time_to_first_token_ms", 1),
-        "between_tokens_ms": median("inter_token_latency_ms", 2),
         "request_ms": median("request_latency", 1, 1000.0),
         "requests_per_s": round(metrics["requests_per_second"]["successful"]["mean"], 2),
         "requests": metrics["request_totals"]["successful"],
@@ -147,20 +149,32 @@ def ringfence(directory: Path, upstream: int) -> Iterator[int]:
         stop(process)
 
 
+@contextmanager
+def paced(directory: Path) -> Iterator[int]:
+    """The mock, writing as a model does."""
+    with mock(directory, cores()) as upstream:
+        upstream.answers(Answers(events=ANSWER_TOKENS, interval_us=PACE_US))
+        yield upstream.port
+
+
+SERVERS = {"llama-server": llama_server, "mock": paced}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.field_tools", description=__doc__)
     parser.add_argument("--tools", default=",".join(TOOLS), help=f"of {','.join(TOOLS)}")
+    parser.add_argument("--server", default="llama-server", choices=SERVERS)
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--requests", type=int, default=40)
     options = parser.parse_args()
     CACHE.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix="tools-", dir=CACHE))
-    with llama_server(scratch) as direct, ringfence(scratch, direct) as front:
+    with SERVERS[options.server](scratch) as direct, ringfence(scratch, direct) as front:
         for tool in options.tools.split(","):
             tokenizer = scratch / tool
             subprocess.run([installed(tool, "bin", "python"), "-c", TOKENIZER, tokenizer], check=True, cwd=scratch)
             for number in range(options.rounds):
-                for name, port in (("llama-server", direct), ("ringfence", front)):
+                for name, port in ((options.server, direct), ("ringfence", front)):
                     directory = scratch / f"{tool}-{number}-{name}"
                     directory.mkdir()
                     asked = Asked(f"http://127.0.0.1:{port}", options.requests, tokenizer, directory)
