@@ -99,5 +99,5 @@ def test_warms_whose_callers_left_are_over_and_those_that_wait_are_counted(fake:
             for _ in range(80):  # more than may wait: the question below takes a place too
                 sock = impatient.enter_context(socket.create_connection(("127.0.0.1", service.port)))
                 sock.sendall(b"GET /warm?wait=600 HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
-            until(lambda: service.get("/warm?wait=0").status_code == 429, 10, "64 wait at once, and no more")
-        until(lambda: service.get("/warm?wait=0").status_code == 503, 10, "all of them have left")
+            until(lambda: service.get("/warm?wait=0").status_code == 429, 40, "64 wait at once, and no more")
+        until(lambda: service.get("/warm?wait=0").status_code == 503, 40, "all of them have left")

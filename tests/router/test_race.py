@@ -66,8 +66,14 @@ async def test_when_the_first_fails_in_time_there_is_no_second() -> None:
 
 async def test_who_waits_for_both_and_leaves_cancels_both() -> None:
     ended: list[str] = []
-    racing = asyncio.create_task(race(after(30, "one", ended), lambda: after(30, "two", ended), 0.01))
-    await asyncio.sleep(0.1)
+    begun = asyncio.Event()
+
+    async def second() -> str:
+        begun.set()
+        return await after(30, "two", ended)
+
+    racing = asyncio.create_task(race(after(30, "one", ended), second, 0.01))
+    await begun.wait()
     racing.cancel()
     await asyncio.wait([racing])
     await asyncio.sleep(0)
