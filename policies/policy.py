@@ -55,6 +55,11 @@ class UpstreamRule:
     managed: bool = False  # a program of ours answers there; without a destination, on a socket of its own
     gateway: bool = False  # it may pass requests on to others: the operator answers for where to
 
+    @property
+    def place(self) -> tuple[Destination | None, str | None, bool]:
+        """Where its prompts go: two rules of one place may differ in all else."""
+        return self.destination, self.engine, self.managed
+
 
 @dataclass(frozen=True, slots=True)
 class TierRule:

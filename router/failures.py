@@ -33,6 +33,7 @@ MOVE_ON = frozenset(
         Cause.BUSY,
         Cause.TOO_LARGE,
         Cause.POLICY,
+        Cause.STALE_POLICY,
         Cause.IDENTITY,
         Cause.CREDENTIAL,
     }

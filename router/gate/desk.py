@@ -14,6 +14,7 @@ from router.gate.steps import Wait
 
 if TYPE_CHECKING:
     from router.gate.exchange import GateExchange
+    from router.gate.world import World
 
 
 class Afterwards:
@@ -46,6 +47,7 @@ class Desk:
     bodies: Budget
     afterwards: Afterwards
     on_over: Callable[[], None]
+    in_force: Callable[[], World]  # an exchange may have begun in the one before
     under_way: dict[int, GateExchange]  # by their numbers in the channel
 
     def over(self, number: int) -> None:

@@ -31,7 +31,7 @@ MISTAKE = "internal_error"  # of ours: the ending of an exchange for which no ot
 CLIENT_LEFT = "client_left"
 AUDIT_BACK_S = 5.0
 BODY_S = 60.0  # a worker has the body when it asks: no more is needed for the way here
-NOT_THE_UPSTREAMS = frozenset({Cause.POLICY, Cause.TOTAL_TIMEOUT, Cause.TOO_LARGE})
+NOT_THE_UPSTREAMS = frozenset({Cause.POLICY, Cause.STALE_POLICY, Cause.TOTAL_TIMEOUT, Cause.TOO_LARGE})
 T = TypeVar("T")
 
 
@@ -175,6 +175,9 @@ class GateExchange:
             try:
                 if admitted is not AT_ONCE or own is not AT_ONCE:
                     self._tell_queued(admitted, own)
+                if not self._still_listed(route):
+                    await self._deny(str(Cause.STALE_POLICY))
+                    raise UpstreamFault(Cause.STALE_POLICY, "taken away while it waited")
                 if route.captured:
                     await self._slowly(self._capture())
                 body = decision(route.names, message, self._message_macs, self._captured)
@@ -183,6 +186,14 @@ class GateExchange:
                 upstreams.leave(message.upstream)
         finally:
             route.admission.leave()
+
+    def _still_listed(self, route: Route) -> bool:
+        """What was taken away meanwhile gets nothing, however long ago its turn was asked for."""
+        world = self._desk.in_force()
+        if world is self._world:
+            return True
+        now = world.routes.find(self._open)
+        return not isinstance(now, Decision) and now.pool.rule.place == route.pool.rule.place
 
     async def _entered(self, waiting: Coroutine[Any, Any, Admitted]) -> Admitted:
         """A place; who gets none leaves a denial, and only then is told so."""
@@ -275,6 +286,8 @@ class GateExchange:
             await self._slowly(self._ready(timeouts.cold_start_s))
         if not upstreams.known(upstream):
             await self._slowly(upstreams.identified(upstream, min(timeouts.cold_start_s, self._deadline.left_s)))
+        if not self._still_listed(route):
+            raise UpstreamFault(Cause.STALE_POLICY, "taken away before anything was sent")
         patience_s = timeouts.answer_s if route.waits_for_all and not self._open.stream else timeouts.first_token_s
         if not ready:
             patience_s = max(patience_s, timeouts.cold_start_s)

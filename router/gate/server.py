@@ -64,7 +64,7 @@ class Gate:
         """Frames may come before `attach` returns."""
         desk = self._desks.get(link)
         if desk is None:
-            desk = Desk(link, self._clock, self._bodies, self._afterwards, self._on_over, {})
+            desk = Desk(link, self._clock, self._bodies, self._afterwards, self._on_over, lambda: self._world, {})
             self._desks[link] = desk
         return desk
 
@@ -73,9 +73,10 @@ class Gate:
         return self._world
 
     def swap(self, world: World) -> None:
-        """New exchanges live in `world`; those that run finish where they began.
+        """New exchanges live in `world`; those whose prompt is sent finish where they began.
 
-        Those of workers that have not swapped yet may begin in the old one for OLD_POLICY_S.
+        Those of workers that have not swapped yet may begin in the old one for OLD_POLICY_S; what `world` took away,
+        they do not get.
         """
         before, self._before, self._world = self._world, self._world, world
         self.tell_states()
