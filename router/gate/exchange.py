@@ -12,6 +12,7 @@ from router.audit import LedgerUnavailable
 from router.channel.frames import COUNT, PIECE, Kind, pack
 from router.channel.messages import Cause, Failure, Open, Queued, encode
 from router.gate.admission import AT_ONCE, Admitted
+from router.gate.blame import blame, praise
 from router.gate.capturing import AnswerTap
 from router.gate.connection import UpstreamFault
 from router.gate.deadline import Deadline
@@ -31,7 +32,6 @@ MISTAKE = "internal_error"  # of ours: the ending of an exchange for which no ot
 CLIENT_LEFT = "client_left"
 AUDIT_BACK_S = 5.0
 BODY_S = 60.0  # a worker has the body when it asks: no more is needed for the way here
-NOT_THE_UPSTREAMS = frozenset({Cause.POLICY, Cause.STALE_POLICY, Cause.TOTAL_TIMEOUT, Cause.TOO_LARGE})
 T = TypeVar("T")
 
 
@@ -233,7 +233,7 @@ class GateExchange:
             await self._desk.afterwards.wait()  # the answer leaves first: nobody waits for its outcome
         except UpstreamFault as fault:
             self._ending = str(fault.cause)
-            self._blame(fault)
+            blame(self._world.upstreams, upstream, fault, self._relay)
             raise
         except LedgerUnavailable:
             self._ending = str(Cause.AUDIT)
@@ -249,24 +249,7 @@ class GateExchange:
                 outcome = self._outcome(index)
                 self._world.recorder.note(RecordKind.OUTCOME, outcome)
                 self._world.metrics.exchange(self._open.tier, upstream, outcome)
-        self._praise()
-
-    def _blame(self, fault: UpstreamFault) -> None:
-        upstreams, upstream, relay = self._world.upstreams, self._open.upstream, self._relay
-        if relay is not None and relay.caught is not None:
-            upstreams.caught(upstream, relay.caught)
-        in_vain = fault.cause is Cause.TOTAL_TIMEOUT and relay is not None and relay.waited_in_vain
-        if fault.cause not in NOT_THE_UPSTREAMS or in_vain:
-            upstreams.failed(upstream, fault)
-
-    def _praise(self) -> None:
-        """A whole answer can be a failure all the same."""
-        upstreams, upstream, relay = self._world.upstreams, self._open.upstream, self._relay
-        failure = relay.failure if relay is not None and relay.status >= 400 else None
-        if failure is not None:
-            upstreams.failed(upstream, UpstreamFault(failure.cause, failure.detail, failure.retry_after_s))
-        elif relay is not None:
-            upstreams.succeeded(upstream, relay.first_byte_s)
+        praise(self._world.upstreams, upstream, self._relay)
 
     async def _at_its_door(self, door: Door, route: Route) -> None:
         """A program of ours may have to be started first, or to wait for its turn with the card."""
