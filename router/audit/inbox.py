@@ -124,6 +124,7 @@ class Inbox:
         """
         with self._lock:
             self._alarm = alarm
+            self._lingering = False  # the timers of the one before may have gone with its loop
             if alarm is None and self._batch.lines:
                 self._call(None)
 
@@ -243,8 +244,10 @@ class Inbox:
             self._shut("the ledger is closed")
 
     def refuse(self, sentence: str, kinds: Iterable[Kind]) -> None:
-        """From now on, records of these kinds raise LedgerUnavailable with this sentence."""
+        """From now on, records of these kinds raise LedgerUnavailable with this sentence; all do once it is closed."""
         with self._lock:
+            if self._closed:
+                return
             self._refusal, self._refused = sentence, frozenset(kinds)
 
     def fail(self, sentence: str) -> None:

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 
+from router.audit.errors import LedgerUnavailable
 from router.audit.fields import encode_body
 from router.audit.format.layout import tile_path
 from router.audit.format.notes import Checkpoint
@@ -100,7 +101,9 @@ class Writer:
         if self._inbox.unchecked and now - self._last_checkpoint_s >= self._settings.checkpoint_idle_s:
             self._inbox.checkpoint()
         if now - self._last_record_s >= self._settings.heartbeat_s and self._inbox.refusal is None:
-            self._inbox.append(Kind.HEARTBEAT, encode_body(Kind.HEARTBEAT, {"open": self._inbox.open_count}))
+            body = encode_body(Kind.HEARTBEAT, {"open": self._inbox.open_count})
+            with contextlib.suppress(LedgerUnavailable):  # closed since we looked: what waits is still written
+                self._inbox.append(Kind.HEARTBEAT, body)
             self._last_record_s = now
 
     def _write(self, batch: Batch) -> None:

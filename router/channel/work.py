@@ -34,13 +34,19 @@ class Pause:
         return self._loop
 
     def add_done_callback(self, wake: Callable[[Pause], object], *, context: Context | None = None) -> None:
-        """A task's only: it calls this once, with what it is woken by."""
-        loop = self._loop
-        self.resume = lambda pause: loop.call_soon(wake, pause, context=context)
+        """A task's only: it calls this once, with what it is woken by. Woken twice, it would break."""
+
+        def resume(pause: Pause) -> None:
+            self.resume = _nobody
+            self._loop.call_soon(wake, pause, context=context)
+
+        self.resume = resume
 
     def cancel(self, msg: str | None = None) -> bool:
-        """As a task cancels what it waits for."""
-        resume, self.resume = self.resume, _nobody
+        """As a task cancels what it waits for. False: it is woken already, and tells itself."""
+        resume = self.resume
+        if resume is _nobody:
+            return False
         self._cancelled = True
         resume(self)
         return True

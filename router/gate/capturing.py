@@ -44,6 +44,13 @@ async def seal_prompt(ledger: Ledger, request_id: str, body: bytes) -> str:
     return await in_thread(work)
 
 
+async def _in_turn(before: asyncio.Task[None] | None, work: Callable[[], object]) -> None:
+    """A capture is no two threads' at a time. After a failure nothing more of it is written."""
+    if before is not None:
+        await before
+    await in_thread(work)
+
+
 class AnswerTap:
     """Sees every byte of one answer before the worker does. The last of them pass only when all are durably sealed."""
 
@@ -51,6 +58,7 @@ class AnswerTap:
         self._capture = capture
         self._text = AnswerText(digester)
         self._over = False
+        self._work: asyncio.Task[None] | None = None  # the newest in a thread, which goes on when we are cancelled
 
     @classmethod
     async def open(cls, ledger: Ledger, request_id: str, caller: str) -> AnswerTap:
@@ -63,16 +71,29 @@ class AnswerTap:
             raise UpstreamFault(Cause.BAD_ANSWER, "bytes after the end")
         self._text.feed(data)
         if self._capture.add(data):
-            await in_thread(self._capture.seal)
+            self._begin(self._capture.seal)
+            await self._done()
 
     async def finish(self) -> None:
         """What was taken is sealed, whole or not; once."""
         if not self._over:
             self._over = True
+            self._begin(self._capture.finish)
+        await self._done()
+
+    def _begin(self, work: Callable[[], object]) -> None:
+        def or_close() -> None:
             try:
-                await in_thread(self._capture.finish)
-            finally:
-                self._capture.close()
+                work()
+            except BaseException:
+                self._capture.close()  # here: nobody else knows when the thread is through with it
+                raise
+
+        self._work = asyncio.create_task(_in_turn(self._work, or_close))
+
+    async def _done(self) -> None:
+        if self._work is not None:
+            await asyncio.shield(self._work)
 
     async def finish_cut(self) -> None:
         """Of an answer that was cut, what has passed is sealed, if it can be; how it ended is told already."""

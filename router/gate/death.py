@@ -32,7 +32,8 @@ async def _lives(pool: Pool) -> bool:
         connection = await pool.fresh(CONNECT_S)
     except UpstreamFault:
         return False
-    await asyncio.sleep(DYING_S)
-    alive = connection.alive
-    connection.abort()
-    return alive
+    try:
+        await asyncio.sleep(DYING_S)
+        return connection.alive
+    finally:
+        connection.abort()

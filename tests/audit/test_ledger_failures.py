@@ -144,6 +144,38 @@ def test_silence_on_a_full_disk_is_no_fault(tmp_path: Path, monkeypatch: pytest.
     ledger.close()
 
 
+def test_a_full_disk_does_not_open_a_closed_ledger_again(tmp_path: Path) -> None:
+    ledger = Ledger.open(settings(tmp_path))
+    ledger.close()
+    ledger._inbox.refuse("the disk is full", [Kind.DECISION])
+    with pytest.raises(LedgerUnavailable, match="the ledger is closed"):
+        ledger.append(Kind.DENIAL, DENIAL)
+
+
+def test_a_heartbeat_at_the_last_moment_costs_no_last_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The ledger is closed after the writer looked whether it may beat."""
+    ledger = Ledger.open(settings(tmp_path, heartbeat_s=0.02, checkpoint_idle_s=0.01))
+    real, closers = Inbox.append, list[threading.Thread]()
+
+    def late(inbox: Inbox, kind: Kind, body: bytes, decision: int = -1, **how: bool) -> int:
+        if kind is Kind.HEARTBEAT and not closers:
+            closers.append(threading.Thread(target=ledger.close))
+            closers[0].start()
+            while not inbox._closed:
+                closers[0].join(0.001)
+        return real(inbox, kind, body, decision, **how)
+
+    monkeypatch.setattr(Inbox, "append", late)
+    for _ in range(1000):
+        if closers:
+            break
+        threading.Event().wait(0.02)
+    closers[0].join(WAIT_S)
+    assert ledger._writer.failed is None
+    assert [record["kind"] for record in fields(tmp_path)][-2:] == ["stop", "checkpoint"]
+    assert codes(check(tmp_path)) == []
+
+
 def test_a_tile_that_cannot_be_written_stops_nothing(tmp_path: Path) -> None:
     ledger = Ledger.open(settings(tmp_path))
     (tmp_path / layout.TILES).write_text("in the way")

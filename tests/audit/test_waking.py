@@ -120,6 +120,21 @@ def test_an_end_leaves_nothing_lying(tmp_path: Path, end: str) -> None:
     assert codes(check(tmp_path)) == []
 
 
+def test_a_new_alarm_does_not_count_on_the_timer_of_the_one_before(tmp_path: Path) -> None:
+    """Which may have gone with its loop."""
+    ledger, second = Ledger.open(settings(tmp_path)), HandAlarm()
+    asleep(ledger)
+    ledger.gather(HandAlarm())
+    ledger.note(Kind.DENIAL, DENIAL)
+    ledger.gather(None)
+    until(lambda: "denial" in kinds(tmp_path))
+    asleep(ledger)
+    ledger.gather(second)
+    ledger.note(Kind.DENIAL, DENIAL)
+    assert len(second.after_calls) == 1
+    ledger.close()
+
+
 def test_without_an_alarm_a_note_goes_at_once(tmp_path: Path) -> None:
     ledger = Ledger.open(settings(tmp_path))
     ledger.note(Kind.DENIAL, DENIAL)

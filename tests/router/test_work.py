@@ -185,6 +185,50 @@ async def test_a_task_may_await_a_pause_too(act: str, expected: list[str]) -> No
     assert task.done()
 
 
+@pytest.mark.parametrize("acts", ["resume cancel", "resume cancel cancel", "cancel resume", "resume resume"])
+async def test_a_task_is_woken_once_whatever_comes_in_one_pass(acts: str) -> None:
+    """A second wake-up would reach what it waits for next, or a task that is over."""
+    log: list[str] = []
+    told: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
+    pause = a_pause()
+
+    async def script() -> None:
+        for wait in (pause, asyncio.sleep(0.01)):
+            try:
+                await wait
+                log.append("woken")
+            except asyncio.CancelledError:
+                log.append("cancelled")
+
+    task = asyncio.ensure_future(script())
+    await passes()
+    for act in acts.split():
+        if act == "cancel":
+            task.cancel()
+        else:
+            pause.resume(pause)
+    await task
+    await passes()
+    assert log == ["cancelled" if "cancel" in acts else "woken", "woken"]
+    assert told == []
+
+
+@pytest.mark.parametrize(("acts", "expected"), [("resume cancel", ["woken"]), ("cancel resume", ["cancelled"])])
+async def test_a_work_is_woken_once_too(acts: str, expected: list[str]) -> None:
+    log: list[str] = []
+    pause = a_pause()
+    work = Work(paused(log, pause), asyncio.get_running_loop(), lambda _: log.append("over"))
+    work.begin()
+    for act in acts.split():
+        if act == "cancel":
+            work.cancel()
+        else:
+            pause.resume(pause)
+    await passes()
+    assert log == [*expected, "over"]
+
+
 async def test_its_mistake_is_told_and_nobody_elses() -> None:
     told: list[dict[str, Any]] = []
     loop = asyncio.get_running_loop()
