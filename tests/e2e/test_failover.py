@@ -37,7 +37,7 @@ WHOLE = {
     **EITHER_WAY,
     "wrong_type": "completed",  # as an exchange; the worker would not have it
     "endless_body": "answer_too_large",
-    "endless_event": "bad_answer",
+    "endless_event": "bad_answer or answer_too_large",  # the worker asked for JSON; the gate looks at its size
     "endless_stream": "bad_answer",
     "stall": "between_tokens_timeout",
     "reset_mid_event": "upstream_broke",
