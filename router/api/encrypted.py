@@ -39,7 +39,8 @@ class TlsConnection(SSLProtocol):  # type: ignore[misc]  # see above
         self._address = str(peer[0]) if peer else ""
         admitted = self._intake.enter(self._address)
         super().connection_made(transport)
-        if not admitted:
+        sock = transport.get_extra_info("socket")
+        if not admitted or (sock is not None and self._intake.descriptors.short(sock.fileno())):
             transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:

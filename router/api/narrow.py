@@ -19,7 +19,7 @@ from router.settings.snapshot import Snapshot
 from router.view import View
 
 IN_FORCE_S: Final = 30.0
-MOST_BYTES: Final = 64 * 1024
+MOST_BYTES: Final = 16 * 1024  # escaped twice, still well within one message of the control socket
 _UNFIT: Final[dict[Unfit, tuple[type[RouterError], str]]] = {
     Unfit.UNLISTED: (UpstreamUnknown, "without"),
     Unfit.NO_REACH: (InvalidRequest, "reach"),
@@ -58,8 +58,9 @@ class Narrow:
         """Take away; the answer comes when the gate and every worker serve by it."""
         operator = self._operator(request)
         wanted = await _wanted(request)
+        ask = NarrowAsk(tuple(dict.fromkeys(wanted.without)), wanted.reach, operator.name)
         try:
-            told = await self._steering.narrow(NarrowAsk(wanted.without, wanted.reach, operator.name), IN_FORCE_S)
+            told = await self._steering.narrow(ask, IN_FORCE_S)
         except NotTold:
             message = "It is not known yet whether this is in force: ask GET /admin/narrow."
             raise Unavailable(message, retry_after_s=1) from None

@@ -45,6 +45,25 @@ def descendants(pid: int) -> list[int]:
     return found
 
 
+def parent(pid: int) -> int:
+    """Of a process, a zombie too; 0 when it lies outside our PID namespace (proc_pid_status(5)). OSError: gone."""
+    for line in Path(f"/proc/{pid}/status").read_bytes().splitlines():
+        if line.startswith(b"PPid:"):
+            return int(line.removeprefix(b"PPid:"))
+    raise ProcessLookupError(pid)
+
+
+def is_below(pid: int, ancestor: int) -> bool:
+    """Is this process that one, or below it? OSError when the way up cannot be read to its end.
+
+    Upwards, since nobody slips away from there: whoever loses its parent meanwhile has a new one that is below us too,
+    or is us (`adopt`). A walk down misses those that move to where it has looked already.
+    """
+    while pid not in (ancestor, 0, 1):
+        pid = parent(pid)
+    return pid == ancestor
+
+
 def tell(pid: int, number: signal.Signals) -> None:
     """A signal, if the process is still there."""
     with contextlib.suppress(ProcessLookupError, PermissionError):

@@ -16,7 +16,7 @@ from typing import Final
 
 import msgspec
 
-from router.supervisor.family import descendants
+from router.supervisor.family import is_below
 
 SOCKET: Final = "orders.sock"
 LONGEST: Final = 64 * 1024
@@ -96,7 +96,15 @@ def is_ours(sock: socket.socket) -> bool:
     """
     raw = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
     pid, uid, _ = _CREDENTIALS.unpack(raw)
-    return uid in (0, os.getuid()) and Path(f"/proc/{pid}").exists() and pid not in descendants(os.getpid())
+    return uid in (0, os.getuid()) and _is_stranger(pid)
+
+
+def _is_stranger(pid: int) -> bool:
+    """0: a process outside our PID namespace, of which nothing can be known; one in it may have such a parent."""
+    try:
+        return pid != 0 and not is_below(pid, os.getpid())
+    except OSError:
+        return False
 
 
 def ask(ledger: Path, order: Order, wait_s: float) -> Told:

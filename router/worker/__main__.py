@@ -49,7 +49,7 @@ class Worker:
         self._log("descriptors", limit=descriptors.limit)
         self._intake = Intake(descriptors)
         self._steering = Steering(self._say)
-        self._handshakes = Intake()  # TLS connections, counted from before their handshake
+        self._handshakes = Intake(descriptors)  # TLS connections, counted from before their handshake
         self._front: Any = None  # the TLS context that the next connection is shown, where the listener speaks TLS
         self._application: Application | None = None
         self._server: Server | None = None
@@ -99,9 +99,9 @@ class Worker:
         if self._application is None and not self._seal(snapshot):
             self._stopped.set()
             return
-        self._application = Application(snapshot, self._gate, self._view, self._log, self._steering)
         self._front = server_context(snapshot.front.certificate, snapshot.front.key) if snapshot.listen.tls else None
-        self._intake.most_connections = snapshot.limits.connections
+        self._application = Application(snapshot, self._gate, self._view, self._log, self._steering)
+        self._intake.most_connections = self._handshakes.most_connections = snapshot.limits.connections
         settle_memory()
         if self._server is None:
             self._spawn(self._serve(snapshot))

@@ -67,7 +67,7 @@ def narrowed(tmp_path: Path) -> Iterator[Narrowed]:
 def test_an_operator_takes_away_and_every_process_serves_by_it(narrowed: Narrowed) -> None:
     service = narrowed.service
     assert narrowed.now() == {"without": [], "reach": "rented"}
-    answer = narrowed.post({"without": ["up-1"]})
+    answer = narrowed.post({"without": ["up-1"] * 1500})
     assert answer.status_code == 200, answer.text
     assert (answer.json()["without"], answer.json()["reach"]) == (["up-1"], "rented")
     assert {narrowed.answered_by() for _ in range(12)} == {"up-2"}
@@ -121,7 +121,7 @@ def test_nobody_else_does_and_nothing_is_widened(narrowed: Narrowed) -> None:
         assert (answer.status_code, error_of(answer.content)["code"]) == (status, code), (document, answer.text)
     raw = narrowed.service.post(NARROW, content=b"{", headers=narrowed.as_("op"))
     assert (raw.status_code, error_of(raw.content)["code"]) == (400, "invalid_json")
-    raw = narrowed.service.post(NARROW, content=b" " * 70_000, headers=narrowed.as_("op"))
+    raw = narrowed.service.post(NARROW, content=b" " * (16 * 1024 + 1), headers=narrowed.as_("op"))
     assert raw.status_code == 400
     assert narrowed.service.health()["policy"] == before
     assert narrowed.post({"reach": "host"}).status_code == 200

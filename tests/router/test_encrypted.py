@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import socket
 import ssl
@@ -13,9 +14,10 @@ from typing import Any
 import pytest
 import uvloop
 
-from router.api.encrypted import TlsConnection
+from router.api.encrypted import HANDSHAKE_S, TlsConnection
 from router.api.intake import Intake
 from router.audit import Kind
+from router.descriptors import Descriptors
 from router.tls import server_context
 from tests.router.certificates import Authority
 from tests.router.fronts import Over, front, statuses, talk
@@ -126,6 +128,21 @@ def test_connections_are_counted_before_their_handshake(tmp_path: Path, monkeypa
         assert statuses(await talk(port, post(), tls=tls)) == [200]
 
     told(tmp_path, story, intake=intake)
+
+
+def test_the_last_descriptors_are_not_for_handshakes(tmp_path: Path) -> None:
+    short = Intake(Descriptors(4))
+
+    async def story(_parts: House, port: int, _tls: ssl.SSLContext) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        with contextlib.suppress(ConnectionResetError):
+            async with asyncio.timeout(HANDSHAKE_S / 2):
+                assert await reader.read() == b""
+        writer.close()
+        while short.connections:
+            await asyncio.sleep(0.01)
+
+    told(tmp_path, story, intake=short)
 
 
 def agreed(port: int, tls: ssl.SSLContext) -> tuple[str | None, str | None, str]:

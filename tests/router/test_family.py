@@ -1,0 +1,68 @@
+"""Who is below a process, however its parents come and go."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from router.supervisor import family, orders
+from tests.fakes import orphans
+
+
+def test_nobody_below_is_a_stranger_while_its_parent_dies(tmp_path: Path) -> None:
+    """A walk down the tree took most of them for strangers: they had moved to where it had looked already."""
+    command = [sys.executable, "-m", orphans.__name__, str(tmp_path / "s")]
+    run = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    assert (run.stdout.split(), run.stderr, run.returncode) == (["0"], "", -signal.SIGKILL)
+
+
+@pytest.mark.parametrize(
+    ("parents", "own", "stranger"),
+    [
+        ({9: 8, 8: 5}, 5, False),
+        ({9: 8, 8: 1}, 5, True),
+        ({9: 0}, 5, True),  # entered our PID namespace from outside
+        ({9: 8}, 5, False),  # 8 is gone
+        ({}, 9, False),
+        ({9: 8, 8: 1}, 1, False),  # we are the first process of a container
+        ({9: 0}, 1, True),  # docker exec
+    ],
+)
+def test_who_gives_orders(
+    parents: dict[int, int], own: int, *, stranger: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def parent(pid: int) -> int:
+        if pid not in parents:
+            raise FileNotFoundError
+        return parents[pid]
+
+    monkeypatch.setattr(family, "parent", parent)
+    monkeypatch.setattr(os, "getpid", lambda: own)
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        monkeypatch.setattr(orders, "_CREDENTIALS", _Says(9))
+        assert orders.is_ours(ours) is stranger
+        monkeypatch.setattr(orders, "_CREDENTIALS", _Says(0))
+        assert not orders.is_ours(ours)
+
+
+class _Says:
+    size = 12
+
+    def __init__(self, pid: int) -> None:
+        self._pid = pid
+
+    def unpack(self, _: bytes) -> tuple[int, int, int]:
+        return self._pid, os.getuid(), 0
+
+
+def test_the_parent_is_the_kernels_word() -> None:
+    assert family.parent(os.getpid()) == os.getppid()
+    with pytest.raises(OSError, match="No such file"):
+        family.parent(2**22 + 1)  # beyond the largest PID
