@@ -141,8 +141,8 @@ class Bench:
         gate.link.connection_made(Wire(gate.take))
         client.loads = {f"mock-{number}": UpstreamLoad(f"mock-{number}", 1, 2.0) for number in range(upstreams)}
         application = Application(snapshot(upstreams), client, View(), Log("bench"), Steering(lambda _: None))
-        config = uvicorn.Config(cast("Any", None), http=cast("Any", RouterProtocol), log_config=None, access_log=False)
-        config.load_app = lambda: application  # type: ignore[method-assign,assignment,return-value]
+        served, protocol = cast("Any", application), cast("Any", RouterProtocol)
+        config = uvicorn.Config(served, http=protocol, interface="asgi3", log_config=None, access_log=False)
         config.load()
         state = uvicorn.server.ServerState()
         made = partial(RouterProtocol, lambda: application, Log("bench"), Intake())
@@ -186,7 +186,7 @@ def counting(calls: Counter[str]) -> Callable[[FrameType, str, object], None]:
     return seen
 
 
-async def measure(options: argparse.Namespace) -> tuple[list[float], Counter[str]]:
+async def measure(options: argparse.Namespace) -> tuple[list[float], dict[str, float]]:
     bench = Bench(options.connections, options.upstreams, stream=options.stream)
     units = options.connections * (EVENTS if options.stream else 1)
     rounds = max(1, options.requests // units)
@@ -200,9 +200,7 @@ async def measure(options: argparse.Namespace) -> tuple[list[float], Counter[str
     sys.setprofile(counting(calls))
     await bench.round()
     sys.setprofile(None)
-    for name in calls:
-        calls[name] = round(calls[name] / units, 2)  # type: ignore[assignment]
-    return found, calls
+    return found, {name: round(count / units, 2) for name, count in calls.most_common()}
 
 
 def main() -> None:
@@ -228,7 +226,7 @@ def main() -> None:
             }
         )
     )
-    for name, count in calls.most_common() if options.calls else ():
+    for name, count in calls.items() if options.calls else ():
         print(f"{count:8.2f} {name}")
 
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,6 +66,19 @@ def wait_until_ready(client: httpx.Client, seconds: float = 60) -> None:
         assert answer.json()["status"] == "loading", answer.text
         time.sleep(0.02)
     pytest.fail("the engine did not become ready")
+
+
+@contextmanager
+def serving(folder: Path, state_dir: Path, spec: EngineSpec) -> Iterator[httpx.Client]:
+    """A client of an engine that is ready; the engine ends with the block."""
+    listener, path = listen(folder)
+    child = Child(listener, path, spawn(listener, spec, state_dir))
+    try:
+        with child.client() as client:
+            wait_until_ready(client)
+            yield client
+    finally:
+        child.end()
 
 
 @pytest.fixture(scope="session")

@@ -24,7 +24,7 @@ import httpx
 import pytest
 
 from local_engine.model_file import locate
-from tests.local_engine.conftest import SPEC, Child, listen, spawn, wait_until_ready
+from tests.local_engine.conftest import SPEC, serving
 
 SERVER = Path(sys.prefix).parent / ".cache" / "engine" / "build-peer" / "bin" / "llama-server"
 SHORT = (
@@ -68,18 +68,6 @@ def _wait_until_healthy(client: httpx.Client) -> None:
     pytest.fail("llama-server did not become healthy")
 
 
-@contextlib.contextmanager
-def ours(folder: Path, state_dir: Path, slots: int) -> Iterator[httpx.Client]:
-    listener, path = listen(folder)
-    child = Child(listener, path, spawn(listener, replace(SPEC, parallel=slots), state_dir))
-    try:
-        with child.client() as client:
-            wait_until_ready(client)
-            yield client
-    finally:
-        child.end()
-
-
 def tokens(client: httpx.Client, question: str) -> Answer:
     """The bytes of each generated token; llama-server lists the end token too, with none."""
     body: dict[str, Any] = {"messages": [{"role": "user", "content": question}], "temperature": 0, "max_tokens": 16}
@@ -92,7 +80,7 @@ def tokens(client: httpx.Client, question: str) -> Answer:
 def test_greedy_answers_are_llama_servers_alone_and_with_a_reused_prefix(
     built: None, tmp_path: Path, state_dir: Path
 ) -> None:
-    with llama_server(1) as theirs, ours(tmp_path, state_dir, 1) as mine:
+    with llama_server(1) as theirs, serving(tmp_path, state_dir, replace(SPEC, parallel=1)) as mine:
         for question in (*SHORT, *LONG):
             expected = tokens(theirs, question)
             assert len(expected) > 4
@@ -105,7 +93,7 @@ def test_greedy_answers_are_llama_servers_when_they_are_generated_together(
 ) -> None:
     with llama_server(1) as theirs:
         expected = [tokens(theirs, question) for question in SHORT]
-    with ours(tmp_path, state_dir, 4) as mine:
+    with serving(tmp_path, state_dir, replace(SPEC, parallel=4)) as mine:
         tokens(mine, "Hello!")  # the template's own words are in the cache now: what is left fits one small batch
         with ThreadPoolExecutor(len(SHORT)) as pool:
             together = list(pool.map(lambda question: tokens(mine, question), SHORT))

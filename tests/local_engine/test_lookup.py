@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ import pytest
 from local_engine.launch import EngineSpec, command
 from local_engine.options import parse
 from local_engine.scheduling.lookup import FIRST, MOST, Lookup, Prices, best_length, worth_guessing
-from tests.local_engine.conftest import Child, listen, spawn, wait_until_ready
+from tests.local_engine.conftest import serving
 from tests.local_engine.made import tiny_model
 
 
@@ -115,17 +114,6 @@ BODIES: list[dict[str, Any]] = [
 ]
 
 
-def serving(folder: Path, state_dir: Path, spec: EngineSpec) -> Iterator[httpx.Client]:
-    listener, path = listen(folder)
-    child = Child(listener, path, spawn(listener, spec, state_dir))
-    try:
-        with child.client() as client:
-            wait_until_ready(client)
-            yield client
-    finally:
-        child.end()
-
-
 def choices(client: httpx.Client, body: dict[str, Any]) -> Any:
     answer = client.post("/v1/completions", json=body)
     assert answer.status_code == 200, answer.text
@@ -144,7 +132,7 @@ def test_answers_are_the_same_with_guesses_and_without(built: None, tmp_path: Pa
             folder = tmp_path / f"{name}-{lookup}"
             folder.mkdir()
             spec = EngineSpec(model=model, context=512, parallel=2, threads=1, lookup=lookup)
-            for client in serving(folder, state_dir, spec):
+            with serving(folder, state_dir, spec) as client:
                 found.append([choices(client, body) for body in BODIES])
         for without, guessed in zip(*found, strict=True):
             assert guessed[:2] == without[:2]

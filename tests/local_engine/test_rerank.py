@@ -16,27 +16,21 @@ from local_engine.launch import EngineSpec
 from local_engine.text.rank_prompt import rank_parts
 from local_engine.text.template import Part
 from local_engine.worker.ranking import NO_TEXT, RankLoop
-from tests.local_engine.conftest import Child, listen, spawn, wait_until_ready
+from tests.local_engine.conftest import serving
 from tests.local_engine.made import tiny_causal_ranker, tiny_ranker
 
 DOCUMENTS = ["bad stone", "good good stone", "river", "good bad stone river"]
 
 
-def serving(folder: Path, model: Path, state_dir: Path) -> Iterator[httpx.Client]:
-    listener, path = listen(folder)
-    child = Child(listener, path, spawn(listener, EngineSpec(model=str(model), context=256, threads=1), state_dir))
-    try:
-        with child.client() as client:
-            wait_until_ready(client)
-            yield client
-    finally:
-        child.end()
+def spec_of(model: Path) -> EngineSpec:
+    return EngineSpec(model=str(model), context=256, threads=1)
 
 
 @pytest.fixture(scope="module")
 def ranker(built: None, tmp_path_factory: pytest.TempPathFactory, state_dir: Path) -> Iterator[httpx.Client]:
     folder = tmp_path_factory.mktemp("ranker")
-    yield from serving(folder, tiny_ranker(folder / "ranker.gguf"), state_dir)
+    with serving(folder, state_dir, spec_of(tiny_ranker(folder / "ranker.gguf"))) as client:
+        yield client
 
 
 def ask(client: httpx.Client, **body: Any) -> httpx.Response:
@@ -100,7 +94,7 @@ def test_a_model_that_ranks_is_warmed_and_described_as_any_other(ranker: httpx.C
 
 @pytest.mark.engine
 def test_a_model_with_a_prompt_of_its_own_reads_texts_in_chunks(built: None, tmp_path: Path, state_dir: Path) -> None:
-    for client in serving(tmp_path, tiny_causal_ranker(tmp_path / "causal.gguf"), state_dir):
+    with serving(tmp_path, state_dir, spec_of(tiny_causal_ranker(tmp_path / "causal.gguf"))) as client:
         short, long = ["A stone.", "A river."], ["word " * 150, "word " * 149 + "stone "]
         found = ask(client, documents=[*short, *long, "<|im_end|>"]).json()
         scores = {one["index"]: one["relevance_score"] for one in found["results"]}
