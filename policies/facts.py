@@ -36,6 +36,12 @@ class Endpoint(StrEnum):
     CHAT = "chat/completions"
     COMPLETIONS = "completions"
     EMBEDDINGS = "embeddings"
+    RERANK = "rerank"
+
+    @property
+    def writes(self) -> bool:
+        """Does a model write a text there, and could it be streamed? Vectors and scores come all at once."""
+        return self in (Endpoint.CHAT, Endpoint.COMPLETIONS)
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ _CODE_LINE: Final = re.compile(
     r"public|private|static|struct|impl|package|use|SELECT|INSERT|UPDATE|CREATE)\b.*[:;({,)]\s*$"
     r"|^\s*[\w.\[\]]+(?:\([^)]*\))?\s*(?:[-+*/|&]?=|:=|->)\s*\S|^\s*[\w.]+\(.*\)\s*$"
 )
+_TEXTS: Final = ("prompt", "input", "query", "documents")  # where a request without messages has its texts
 _IMAGES: Final = frozenset({"image", "image_url", "input_image"})
 
 
@@ -39,10 +40,10 @@ def prompt_facts(body: dict[str, Any]) -> PromptFacts:
     messages = _list(body.get("messages"))
     texts = [text for message in messages for text in _texts(_content(message))]
     if not messages:
-        texts = list(_texts(body.get("prompt", body.get("input"))))
+        texts = [text for name in _TEXTS for text in _texts(body.get(name))]
     newest = _newest(messages, texts)
     return PromptFacts(
-        characters=sum(map(len, texts)) + _TOKEN_CHARACTERS * _tokens(body.get("prompt", body.get("input"))),
+        characters=sum(map(len, texts)) + _TOKEN_CHARACTERS * sum(_tokens(body.get(name)) for name in _TEXTS),
         messages=len(messages),
         images=sum(1 for message in messages for part in _list(_content(message)) if _is_image(part)),
         tools=len(_list(body.get("tools")) or _list(body.get("functions"))),

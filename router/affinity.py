@@ -30,7 +30,7 @@ def _opening(document: dict[str, Any]) -> object:
     """The first system message and the first of the user."""
     messages = document.get("messages")
     if not isinstance(messages, list):
-        return str(document.get("prompt") or document.get("input"))[:OPENING]
+        return str(document.get("prompt") or document.get("input") or document.get("query"))[:OPENING]
     first: dict[str, object] = {}
     for message in messages:
         first.setdefault(message["role"], message.get("content"))

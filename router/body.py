@@ -19,7 +19,13 @@ from router.settings.snapshot import Limits
 
 _SPACED_COLON = re.compile(rb'"[ \t\n\r]+:')
 _CONTAINERS = frozenset({dict, list})  # as msgspec decodes JSON: no subclasses
-_CONTENT = {Endpoint.CHAT: "messages", Endpoint.COMPLETIONS: "prompt", Endpoint.EMBEDDINGS: "input"}
+_CONTENT = {
+    Endpoint.CHAT: "messages",
+    Endpoint.COMPLETIONS: "prompt",
+    Endpoint.EMBEDDINGS: "input",
+    Endpoint.RERANK: "documents",
+}
+_AT_ONCE = {Endpoint.EMBEDDINGS: "Embeddings", Endpoint.RERANK: "Ranks"}
 LONGEST_MODEL = 256
 
 
@@ -55,8 +61,8 @@ def read(raw: bytes, endpoint: Endpoint, request_id: str, reach: Reach | None, l
     if len(model) > LONGEST_MODEL or not model.isprintable():
         raise InvalidRequest(f"'model' must be at most {LONGEST_MODEL} printable characters.", param="model")
     stream = _typed(document, "stream", bool, "true or false") or False
-    if stream and endpoint is Endpoint.EMBEDDINGS:
-        raise InvalidRequest("Embeddings cannot be streamed.", param="stream")
+    if stream and endpoint in _AT_ONCE:
+        raise InvalidRequest(f"{_AT_ONCE[endpoint]} cannot be streamed.", param="stream")
     _check_content(document, endpoint)
     return Inbound(request_id, RequestFacts(endpoint, model, stream, len(raw), reach), document)
 
@@ -73,13 +79,28 @@ def _check_content(document: dict[str, Any], endpoint: Endpoint) -> None:
     value = document.get(name)
     if value is None:
         raise InvalidRequest(f"'{name}' is missing.", param=name)
-    if endpoint is not Endpoint.CHAT:
+    if endpoint is Endpoint.RERANK:
+        _check_ranking(document)
+    elif endpoint is not Endpoint.CHAT:
         if not isinstance(value, (str, list)) or not value:
             raise InvalidRequest(f"'{name}' must be a string or a non-empty list.", param=name)
-        return
-    if not isinstance(value, list) or not value:
+    else:
+        _check_messages(value)
+
+
+def _check_ranking(document: dict[str, Any]) -> None:
+    """As Jina's, Cohere's and vLLM's clients send it; what else a document may be is the upstream's to say."""
+    query, documents = document.get("query"), document["documents"]
+    if not isinstance(query, (str, dict)) or not query:
+        raise InvalidRequest("'query' must be a string that is not empty.", param="query")
+    if not isinstance(documents, (list, dict)) or not documents:
+        raise InvalidRequest("'documents' must be a non-empty list.", param="documents")
+
+
+def _check_messages(messages: Any) -> None:
+    if not isinstance(messages, list) or not messages:
         raise InvalidRequest("'messages' must be a non-empty list.", param="messages")
-    for position, message in enumerate(value):
+    for position, message in enumerate(messages):
         if not isinstance(message, dict) or not isinstance(message.get("role"), str):
             raise InvalidRequest("Each message must be an object with a 'role'.", param=f"messages[{position}]")
 

@@ -43,12 +43,16 @@ LONGEST_COME_BACK_S = 3600.0
 
 
 def failure_of(head: Head) -> Failure | None:
-    """Why this answer makes us ask another upstream; None when it is the answer, be it a 4xx."""
+    """Why this answer makes us ask another upstream; None when it is the answer, be it a 4xx.
+
+    501 (RFC 9110, 15.6.2: it has no such function) is one too. It tells nothing of the upstream's health, and a client
+    that asks a chat model to rank must not take it out for all others.
+    """
     if head.status in (401, 403):
         return Failure(Cause.CREDENTIAL, f"status {head.status}: the upstream refuses our credential")
     if head.status == 429:
         return Failure(Cause.BUSY, "status 429", retry_after_s(head.retry_after))
-    if head.status == 408 or head.status >= 500:
+    if head.status == 408 or (head.status >= 500 and head.status != 501):
         return Failure(Cause.BROKE, f"status {head.status}")
     return None
 

@@ -38,7 +38,7 @@ from router.tiers import Attempt, Load, Planner
 from router.verdicts import Verdicts
 
 CHANNEL_WAIT_S = 3.0
-PARAMETERS = frozenset({"model", "stream", "messages", "prompt", "input", "X-Ringfence-Reach"})
+PARAMETERS = frozenset({"model", "stream", "messages", "prompt", "input", "query", "documents", "X-Ringfence-Reach"})
 _INSTEAD = {
     Reason.REAIMING_PARAMETER: "leave it out; where requests go is the operator's to say",
     Reason.REMOTE_CONTENT: "send it inside the request, as a data: URL",

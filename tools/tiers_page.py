@@ -41,7 +41,7 @@ HAPPENS: Final = {
     Cause.CREDENTIAL: "401 or 403: our credential is wrong. Taken out, and said loudly.",
     Cause.TOO_LARGE: "Longer than `limits.answer_bytes`, or an event that never ends.",
 }
-STATUSES: Final = (400, 401, 403, 404, 408, 413, 422, 429, 500, 502)
+STATUSES: Final = (400, 401, 403, 404, 408, 413, 422, 429, 500, 501, 502)
 STATES: Final = {
     State.COLD: "Not known to answer: never asked, or a rented machine that is left asleep.",
     State.WARMING: "Asked; it loads, or is silent.",

@@ -19,6 +19,8 @@ from router.settings.snapshot import Limits
 
 COMPLETION, GENERATE, GENERATE_STREAM = "/completion", "/generate", "/generate_stream"
 OLDER: Final = {path.encode(): path for path in (COMPLETION, GENERATE, GENERATE_STREAM)}
+# /v1/rerank by the other names that clients ask for it: LiteLLM's, Cohere's newer client's, llama-server's.
+RANKING: Final = (b"/rerank", b"/v2/rerank", b"/reranking", b"/v1/reranking")
 
 _LLAMA_NAMES: Final = {"n_predict": "max_tokens"}
 _LLAMA_LABELS: Final = ("cache_prompt", "id_slot")  # about a server's own cache: they change no answer

@@ -18,14 +18,18 @@ from router.api.app import Application
 from router.api.cycle import HotCycle, Identities, TransportReply, request_id
 from router.api.host import judge_origin
 from router.api.intake import Intake
-from router.api.older import OLDER, Translation
+from router.api.older import OLDER, RANKING, Translation
 from router.api.patient import PatientProtocol
 from router.channel.work import Work
 from router.errors import BodyTooLarge, InvalidKey, InvalidRequest, RouterError, Unavailable, as_openai
 from router.logs import Log
 from router.pipeline import Arrival, Pipeline, refuse
 
-ENDPOINTS = {f"/v1/{endpoint}".encode(): endpoint for endpoint in Endpoint} | dict.fromkeys(OLDER, Endpoint.COMPLETIONS)
+ENDPOINTS = (
+    {f"/v1/{endpoint}".encode(): endpoint for endpoint in Endpoint}
+    | dict.fromkeys(OLDER, Endpoint.COMPLETIONS)
+    | dict.fromkeys(RANKING, Endpoint.RERANK)
+)
 LINGER_S = 1.0  # so that a client that still sends its body gets to read the answer
 
 

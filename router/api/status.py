@@ -12,7 +12,7 @@ from starlette.routing import Route
 from policies import Caller, Endpoint, may_ask_for
 from router.api.answers import COME_BACK_S, as_json, gate_lost
 from router.api.leaving import unless_left
-from router.api.older import OLDER
+from router.api.older import OLDER, RANKING
 from router.auth import Callers
 from router.channel.client import GateClient
 from router.channel.exchange import ExchangeFailed
@@ -69,7 +69,8 @@ class Status:
     def _endpoints(self) -> list[str]:
         """Every path there is but this one."""
         others = [route.path_format for route in self.routes() if route.path != "/"]
-        return [*(f"/v1/{endpoint}" for endpoint in Endpoint), *OLDER.values(), *others]
+        others_names = (path.decode() for path in RANKING)
+        return [*(f"/v1/{endpoint}" for endpoint in Endpoint), *others_names, *OLDER.values(), *others]
 
     async def livez(self, _request: Request) -> Response:
         return as_json({"status": "alive"})

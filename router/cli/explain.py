@@ -122,6 +122,8 @@ def _endpoint(raw: bytes) -> Endpoint:
         return Endpoint.CHAT
     if not isinstance(body, dict) or "messages" in body:
         return Endpoint.CHAT
+    if "documents" in body and "query" in body:
+        return Endpoint.RERANK
     return Endpoint.EMBEDDINGS if "input" in body else Endpoint.COMPLETIONS
 
 

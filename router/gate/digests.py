@@ -8,17 +8,25 @@ MOST = 64  # the newest ones
 
 
 def texts_of(document: dict[str, Any]) -> list[bytes]:
-    """Messages of a chat in order, or the prompts or inputs; parts of one message are joined by nothing."""
+    """Messages of a chat in order, or the prompts or inputs, or a question and the documents to rank by it.
+
+    Parts of one message, and what else a text is wrapped in, are joined by nothing.
+    """
     messages = document.get("messages")
     found: list[object] = []
     if isinstance(messages, list):
         contents = [message.get("content") for message in messages if isinstance(message, dict)]
         found += [content if isinstance(content, str) else _joined(content) for content in contents]
-    for name in ("prompt", "input"):
+    for name in ("prompt", "input", "query", "documents"):
         if name in document:
             value = document[name]
-            found += value if isinstance(value, list) else [value]
+            found += map(_bare, value) if isinstance(value, list) else [_bare(value)]
     return [text.encode() for text in found if isinstance(text, str) and text][-MOST:]
+
+
+def _bare(value: object) -> object:
+    """A text that stands in an object, as `{"text": …}` of a document does."""
+    return value.get("text") if isinstance(value, dict) else value
 
 
 def _joined(content: object) -> str:

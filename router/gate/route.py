@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from policies import Decision, Endpoint, Reach, RequestFacts
+from policies import Decision, Reach, RequestFacts
 from router.channel.messages import Open
 from router.gate.admission import Admission
 from router.gate.pool import Pool
@@ -62,7 +62,7 @@ class Routes:
         return Route(
             served_model=policy.models[message.model].served.get(message.tier, message.model),
             timeouts=world.snapshot.tiers[message.tier].timeouts,
-            waits_for_all=message.endpoint is not Endpoint.EMBEDDINGS,
+            waits_for_all=message.endpoint.writes,
             admission=world.admissions[message.tier],
             pool=pool,
             heads=heads(pool.rule, upstreams.credential(message.upstream), message.endpoint, message.caller),

@@ -82,6 +82,8 @@ def _document(path: str) -> dict[str, object]:
     if path.endswith("/embeddings"):
         row = {"object": "embedding", "index": 0, "embedding": [0.5]}
         return {"object": "list", "data": [row], "model": "m", "usage": {"prompt_tokens": 1, "total_tokens": 1}}
+    if path.endswith("/rerank"):
+        return {"model": "m", "results": [{"index": 0, "relevance_score": 0.5}]}
     choice = {"index": 0, "message": {"role": "assistant", "content": "x"}, "text": "x", "finish_reason": "stop"}
     return {"id": "1", "object": "chat.completion", "created": 1, "model": "m", "choices": [choice]}
 

@@ -77,6 +77,8 @@ def _requests(service: Service) -> Iterator[Step]:
     yield Step("completions", lambda: service.ask("POST", "/v1/completions", text), (200,))
     vectors = {"model": "m", "input": "canary"}
     yield Step("embeddings", lambda: service.ask("POST", "/v1/embeddings", vectors), (200,))
+    ranking = {"model": "m", "query": "canary", "documents": ["canary"]}
+    yield Step("rerank", lambda: service.ask("POST", "/v1/rerank", ranking), (200,))
     for path in ("/", "/livez", "/health", "/v1/models", "/v1/models/m"):
         yield Step(f"GET {path}", partial(service.ask, "GET", path), (200,))
     yield Step("warm-up", lambda: service.ask("POST", "/warm?wait=60"), (200,))

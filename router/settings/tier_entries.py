@@ -22,7 +22,7 @@ class TimeoutSettings(Strict):
     first_token: Duration = Field(
         default=60.0,
         gt=0,
-        description="From the request sent to the first token of a stream, or to embeddings, of a warm upstream.",
+        description="From the request sent to the first token of a stream, or to vectors or ranks, of a warm upstream.",
     )
     between_tokens: Duration = Field(default=30.0, gt=0, description="The longest silence inside an answer.")
     total: Duration = Field(

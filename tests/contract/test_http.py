@@ -8,7 +8,7 @@ from pathlib import Path
 from policies import Endpoint
 from router.api.admin import Admin
 from router.api.narrow import Narrow
-from router.api.older import OLDER
+from router.api.older import OLDER, RANKING
 from router.api.status import Status
 from router.channel.client import GateClient
 from router.channel.steering import Steering
@@ -30,7 +30,7 @@ def test_every_route_is_told() -> None:
     served = {route.path.replace(":path", "").replace(":int", "") for route in routes} | {
         f"/v1/{endpoint}" for endpoint in Endpoint
     }
-    served |= set(OLDER.values())
+    served |= {*OLDER.values(), *(path.decode() for path in RANKING)}
     table = PAGE.partition("## Endpoints")[2].partition("\n##")[0]
     cells = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
     told = {path for cell in cells for path in re.findall(r"`(/[^`]*)`", cell)}

@@ -88,6 +88,8 @@ ROWS = [
     Bad("no prompt", b'{"model":"coder"}', param="prompt", path="/v1/completions"),
     Bad("no input", b'{"model":"coder"}', param="input", path="/v1/embeddings"),
     Bad("streamed embeddings", b'{"model":"coder","input":"a","stream":true}', param="stream", path="/v1/embeddings"),
+    Bad("no documents", b'{"model":"coder","query":"q"}', param="documents", path="/v1/rerank"),
+    Bad("no query", b'{"model":"coder","documents":["d"]}', param="query", path="/rerank"),
     Bad("unknown model", document(model="gpt-4o"), 404, "model_not_found", "model"),
     Bad("a provider's form", document(model="coder:together"), 404, "model_not_found", "model"),
     Bad("an unknown reach", document(), param="X-Ringfence-Reach", headers={"X-Ringfence-Reach": "moon"}),

@@ -32,6 +32,12 @@ def embeddings(model: str, count: int) -> bytes:
     return as_bytes({"object": "list", "data": rows, "model": model, "usage": {"prompt_tokens": 3, "total_tokens": 3}})
 
 
+def ranks(model: str, count: int, most: int) -> bytes:
+    """The last document answers best."""
+    rows = [{"index": index, "relevance_score": (index + 1) / count} for index in reversed(range(count))]
+    return as_bytes({"id": "fake-1", "model": model, "usage": {"total_tokens": 3}, "results": rows[:most]})
+
+
 def answer(path: str, model: str, text: str) -> bytes:
     """A whole chat or text completion."""
     choice: dict[str, Any] = {"index": 0, "finish_reason": "stop", "logprobs": None}

@@ -92,6 +92,9 @@ class Generation:
         if self._path.endswith("embeddings"):
             asked = self._document.get("input")
             return answers.embeddings(self._model, len(asked) if isinstance(asked, list) else 1)
+        if self._path.endswith("rerank"):
+            count = len(self._document["documents"])
+            return answers.ranks(self._model, count, self._document.get("top_n", count))
         return answers.answer(self._path, self._model, self.text())
 
     def text(self) -> str:

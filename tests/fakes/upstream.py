@@ -21,7 +21,7 @@ from tests.fakes.wire import ClientLeft, Request, Seen, Wire, whole
 
 MODEL = "fake-model"
 SLOW_READ_S = 0.05
-GENERATING = ("/chat/completions", "/completions", "/embeddings")
+GENERATING = ("/chat/completions", "/completions", "/embeddings", "/rerank")
 NOT_HERE = whole(404, answers.error("no such path", "not_found"))
 
 

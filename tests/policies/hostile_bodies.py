@@ -23,7 +23,16 @@ def function(parameters: Any) -> dict[str, Any]:
 
 
 PNG = "data:image/png;base64,iVBORw0KGgo="
+RANK = {"model": "m", "query": "q", "documents": ["d"]}
 REFUSED = [
+    (
+        "rerank-image",
+        {**RANK, "documents": ["d", {"image": "http://evil"}]},
+        Reason.REMOTE_CONTENT,
+        "documents[1].image",
+    ),
+    ("rerank-query", {**RANK, "query": {"image_url": "http://evil"}}, Reason.REMOTE_CONTENT, "query.image_url"),
+    ("rerank-base", {**RANK, "api_base": "http://evil"}, Reason.REAIMING_PARAMETER, "api_base"),
     *[
         (f"66-{name}", {**SAY, name: "x"}, Reason.REAIMING_PARAMETER, name)
         for name in (

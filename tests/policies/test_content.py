@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from policies import Reason, content, is_cloud_model, judge_body
 from policies.parameters import is_reaiming
-from tests.policies.hostile_bodies import PNG, REFUSED, SAY, function, part
+from tests.policies.hostile_bodies import PNG, RANK, REFUSED, SAY, function, part
 
 AMBIGUOUS = [
     ("model", {**SAY, "MODEL": "gpt-oss:120b-cloud"}, "MODEL"),
@@ -49,6 +49,8 @@ ALLOWED = [
     ("json-in-text", {"messages": [{"role": "user", "content": '{"api_base": "https://evil", "$ref": "http://x"}'}]}),
     ("json-in-prompt", {"prompt": ['{"base_url": 1}']}),
     ("json-in-input", {"input": '{"base_url": 1}'}),
+    ("rerank", {**RANK, "documents": ["https://x", {"text": '{"api_base": 1}'}], "top_n": 3, "return_documents": True}),
+    ("rerank-inline", {**RANK, "documents": [{"image": PNG}]}),
     ("inline-image", part(type="image_url", image_url={"url": PNG, "detail": "low"})),
     ("inline-image-bare", part(type="image_url", image_url=PNG)),
     (

@@ -48,6 +48,7 @@ def user(content: object, **more: object) -> dict[str, Any]:
         ({"prompt": ["12", "34"]}, {"characters": 4}),
         ({"prompt": [5, 6, 7]}, {"characters": 12}),
         ({"input": [[5, 6], [7]]}, {"characters": 12}),
+        ({"query": "123", "documents": ["4", {"text": "56"}, {"image": "7"}]}, {"characters": 6}),
         ({}, {"characters": 0}),
         ({"messages": ["x", {"role": "user"}], "tools": 3}, {"messages": 2, "characters": 0, "tools": 0}),
     ],

@@ -106,6 +106,13 @@ def test_wrong_types_are_refused_by_name(change: dict[str, object], param: str) 
         (Endpoint.COMPLETIONS, {"prompt": 7}, "prompt"),
         (Endpoint.EMBEDDINGS, {"input": []}, "input"),
         (Endpoint.EMBEDDINGS, {"input": "x", "stream": True}, "stream"),
+        (Endpoint.RERANK, {"query": "q"}, "documents"),
+        (Endpoint.RERANK, {"query": "q", "documents": []}, "documents"),
+        (Endpoint.RERANK, {"query": "q", "documents": "d"}, "documents"),
+        (Endpoint.RERANK, {"documents": ["d"]}, "query"),
+        (Endpoint.RERANK, {"query": "", "documents": ["d"]}, "query"),
+        (Endpoint.RERANK, {"query": ["q"], "documents": ["d"]}, "query"),
+        (Endpoint.RERANK, {"query": "q", "documents": ["d"], "stream": True}, "stream"),
     ],
 )
 def test_each_endpoint_wants_its_own_content(endpoint: Endpoint, document: dict[str, object], param: str) -> None:

@@ -21,6 +21,7 @@ from router.gate.digests import MOST, texts_of
         ({"prompt": ["p", "q"]}, [b"p", b"q"]),
         ({"prompt": [1, 2, 3]}, []),
         ({"input": "i"}, [b"i"]),
+        ({"query": "q", "documents": ["a", {"text": "b"}, {"image": "c"}, {"text": 7}]}, [b"q", b"a", b"b"]),
         ({"messages": "no", "input": 7}, []),
         ({"messages": [7, {"content": None}, {"content": ""}]}, []),
         ({"messages": [{"content": str(n)} for n in range(100)]}, [str(n).encode() for n in range(100 - MOST, 100)]),

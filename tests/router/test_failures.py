@@ -24,7 +24,7 @@ from router.failures import COME_BACK_S, MOVE_ON, error_of, failure_of, retry_af
     [
         (200, None), (400, None), (404, None), (422, None),
         (401, Cause.CREDENTIAL), (403, Cause.CREDENTIAL), (408, Cause.BROKE), (429, Cause.BUSY),
-        (500, Cause.BROKE), (502, Cause.BROKE), (599, Cause.BROKE),
+        (500, Cause.BROKE), (502, Cause.BROKE), (599, Cause.BROKE), (501, None),
     ],
 )  # fmt: skip
 def test_which_statuses_make_us_ask_another(status: int, cause: Cause | None) -> None:

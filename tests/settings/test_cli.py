@@ -204,6 +204,8 @@ def test_explain_a_request(tmp_path: Path) -> None:
         (f'{{"model": 1, {SAYS}}}', [], "invalid_request"),
         ('{"model": "m"}', [], "invalid_request"),
         ('{"prompt": ""}', [], "invalid_request"),
+        ('{"query": "q", "documents": [{"image": "http://evil"}]}', [], "remote_content"),
+        ('{"query": "q", "documents": []}', [], "invalid_request"),
         ('{"prompt": "' + "x" * (10 * 1024 * 1024) + '"}', [], "body_too_large"),
     ],
 )
