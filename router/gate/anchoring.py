@@ -57,7 +57,7 @@ async def anchor(directory: Path, witness: Witness) -> Anchored:
     try:
         request, answer = await _submit(directory, pool)
     finally:
-        pool.close()
+        pool.retire()
         await asyncio.sleep(0)  # for the loop to close what it was told to
     if answer.status in (CONFLICT, UNPROVEN):
         raise AnchorRefused(f"the witness {witness.name} knows another log than this one: it was rewritten; verify it")

@@ -52,7 +52,7 @@ def _nobody(_: UpstreamFault) -> None:
 class Patience:
     """Tells `lost` when a wait took longer than it may. Its place at the clock lives on between waits, and is moved."""
 
-    __slots__ = ("_cause", "_clock", "_deadline", "_due", "_lost", "_rings_at", "_seconds", "_tick")
+    __slots__ = ("_cause", "_clock", "_deadline", "_due", "_left", "_lost", "_rings_at", "_seconds", "_tick")
 
     def __init__(self, deadline: Deadline, lost: Callable[[UpstreamFault], None]) -> None:
         self._clock = deadline.clock
@@ -60,12 +60,28 @@ class Patience:
         self._lost = lost
         self._due = self._rings_at = math.inf
         self._seconds = 0.0
+        self._left = -1.0  # of a wait that is held; none is
         self._cause = Cause.TOTAL_TIMEOUT
         self._tick = 0
 
     def begin(self, seconds: float, cause: Cause) -> None:
         """A wait begins: `lost` hears of it after `seconds`, or at the deadline."""
-        self._seconds, self._cause = seconds, cause
+        self._seconds, self._cause, self._left = seconds, cause, -1.0
+        self._wait(seconds)
+
+    def hold(self) -> None:
+        """The wait is for ourselves now: until `go_on`, only the deadline counts."""
+        if self._left < 0:
+            self._left = max(0.0, self._due - self._clock.now())
+            self._wait(math.inf)
+
+    def go_on(self) -> None:
+        """With what was left of the wait that was held, if one was."""
+        if self._left >= 0:
+            left, self._left = self._left, -1.0
+            self._wait(left)
+
+    def _wait(self, seconds: float) -> None:
         self._due = min(self._clock.now() + seconds, self._deadline.at)
         if self._due < self._rings_at:
             self._ring_at(self._due)

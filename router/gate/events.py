@@ -20,12 +20,13 @@ class EventTooLarge(Exception):
 class EventSplitter:
     """Feed bytes, get back the whole events among them; the rest waits."""
 
-    __slots__ = ("_cr", "_rest", "done")
+    __slots__ = ("_cr", "_rest", "done", "spoke")
 
     def __init__(self) -> None:
         self._rest = b""
         self._cr = False  # the last byte was a CR, and ended its line: an LF that follows belongs to it
         self.done = False  # "[DONE]" has passed
+        self.spoke = False  # the last bytes were more than comments and blank lines, which say only that a line stands
 
     def feed(self, data: bytes) -> bytes:
         """The events that are whole by now, a blank line after each; empty when none is."""
@@ -39,7 +40,9 @@ class EventSplitter:
         if len(self._rest) > LARGEST_EVENT:
             raise EventTooLarge
         events = buffer[:end]
-        if events.count(b"data:") != events.count(b"data: "):
+        fields = events.count(b"data:")
+        self.spoke = fields > 0 or _says_more(events) or (end < len(buffer) and _says_more(self._rest[:64]))
+        if fields != events.count(b"data: "):
             events = _NO_SPACE.sub(b"data: ", events)
         self.done = self.done or DONE in b"\n" + events
         return events
@@ -54,3 +57,7 @@ class EventSplitter:
     @property
     def unfinished(self) -> bool:
         return bool(self._rest.strip())
+
+
+def _says_more(lines: bytes) -> bool:
+    return any(line and not line.startswith(b":") for line in lines.split(b"\n"))

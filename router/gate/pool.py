@@ -28,6 +28,7 @@ class Pool:
         self._tls: ssl.SSLContext | None = None  # made of it at the first dial
         self._judged: dict[tuple[bytes, ...], Decision] = {}  # by the names of an answer's headers
         self._idle: deque[tuple[float, UpstreamConnection]] = deque()
+        self._retired = False
 
     def idle(self) -> UpstreamConnection | None:
         """A kept connection that was alive when we looked, or None."""
@@ -59,13 +60,19 @@ class Pool:
     def give_back(self, connection: UpstreamConnection) -> None:
         """Keep the connection if it can serve again, else close it."""
         connection.forget()
-        if not connection.reusable:
+        if self._retired or not connection.reusable:
             connection.abort()
             return
         self._idle.append((time.monotonic(), connection))
         if len(self._idle) > MOST_IDLE:
             self._idle.popleft()[1].abort()
 
-    def close(self) -> None:
+    def flush(self) -> None:
+        """Close what is kept; what comes back later is kept again."""
         while self._idle:
             self._idle.pop()[1].abort()
+
+    def retire(self) -> None:
+        """Nobody will ask here any more: what is kept is closed, and so is what comes back later."""
+        self._retired = True
+        self.flush()

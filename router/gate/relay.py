@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 from collections.abc import Callable
 
 from policies import Decision
@@ -171,16 +170,19 @@ class Relay:
         if self._held and not self._pass_held(connection):
             return False
         data = connection.take()
-        if self.first_byte_at is None and (data or connection.complete):
-            self.first_byte_at = self._deadline.clock.now()
         if data and not self._pass_on(data, connection):
             return False
         if connection.complete:
             return self._finish(connection)
         if connection.fault is not None:
             raise connection.fault
-        self._patience.begin(*(self._between if self.first_byte_at is not None else self._first))
         return False
+
+    def _heard(self) -> None:
+        """It has said something: bytes of the answer, and not only of what carries them."""
+        if self.first_byte_at is None:
+            self.first_byte_at = self._deadline.clock.now()
+        self._patience.begin(*self._between)
 
     def _begins(self, connection: UpstreamConnection) -> bool:
         """The head goes on once it is there, unless this is no answer of one that may give any."""
@@ -208,6 +210,8 @@ class Relay:
                 data = self._splitter.feed(data)
             except EventTooLarge:
                 raise UpstreamFault(Cause.TOO_LARGE, "an event that never ends") from None
+        if self._splitter.spoke if self._splitter is not None else not data.isspace():
+            self._heard()
         if self.tap is not None:
             self._seal(self.tap, data, connection, last=self._splitter is not None and self._splitter.done)
             return False
@@ -230,16 +234,19 @@ class Relay:
             piece = self._held[:PIECE]
             if self._credit < len(piece):
                 connection.pause(paused=True)
-                self._patience.begin(math.inf, Cause.TOTAL_TIMEOUT)
+                self._patience.hold()
                 return False
             self._credit -= len(piece)
             self._held = self._held[PIECE:]
             self._said.append(pack(self._number, Kind.DATA, piece))
         connection.pause(paused=False)
+        self._patience.go_on()
         return True
 
     def _finish(self, connection: UpstreamConnection) -> bool:
         splitter = self._splitter
+        if self.first_byte_at is None:
+            self.first_byte_at = self._deadline.clock.now()
         if splitter is not None and (splitter.unfinished or not splitter.done):
             raise UpstreamFault(Cause.BROKE, "the stream ended before [DONE]")
         if self.tap is not None and not self._sealed_whole:
@@ -253,7 +260,7 @@ class Relay:
     def _seal(self, tap: AnswerTap, data: bytes, connection: UpstreamConnection, *, last: bool) -> None:
         """The tap sees it first; nothing else is read meanwhile. `last`: an answer ends with it."""
         connection.pause(paused=True)
-        self._patience.begin(math.inf, Cause.TOTAL_TIMEOUT)
+        self._patience.hold()
         self._sealed_whole = last
         self._sealing = self._link.loop.create_task(_through(tap, data, last=last))
         self._sealing.add_done_callback(self._sealed)
@@ -268,6 +275,7 @@ class Relay:
         self._held += task.result()
         if self._connection is not None:
             self._connection.pause(paused=False)
+            self._patience.go_on()
         self._on_news()
 
 

@@ -81,7 +81,7 @@ class Upstreams:
             upstream.prober.cancel()
         upstream.look.clear()  # nobody will
         upstream.changed.set()
-        upstream.pool.close()
+        upstream.pool.flush()
         failed = state.phase == FAILED
         self._become(upstream, State.FAILING if failed else State.COLD, state.reason or state.phase)
 
@@ -282,7 +282,7 @@ class Upstreams:
             upstream.closed = True
             if upstream.prober is not None:
                 upstream.prober.cancel()
-            upstream.pool.close()
+            upstream.pool.retire()
 
     def _become(self, upstream: Upstream, state: State, reason: str) -> None:
         before = upstream.state

@@ -24,7 +24,9 @@ class TimeoutSettings(Strict):
         gt=0,
         description="From the request sent to the first token of a stream, or to vectors or ranks, of a warm upstream.",
     )
-    between_tokens: Duration = Field(default=30.0, gt=0, description="The longest silence inside an answer.")
+    between_tokens: Duration = Field(
+        default=30.0, gt=0, description="The longest silence inside an answer; comments of a stream are silence."
+    )
     total: Duration = Field(
         default=600.0,
         gt=0,

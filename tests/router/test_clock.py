@@ -103,3 +103,26 @@ def test_a_patience_is_moved_and_closed() -> None:
     loop.pass_(1100)
     assert len(lost) == 2
     assert not loop.timers
+
+
+def test_a_wait_that_is_held_goes_on_with_what_was_left() -> None:
+    loop, clock = made()
+    lost: list[UpstreamFault] = []
+    patience = Patience(Deadline(30, clock), lost.append)
+    patience.go_on()  # nothing was held
+    patience.begin(2, Cause.FIRST_TOKEN_TIMEOUT)
+    loop.pass_(1001.5)
+    patience.hold()
+    loop.pass_(1010)
+    patience.hold()
+    assert not lost
+    patience.go_on()
+    patience.go_on()
+    loop.pass_(1010.4)
+    assert not lost
+    loop.pass_(1010.7)
+    assert [fault.cause for fault in lost] == [Cause.FIRST_TOKEN_TIMEOUT]
+    patience.begin(2, Cause.FIRST_TOKEN_TIMEOUT)
+    patience.hold()
+    loop.pass_(1031)
+    assert lost[1].cause is Cause.TOTAL_TIMEOUT
