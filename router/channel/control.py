@@ -64,7 +64,11 @@ OnMessage = Callable[[Message, list[int]], None]
 
 
 class Control:
-    """One end of a control socket, read by the running loop. The receiver owns the descriptors it is given."""
+    """One end of a control socket, read by the running loop. The receiver owns the descriptors it is given.
+
+    Who sends what is no message is not listened to any more: its socket is closed, as if it had closed it. A child
+    whose supervisor does so ends, and is started again.
+    """
 
     def __init__(self, sock: socket.socket, on_message: OnMessage, on_lost: Callable[[], None]) -> None:
         sock.setblocking(False)
@@ -96,11 +100,17 @@ class Control:
             return
         except OSError:
             data, descriptors = b"", []
-        if not data:
-            self.close()
-            self._on_lost()
+        try:
+            message = msgspec.json.decode(data, type=Message) if data else None
+        except (msgspec.DecodeError, RecursionError):
+            message = None
+        if message is not None:
+            self._on_message(message, descriptors)
             return
-        self._on_message(msgspec.json.decode(data, type=Message), descriptors)
+        for descriptor in descriptors:
+            os.close(descriptor)
+        self.close()
+        self._on_lost()
 
 
 def memory_file(data: bytes) -> int:

@@ -62,8 +62,18 @@ class AnswerTap:
 
     @classmethod
     async def open(cls, ledger: Ledger, request_id: str, caller: str) -> AnswerTap:
-        capture = await in_thread(lambda: ledger.begin_capture(request_id, "answer"))
-        return cls(capture, ledger.digester(caller))
+        """One that is cancelled closes what its thread opens."""
+
+        def work() -> tuple[hmac.HMAC, Capture]:
+            return ledger.digester(caller), ledger.begin_capture(request_id, "answer")
+
+        opening = asyncio.ensure_future(in_thread(work))
+        try:
+            digester, capture = await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            opening.add_done_callback(_close_unused)
+            raise
+        return cls(capture, digester)
 
     async def take(self, data: bytes) -> None:
         """Before `data` goes on. UpstreamFault: there was to be no more."""
@@ -105,3 +115,8 @@ class AnswerTap:
         mac = self._text.mac()
         sealed = {"capture": self._capture.name} if self._capture.name else {}
         return {**sealed, **({"answer_mac": mac} if mac else {})}
+
+
+def _close_unused(opening: asyncio.Future[tuple[hmac.HMAC, Capture]]) -> None:
+    if not opening.cancelled() and opening.exception() is None:
+        opening.result()[1].close()

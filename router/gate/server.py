@@ -25,7 +25,7 @@ from router.gate.exchange import CLIENT_LEFT, GateExchange
 from router.gate.world import World
 
 WORKER_LOST = "worker_lost"
-CANCELLED_S = 0.05
+LAST_WORDS_S = 5.0  # for what was cancelled: its outcome is recorded when what has passed of it is sealed
 OLD_POLICY_S = 5.0
 SWEEP_S = 1.0
 BODIES_BACK_S = 1.0
@@ -41,6 +41,7 @@ class Gate:
         self._world = world
         self._before: World | None = None
         self._desks: dict[Link, Desk] = {}
+        self._lost: list[Desk] = []  # of workers that are gone, with exchanges that are not over yet
         self._tasks: set[asyncio.Task[None]] = set()
         self._warms: dict[tuple[Link, int], asyncio.Task[None]] = {}
         loop = asyncio.get_running_loop()
@@ -116,22 +117,27 @@ class Gate:
 
     async def drain(self, deadline_s: float) -> None:
         """Let exchanges finish, then cancel what is left, then close the ledger: every decision has its outcome."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(deadline_s):
-                await self._idle.wait()
+        await self._until_idle(deadline_s)
         for desk in self._desks.values():
             for exchange in tuple(desk.under_way.values()):
                 exchange.cancel("gate_stopped")
-        await asyncio.sleep(CANCELLED_S)  # the cancelled write their outcomes
+        await self._until_idle(LAST_WORDS_S)
         self._world.upstreams.close()
         for link in tuple(self._desks):
             link.close()
         self._world.recorder.close()
 
+    async def _until_idle(self, most_s: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(most_s):
+                await self._idle.wait()
+
     def _on_closed(self, link: Link) -> None:
         desk = self._desks.pop(link, None)
-        for exchange in tuple(desk.under_way.values()) if desk is not None else ():
-            exchange.cancel(WORKER_LOST)
+        if desk is not None and desk.under_way:
+            self._lost.append(desk)
+            for exchange in tuple(desk.under_way.values()):
+                exchange.cancel(WORKER_LOST)
         for (of, _), warm in tuple(self._warms.items()):
             if of is link:
                 warm.cancel()
@@ -218,7 +224,9 @@ class Gate:
     def _on_over(self) -> None:
         if not self._loads_due:
             self.tell_loads_soon()
-        for desk in self._desks.values():
+        if self._lost:
+            self._lost = [desk for desk in self._lost if desk.under_way]
+        for desk in (*self._desks.values(), *self._lost):
             if desk.under_way:
                 return
         self._idle.set()

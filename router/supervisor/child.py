@@ -12,6 +12,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+import msgspec
+
 from router.channel.control import Control, Message, ProcessState, Word
 from router.logs import Log
 from router.seal.attestation import Attestation
@@ -156,8 +158,18 @@ class Child:
                 self._log("process_silent", state=self.program.name, after_s=SILENT_TOO_LONG_S)
                 self.kill()
 
-    def _on_message(self, message: Message, _descriptors: list[int]) -> None:
+    def _on_message(self, message: Message, descriptors: list[int]) -> None:
+        """What a child says is believed to be no more than that: it may be taken over."""
+        for descriptor in descriptors:
+            os.close(descriptor)  # there is none that we would ask for
         self._heard = time.monotonic()
+        try:
+            self._take(message)
+        except (KeyError, TypeError, ValueError, msgspec.DecodeError):
+            self._log("process_garbled", state=self.program.name, reason=str(message.word))
+            self.kill()
+
+    def _take(self, message: Message) -> None:
         if message.word is Word.READY:
             self.digest = message.text
             self._become("ready", "")

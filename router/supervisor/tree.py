@@ -29,6 +29,8 @@ ENGINE_BACKLOG = 128
 ENGINE_STATE = "engine-state"
 FIXED = ("listen", "engines", "audit", "require_seal")  # what processes were started by
 LONGEST_REASON = 4000
+ENDS_S = 2.0  # beyond the time to drain; then a process that has not ended is killed
+GATE_ENDS_S = 10.0  # it seals what was cut, and writes its last records
 CHANNEL_AGAIN_S = 0.2  # a gate that died is known to be dead by then, and brings its own channels when it is back
 
 
@@ -119,14 +121,14 @@ class Tree:
 
     async def _drain(self) -> None:
         """Clients' answers first, then the ledger, then the engines: each needs the next."""
-        for group in (self._workers, [self._gate], self._engines):
+        for group, spare_s in ((self._workers, ENDS_S), ([self._gate], GATE_ENDS_S), (self._engines, ENDS_S)):
             for child in group:
                 child.stop()
-            await self._gone(group)
+            await self._gone(group, self._snapshot.limits.drain_s + spare_s)
 
-    async def _gone(self, group: list[Child]) -> None:
+    async def _gone(self, group: list[Child], within_s: float) -> None:
         loop = asyncio.get_running_loop()
-        until = loop.time() + self._snapshot.limits.drain_s + 2.0
+        until = loop.time() + within_s
         while any(child.alive for child in group):
             if loop.time() > until:
                 for child in group:

@@ -51,6 +51,7 @@ class Worker:
         self._steering = Steering(self._say)
         self._handshakes = Intake(descriptors)  # TLS connections, counted from before their handshake
         self._front: Any = None  # the TLS context that the next connection is shown, where the listener speaks TLS
+        self._sealed = False
         self._application: Application | None = None
         self._server: Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -96,10 +97,19 @@ class Worker:
 
     def _take(self, snapshot: Snapshot) -> None:
         """Serve by these settings from now on; requests under way finish under those they began with."""
-        if self._application is None and not self._seal(snapshot):
+        self._sealed = self._sealed or self._seal(snapshot)
+        if not self._sealed:
             self._stopped.set()
             return
-        self._front = server_context(snapshot.front.certificate, snapshot.front.key) if snapshot.listen.tls else None
+        try:
+            front = server_context(snapshot.front.certificate, snapshot.front.key) if snapshot.listen.tls else None
+        except (
+            OSError
+        ) as error:  # ssl.SSLError is one; the pair was tried before it was sent, so something is short here
+            self._log("settings_refused", reason=f"the certificate of 'listen.tls' cannot be used: {error.strerror}")
+            self._stop()  # the gate serves by the new settings only: another worker is started by these
+            return
+        self._front = front
         self._application = Application(snapshot, self._gate, self._view, self._log, self._steering)
         self._intake.most_connections = self._handshakes.most_connections = snapshot.limits.connections
         settle_memory()

@@ -42,6 +42,7 @@ class MemoryLedger:
     failure: str | None = None
     held: bool = False
     told: Callable[[int], None] = lambda _: None
+    ended_with: int = 0  # records, when it was closed
 
     def on_durable(self, callback: Callable[[int], None]) -> None:
         self.told = callback
@@ -72,7 +73,10 @@ class MemoryLedger:
         self.told(-1)
 
     def close(self) -> None:
-        return
+        self.ended_with = self.ended_with or len(self.records)
+
+    def records_at_its_end(self, kind: Kind) -> list[dict[str, Any]]:
+        return [body for found, body in self.records[: self.ended_with] if found is kind]
 
     def bodies(self, kind: Kind) -> list[dict[str, Any]]:
         return [body for found, body in self.records if found is kind]

@@ -90,3 +90,51 @@ async def test_after_a_failure_nothing_more_is_written(
     assert "capture" not in tap.told()
     assert list((tmp_path / content.CAPTURES).rglob("*.sealed")) == []
     assert tap._capture._descriptor == -1
+
+
+async def test_one_that_is_cut_while_it_opens_leaves_no_descriptor(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger = Ledger.open(settings(tmp_path))
+    made: list[Capture] = []
+    entered, go_on = threading.Event(), threading.Event()
+    real = ledger.begin_capture
+
+    def slow(request_id: str, part: str) -> Capture:
+        entered.set()
+        assert go_on.wait(WAIT_S)
+        made.append(real(request_id, part))
+        return made[0]
+
+    monkeypatch.setattr(ledger, "begin_capture", slow)
+    opening = asyncio.ensure_future(AnswerTap.open(ledger, "req-1", "alice"))
+    await asyncio.to_thread(entered.wait, WAIT_S)
+    opening.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await opening
+    go_on.set()
+    async with asyncio.timeout(WAIT_S):
+        while not made or made[0]._descriptor >= 0:
+            await asyncio.sleep(0.005)
+    ledger.close()
+
+
+async def test_one_that_is_cut_before_the_disk_refuses_it_is_only_cut(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger = Ledger.open(settings(tmp_path))
+    entered, go_on = threading.Event(), threading.Event()
+
+    def full(*_: str) -> Capture:
+        entered.set()
+        assert go_on.wait(WAIT_S)
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(ledger, "begin_capture", full)
+    opening = asyncio.ensure_future(AnswerTap.open(ledger, "req-1", "alice"))
+    await asyncio.to_thread(entered.wait, WAIT_S)
+    opening.cancel()
+    go_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await opening
+    ledger.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from router.channel.exchange import ExchangeFailed
 from router.channel.frames import PIECE
 from router.channel.frames import Kind as Frame
 from router.channel.messages import Cause
+from router.settings.snapshot import CaptureRule, Snapshot
 from tests.router.house import answering, house, plain, read_request, scripted
 
 OK = plain(b'{"ok":true}')
@@ -82,3 +84,69 @@ async def test_a_request_that_went_out_twice_counts_twice(tmp_path: Path) -> Non
         once, twice = await gate.outcomes(2)
     assert len(asked) == 3
     assert twice["sent_bytes"] == 2 * once["sent_bytes"]
+
+
+class SlowSeal:
+    """Sealed capture on a slow disk: what has passed is sealed long after the exchange was cut."""
+
+    def __init__(self) -> None:
+        self.sealing = asyncio.Event()
+        self.go_on = asyncio.Event()
+
+    async def take(self, data: bytes) -> None:
+        """Nothing is sealed while it passes."""
+
+    async def finish_cut(self) -> None:
+        self.sealing.set()
+        await self.go_on.wait()
+
+    def told(self) -> dict[str, object]:
+        return {"capture": "sealed"}
+
+
+@pytest.mark.parametrize("lost", [True, False])
+async def test_what_is_cut_at_the_end_is_sealed_before_the_ledger_closes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, lost: bool
+) -> None:
+    tap = SlowSeal()
+
+    async def sealed(*_: object) -> str:
+        return "prompt"
+
+    async def opened(*_: object) -> SlowSeal:
+        return tap
+
+    monkeypatch.setattr("router.gate.recorder.Recorder.seal_prompt", sealed)
+    monkeypatch.setattr("router.gate.recorder.Recorder.open_tap", opened)
+
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_request(reader)
+        await reader.read()
+
+    def captured(snapshot: Snapshot) -> Snapshot:
+        return dataclasses.replace(snapshot, capture=CaptureRule(models=frozenset({"m"})))
+
+    async with scripted(script) as port, house(port, tmp_path, captured) as gate:
+        gate.ask()
+        async with asyncio.timeout(5):
+            while not gate.ledger.bodies(Kind.DECISION):
+                await asyncio.sleep(0.005)
+        if lost:
+            gate.client.close()
+            await tap.sealing.wait()
+        ending = asyncio.ensure_future(gate.gate.drain(0))
+        await tap.sealing.wait()
+        await asyncio.sleep(0.1)
+        assert not ending.done()
+        tap.go_on.set()
+        await ending
+        (outcome,) = gate.ledger.records_at_its_end(Kind.OUTCOME)
+        assert (outcome["ending"], outcome["capture"]) == ("worker_lost" if lost else "gate_stopped", "sealed")
+
+
+async def test_what_cannot_be_sealed_keeps_no_gate_from_ending(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("router.gate.server.LAST_WORDS_S", 0.1)
+    async with scripted(answering(OK)) as port, house(port, tmp_path) as gate:
+        gate.gate._idle.clear()  # as if something under way never ended
+        async with asyncio.timeout(5):
+            await gate.gate.drain(0)

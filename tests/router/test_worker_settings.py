@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-import ssl
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from router.descriptors import Descriptors
-from router.settings.snapshot import Limits, Listen, TlsMaterial
+from router.settings.snapshot import Limits, Listen, Snapshot, TlsMaterial
 from router.worker import __main__ as module
 from router.worker.__main__ import Worker
 from tests.router.certificates import Authority
@@ -37,14 +36,39 @@ async def worker(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Worker]:
         made._control.close()
 
 
+async def test_a_worker_that_cannot_use_its_settings_ends_and_is_sealed_once(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who comes in its place is given them anew."""
+    seals: list[Snapshot] = []
+
+    def sealed(_worker: Worker, snapshot: Snapshot) -> bool:
+        seals.append(snapshot)
+        return True
+
+    monkeypatch.setattr(Worker, "_seal", sealed)
+    unusable = replace(snapshot_for(1), listen=Listen(tls=True), front=TlsMaterial(certificate="none", key="none"))
+    worker._take(unusable)
+    assert worker._stopped.is_set()
+    worker._take(unusable)
+    assert len(seals) == 1
+    assert worker._application is None
+
+
+async def test_a_worker_that_is_not_sealed_ends(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Worker, "_seal", lambda *_: False)
+    worker._take(snapshot_for(1))
+    assert (worker._application, worker._stopped.is_set()) == (None, True)
+
+
 async def test_a_pair_that_is_none_changes_nothing(worker: Worker, tmp_path: Path) -> None:
     pem = Authority.make(tmp_path).server().file.read_text()
     good = replace(snapshot_for(1), listen=Listen(tls=True), front=TlsMaterial(certificate=pem, key=pem))
     worker._take(good)
     serving, shown = worker._application, worker._front
     assert serving is not None
-    with pytest.raises(ssl.SSLError):
-        worker._take(replace(good, front=TlsMaterial(certificate="none", key="none")))
+    worker._take(replace(good, front=TlsMaterial(certificate="none", key="none")))
+    assert worker._stopped.is_set()
     assert (worker._application, worker._front) == (serving, shown)
 
 

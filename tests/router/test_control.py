@@ -1,0 +1,104 @@
+"""What a child says to its supervisor need not be what we would say: it may be taken over."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from router.channel.control import Control, Message, Word
+from router.logs import Log
+from router.supervisor.child import Child, Program, Watcher
+
+NO_MESSAGES = [b"{", b"\xff\xfe", b"[]", b'{"word":"obey"}', b'{"word":"ping","rows":[1]}', b'{"word":' + b"[" * 60_000]
+SAYS = """
+import socket, sys
+control = socket.socket(fileno=int(sys.argv[1]))
+socket.send_fds(control, [sys.argv[2].encode()], [0, 1, 2])
+control.recv(65536)  # what it is told, or that nobody listens
+control.recv(65536) if sys.argv[3] == "stays" else None
+"""
+
+
+def descriptors() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+async def until(true: Callable[[], object]) -> None:
+    async with asyncio.timeout(20):
+        while not true():
+            await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize("data", NO_MESSAGES, ids=lambda data: repr(data[:20]))
+async def test_who_sends_no_message_is_not_listened_to(data: bytes) -> None:
+    lost = asyncio.Event()
+    heard: list[Message] = []
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with theirs:
+        control = Control(ours, lambda message, _: heard.append(message), lost.set)
+        before = descriptors()
+        socket.send_fds(theirs, [msgspec.json.encode(Message(Word.PONG))], [])
+        socket.send_fds(theirs, [data], [0, 1])
+        async with asyncio.timeout(5):
+            await lost.wait()
+        assert [message.word for message in heard] == [Word.PONG]
+        assert control.fileno() == -1
+        assert descriptors() == before - 1  # its own: nothing that it was given is left
+        assert theirs.recv(1) == b""
+
+
+def child(says: bytes, events: list[str], *, stays: bool = False) -> Child:
+    def command(control: int) -> list[str]:
+        return [sys.executable, "-I", "-c", SAYS, str(control), says.decode(), "stays" if stays else "goes"]
+
+    watcher = Watcher(
+        started=lambda _: events.append("started"), ready=lambda *_: events.append("ready"), sealed=lambda _: None,
+        changed=lambda: None, lost=lambda _: None, asked=lambda *_: None, demands=lambda text: _read(text, events),
+        fatal=events.append,
+    )  # fmt: skip
+    return Child(Program("worker-0", command), {"PATH": os.environ["PATH"]}, Log("supervisor"), watcher)  # noqa: TID251 - for the interpreter
+
+
+def _read(text: str, events: list[str]) -> None:
+    msgspec.json.decode(text)
+    events.append("demands")
+
+
+@pytest.mark.parametrize(
+    "says",
+    [
+        msgspec.json.encode(Message(Word.SEALED, text="none")),
+        msgspec.json.encode(Message(Word.SEALED, text='{"seal":1}')),
+        msgspec.json.encode(Message(Word.DEMANDS, text="{")),
+        b"no message at all",
+    ],
+)
+async def test_a_child_that_talks_nonsense_is_started_again(says: bytes, capfd: pytest.CaptureFixture[str]) -> None:
+    events: list[str] = []
+    nonsense = child(says, events, stays=says.startswith(b"{"))
+    running = asyncio.create_task(nonsense.run())
+    await until(lambda: events.count("started") >= 2)
+    nonsense.stop()
+    nonsense.kill()
+    await running
+    assert ("process_garbled" in capfd.readouterr().err) is says.startswith(b"{")
+
+
+async def test_what_a_child_hands_over_is_closed() -> None:
+    events: list[str] = []
+    generous = child(msgspec.json.encode(Message(Word.READY, text="digest")), events, stays=True)
+    running = asyncio.create_task(generous.run())
+    await until(lambda: "started" in events)
+    before = descriptors()
+    await until(lambda: "ready" in events)
+    assert descriptors() <= before
+    generous.stop()
+    generous.kill()
+    await running
