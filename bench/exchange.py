@@ -74,7 +74,11 @@ def ask_again_and_again(channel: socket.socket, control: socket.socket, asked: b
         channel.sendall(b"".join(question() for _ in range(begun)))
         ended = 0
         while ended < wanted:
-            over = [kind for _, kind, _ in splitter.feed(channel.recv(READ)) if kind in (Frame.END, Frame.FAIL)]
+            over = [
+                kind
+                for _, kind, _ in splitter.feed(channel.recv(READ))
+                if kind in (Frame.ANSWER, Frame.END, Frame.FAIL)
+            ]
             if Frame.FAIL in over:
                 raise SystemExit("an exchange failed")
             ended += len(over)

@@ -30,6 +30,7 @@ from router.api.app import Application
 from router.api.intake import Intake
 from router.api.protocol import RouterProtocol
 from router.channel.client import GateClient
+from router.channel.frames import ANSWER as FIXED
 from router.channel.frames import COUNT, HEADER, Kind
 from router.channel.link import Link
 from router.channel.messages import Head
@@ -87,12 +88,12 @@ class MemoryGate:
 
     def _answer(self, number: int) -> None:
         assert self.link is not None
-        begun = pack(number, Kind.RECORD, COUNT.pack(number)) + pack(number, Kind.HEAD, self._head)
         if self._stream:
-            self.link.data_received(begun)
+            self.link.data_received(pack(number, Kind.RECORD, COUNT.pack(number)) + pack(number, Kind.HEAD, self._head))
             self._loop.call_soon(self._event, number, EVENTS)
         else:
-            self.link.data_received(begun + pack(number, Kind.DATA, ANSWER) + pack(number, Kind.END))
+            fixed = FIXED.pack(number, len(self._head))
+            self.link.data_received(pack(number, Kind.ANSWER, fixed + self._head + ANSWER))
 
     def _event(self, number: int, left: int) -> None:
         assert self.link is not None

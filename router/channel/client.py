@@ -16,7 +16,6 @@ from router.channel.messages import Ask, Cause, Denial, Failure, Look, Open, War
 from router.channel.states import UpstreamLoad, UpstreamState
 from router.channel.work import Pause
 
-FEW = 4  # exchanges under way: with more, a write for each costs more than the pass of the loop that it saves
 LOST = Failure(Cause.GATE_LOST, "the gate went away", retry_after_s=1.0)
 
 
@@ -70,16 +69,12 @@ class GateClient:
             raise ExchangeFailed(LOST)
 
     def exchange(self, message: Open, body: bytes) -> Exchange:
-        """Ask for it, with as much of the body as may be sent at once: where few are under way, this leaves now; else
-        with what others ask in this pass of the loop, in one write.
-        """
+        """Ask for it, with as much of the body as may be sent at once."""
         exchange = self._begin(Kind.OPEN, encode(message), body)
         if self._link is not None:
             exchange.upstream = message.upstream
             self.busy[message.upstream] += 1
             exchange.upload()
-            if len(self._under_way) <= FEW:
-                self._link.flush()
         return exchange
 
     def deny(self, message: Denial) -> Exchange:
@@ -104,10 +99,7 @@ class GateClient:
             exchange.fail(LOST)
             return exchange
         self._under_way[self._last] = exchange
-        if kind is Kind.OPEN and len(self._under_way) <= FEW:
-            self._link.queue(self._last, kind, payload)
-        else:
-            self._link.send(self._last, kind, payload)
+        self._link.send(self._last, kind, payload)
         return exchange
 
     def send(self, number: int, kind: Kind, payload: bytes = b"") -> None:

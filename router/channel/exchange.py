@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Protocol
 
-from router.channel.frames import COUNT, CREDIT_EACH, PIECE, WINDOW, ChannelError, Kind, counted
+from router.channel.frames import COUNT, CREDIT_EACH, PIECE, WINDOW, ChannelError, Kind, answered, counted
 from router.channel.messages import Cause, Failure, Head, Queued, decode
 from router.channel.work import Pause
 
@@ -161,18 +161,32 @@ class Exchange:
         if kind is Kind.DATA:
             if self._takes(payload):
                 return None
-        elif kind is Kind.RECORD:
-            self.record = counted(payload)
-            if self.upstream:  # of a denial, that is all
-                return None
-        elif kind is Kind.HEAD:
-            self.head = decode(Head, payload)
-            if not self._is_enough(self.head):
-                return None
-        elif not self._take_end(kind, payload):
+        elif kind is Kind.ANSWER:
+            self._take_whole(payload)
+        elif not self._take_part(kind, payload):
             return None
         waiter, self._waiter = self._waiter, None
         return waiter
+
+    def _take_part(self, kind: Kind, payload: bytes) -> bool:
+        """Of an answer that comes by and by; is there anything that its reader must look at now?"""
+        if kind is Kind.RECORD:
+            self.record = counted(payload)
+            return not self.upstream  # of a denial, that is all
+        if kind is Kind.HEAD:
+            self.head = decode(Head, payload)
+            return self._is_enough(self.head)
+        return self._take_end(kind, payload)
+
+    def _take_whole(self, payload: bytes) -> None:
+        record, head, body = answered(payload)
+        if record >= 0:
+            self.record = record
+        self.head = decode(Head, head)
+        if body:
+            self._chunks.append(body)
+        self._ended = True
+        self.finish()
 
     def _takes(self, data: bytes) -> bool:
         """Keep answer bytes, or pass them on; True where its reader need not look at them now."""

@@ -18,6 +18,7 @@ PIECE = 64 * 1024
 WINDOW = 256 * 1024  # bytes of one exchange that may be on the way in one direction
 CREDIT_EACH = WINDOW // 4  # bytes read before they are credited: a credit for every small event would double the frames
 COUNT = struct.Struct("<Q")
+ANSWER = struct.Struct("<qH")  # the ledger index of the decision, -1 where RECORD told it; bytes of the Head message
 
 
 class Kind(IntEnum):
@@ -43,6 +44,7 @@ class Kind(IntEnum):
     LEDGER = 23  # exchange 0: why the ledger refuses new records, as text; empty: it takes them
     LOADS = 24  # exchange 0: JSON, the loads of all upstreams
     QUEUED = 25  # a Queued message: the exchange has waited for its place
+    ANSWER = 26  # all of a small answer that is no stream, in place of RECORD, HEAD, DATA and END: see `pack_answer`
 
     CREDIT = 32  # COUNT: this many more bytes of the exchange may come
 
@@ -64,6 +66,21 @@ def counted(payload: bytes) -> int:
         raise ChannelError(f"a number of {len(payload)} bytes")
     number: int = COUNT.unpack(payload)[0]
     return number
+
+
+def pack_answer(exchange: int, record: int, head: bytes, body: bytes) -> bytes:
+    """ANSWER's fixed part, a Head message, the body."""
+    fixed = ANSWER.pack(record, len(head))
+    return b"".join((HEADER.pack(len(fixed) + len(head) + len(body), exchange, Kind.ANSWER), fixed, head, body))
+
+
+def answered(payload: bytes) -> tuple[int, bytes, bytes]:
+    """Record, Head message and body of an ANSWER frame."""
+    begin = ANSWER.size
+    if len(payload) < begin:
+        raise ChannelError(f"an answer of {len(payload)} bytes")
+    record, size = ANSWER.unpack_from(payload)
+    return record, payload[begin : begin + size], payload[begin + size :]
 
 
 class Splitter:

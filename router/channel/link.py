@@ -12,12 +12,14 @@ from router.channel.frames import ChannelError, Kind, Splitter, pack
 OnFrame = Callable[["Link", int, Kind, bytes], None]
 OnClosed = Callable[["Link"], None]
 OnRead = Callable[[], None]
+GATHERED = 16  # pieces
 
 
 class Link(asyncio.Protocol):
-    """The frames that are sent during one pass of the loop leave in one write: uvloop gathers them.
+    """The frames that are sent during one pass of the loop leave in one write as it ends: uvloop writes each by itself.
 
-    Memory is bounded by credit, exchange by exchange (see `frames`), so writing never waits.
+    From GATHERED on they leave at once, so that the other side can begin. Memory is bounded by credit, exchange by
+    exchange (see `frames`), so writing never waits.
     """
 
     def __init__(self, on_frame: OnFrame, on_closed: OnClosed, on_read: OnRead | None = None) -> None:
@@ -25,7 +27,8 @@ class Link(asyncio.Protocol):
         self._on_closed = on_closed
         self._on_read = on_read  # told when all frames that came at once are taken
         self._splitter = Splitter()
-        self._out: list[bytes] = []  # queued
+        self._out: list[bytes] = []  # what leaves as this pass ends
+        self._due = False  # that is seen to
         self.loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
 
@@ -38,25 +41,28 @@ class Link(asyncio.Protocol):
         self.write(pack(exchange, kind, payload))
 
     def write(self, frames: bytes) -> None:
-        """As `send`, for frames that are packed already. They stay behind what is queued."""
-        if self._out:
-            self._out.append(frames)
-        elif self._transport is not None:
-            self._transport.write(frames)
+        """As `send`, for frames that are packed already."""
+        if self._transport is None:
+            return
+        out = self._out
+        out.append(frames)
+        if not self._due:
+            self._due = True
+            self.loop.call_soon(self._pass_ends)
+        elif len(out) >= GATHERED:
+            self._flush()
 
-    def queue(self, exchange: int, kind: Kind, payload: bytes = b"") -> None:
-        """As `send`, for whoever calls `flush` in the same breath: nothing else sees to it."""
-        if self._transport is not None:
-            self._out.append(pack(exchange, kind, payload))
+    def _pass_ends(self) -> None:
+        self._due = False
+        self._flush()
 
-    def flush(self) -> None:
-        """What is queued leaves, in one piece."""
+    def _flush(self) -> None:
         if self._out and self._transport is not None:
             self._transport.write(self._out[0] if len(self._out) == 1 else b"".join(self._out))
         self._out.clear()
 
     def close(self) -> None:
-        self.flush()
+        self._flush()
         if self._transport is not None:
             self._transport.close()
 

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from policies import Decision
 from router.audit import Kind as RecordKind
 from router.audit import LedgerUnavailable
-from router.channel.frames import COUNT, PIECE, Kind, pack
+from router.channel.frames import COUNT, PIECE, Kind
 from router.channel.messages import Cause, Failure, Open, Queued, encode
 from router.gate.admission import AT_ONCE, Admitted
 from router.gate.blame import blame, praise
@@ -125,24 +125,23 @@ class GateExchange:
             self._end()
 
     def _tell(self, failure: Failure) -> None:
-        self._link.write(self._record_frame() + pack(self._number, Kind.FAIL, encode(failure)))
+        self.tell_record()
+        self._link.send(self._number, Kind.FAIL, encode(failure))
 
     def tell_record(self) -> None:
-        """By the gate's sweep, when what it goes with is long in coming."""
-        if self._record >= 0:
-            self._link.write(self._record_frame())
+        """Also by the gate's sweep, when what it goes with is long in coming."""
+        record = self._untold()
+        if record >= 0:
+            self._link.send(self._number, Kind.RECORD, COUNT.pack(record))
 
-    def _record_frame(self) -> bytes:
-        """What the worker has not been told yet."""
-        if self._record < 0:
-            return b""
-        frame = pack(self._number, Kind.RECORD, COUNT.pack(self._record))
-        self._record = -1
-        return frame
+    def _untold(self) -> int:
+        """The record that the worker has not been told yet, and is told now; -1 for none."""
+        record, self._record = self._record, -1
+        return record
 
-    def _on_head(self) -> bytes:
+    def _on_head(self) -> int:
         self._free()
-        return self._record_frame()
+        return self._untold()
 
     def _decide(self) -> Route | Decision:
         """Decide again, from names and from the body itself: a worker is not trusted to have decided."""

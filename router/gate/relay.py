@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 
 from policies import Decision
-from router.channel.frames import PIECE, WINDOW, Kind, pack
+from router.channel.frames import COUNT, PIECE, WINDOW, Kind, pack, pack_answer
 from router.channel.link import Link
 from router.channel.messages import Cause, Failure, Head, encode
 from router.failures import failure_of
@@ -45,7 +45,8 @@ class Relay:
         self._patience = Patience(deadline, self._end)
         self._first = (0.0, Cause.FIRST_TOKEN_TIMEOUT)  # how long to wait for the first byte, and for the next ones
         self._between = (route.timeouts.between_tokens_s, Cause.BETWEEN_TOKENS_TIMEOUT)
-        self._begun = False  # its head has gone on
+        self._begun = False  # its head is here
+        self._head = b""  # that message, until it has gone on
         self._said: list[bytes] = []  # frames that leave together
         self._over: Wait[None] | None = None
         self.status = 0
@@ -55,7 +56,7 @@ class Relay:
         self.asked_at = 0.0  # by the clock, as first_byte_at: when the request was sent
         self.received = 0
         self.address = ""  # whom it was sent to, once it was
-        self.on_head: Callable[[], bytes] = lambda: b""  # the request is held no longer; what to say before the head
+        self.on_head: Callable[[], int] = lambda: -1  # the request is held no longer; the record to tell, -1 for none
         self.tap: AnswerTap | None = None  # sealed capture, if this exchange has it
         self.caught: Decision | None = None  # the head of the answer gave away what this upstream is
         self.first_byte_at: float | None = None
@@ -170,6 +171,8 @@ class Relay:
         if self._held and not self._pass_held(connection):
             return False
         data = connection.take()
+        if self._head and self._head_goes(data, connection):
+            return True
         if data and not self._pass_on(data, connection):
             return False
         if connection.complete:
@@ -197,11 +200,24 @@ class Relay:
             raise UpstreamFault(Cause.IDENTITY, f"{given_away.reason}: {given_away.detail}")
         if is_cold(head.status, head.content_type):
             raise UpstreamFault(Cause.COLD, f"status {head.status}", COME_BACK_S)
-        self._begun, self._request = True, b""
-        self._said += (self.on_head(), pack(self._number, Kind.HEAD, encode(head)))
+        self._begun, self._head, self._request = True, encode(head), b""
         if head.content_type.startswith("text/event-stream"):
             self._splitter = EventSplitter()
         return True
+
+    def _head_goes(self, data: bytes, connection: UpstreamConnection) -> bool:
+        """The head goes on. True: so did all of the answer, in one frame, as of most that are no streams."""
+        head, self._head = self._head, b""
+        record = self.on_head()
+        is_whole = connection.complete and self._splitter is None and self.tap is None
+        if is_whole and len(data) <= min(PIECE, self._credit):
+            self.first_byte_at = self._deadline.clock.now()
+            self._said.append(pack_answer(self._number, record, head, data))
+            return True
+        if record >= 0:
+            self._said.append(pack(self._number, Kind.RECORD, COUNT.pack(record)))
+        self._said.append(pack(self._number, Kind.HEAD, head))
+        return False
 
     def _pass_on(self, data: bytes, connection: UpstreamConnection) -> bool:
         """Of a stream, whole events. True: all of it has gone on."""

@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 
 from policies import Endpoint
 from router.channel.client import GateClient
-from router.channel.frames import HEADER, LARGEST, ChannelError, Kind, Splitter, pack
-from router.channel.link import Link
-from router.channel.messages import Open
+from router.channel.exchange import Exchange
+from router.channel.frames import HEADER, LARGEST, ChannelError, Kind, Splitter, answered, pack, pack_answer
+from router.channel.link import GATHERED, Link
+from router.channel.messages import Head, Open, encode
 
 FRAMES = st.lists(st.tuples(st.integers(0, 2**32 - 1), st.sampled_from(Kind), st.binary(max_size=300)), max_size=20)
 
@@ -50,14 +51,76 @@ class Wire(asyncio.Transport):
     def write(self, data: bytes | bytearray | memoryview) -> None:
         self.written.append(bytes(data))
 
+    def close(self) -> None:
+        return
 
-async def test_what_opens_an_exchange_leaves_at_once_and_in_one_piece() -> None:
+
+def linked() -> tuple[GateClient, Wire]:
     client, wire = GateClient(), Wire()
     client._link = Link(client._on_frame, client._on_closed, client._on_read)
     client._link.connection_made(wire)
-    opening = Open("r-1", "alice", "m", Endpoint.CHAT, "t", "u", 1, False, 4, "digest")
-    client.exchange(opening, b"body")
-    assert [kind for data in wire.written for _, kind, _ in Splitter().feed(data)] == [Kind.OPEN, Kind.BODY]
+    return client, wire
+
+
+def opening(client: GateClient) -> Exchange:
+    return client.exchange(Open("r-1", "alice", "m", Endpoint.CHAT, "t", "u", 1, False, 4, "digest"), b"body")
+
+
+def kinds(data: bytes) -> list[Kind]:
+    return [kind for _, kind, _ in Splitter().feed(data)]
+
+
+async def test_what_is_asked_in_one_pass_of_the_loop_leaves_in_one_piece_as_it_ends() -> None:
+    client, wire = linked()
+    opening(client)
+    opening(client)
+    assert wire.written == []
+    await asyncio.sleep(0)
+    assert [kinds(data) for data in wire.written] == [[Kind.OPEN, Kind.BODY] * 2]
+    opening(client)
+    await asyncio.sleep(0)
+    assert [kinds(data) for data in wire.written[1:]] == [[Kind.OPEN, Kind.BODY]]
+
+
+async def test_the_gate_need_not_wait_until_all_have_asked() -> None:
+    client, wire = linked()
+    for _ in range(GATHERED):
+        opening(client)
+    assert wire.written
+    await asyncio.sleep(0)
+    assert [kind for data in wire.written for kind in kinds(data)] == [Kind.OPEN, Kind.BODY] * GATHERED
+
+
+async def test_what_was_asked_leaves_before_the_channel_is_closed_and_nothing_after() -> None:
+    client, wire = linked()
+    opening(client)
+    client.close()
     assert len(wire.written) == 1
+    assert client._link is not None
+    client._link.connection_lost(None)
     await asyncio.sleep(0)
     assert len(wire.written) == 1
+
+
+@given(st.integers(-1, 2**40), st.binary(max_size=300), st.binary(max_size=300))
+def test_an_answer_in_one_frame_is_taken_apart_as_it_was_put_together(record: int, head: bytes, body: bytes) -> None:
+    ((number, kind, payload),) = Splitter().feed(pack_answer(7, record, head, body))
+    assert (number, kind, answered(payload)) == (7, Kind.ANSWER, (record, head, body))
+
+
+@pytest.mark.parametrize(
+    "payload", [pytest.param(b"\0" * 9, id="too short"), pytest.param(b"\0" * 8 + b"\2\0\x91", id="no head")]
+)
+def test_an_answer_that_is_none_is_refused(payload: bytes) -> None:
+    with pytest.raises(ChannelError):
+        Exchange(GateClient(), 1).take(Kind.ANSWER, payload)
+
+
+async def test_an_answer_in_one_frame_is_whole() -> None:
+    client, _ = linked()
+    exchange = opening(client)
+    assert client._link is not None
+    head = Head(200, "application/json")
+    client._link.data_received(pack_answer(1, 5, encode(head), b"{}"))
+    assert (await exchange.opened(), exchange.record, exchange.over) == (head, 5, True)
+    assert [await exchange.chunk(), await exchange.chunk()] == [b"{}", None]

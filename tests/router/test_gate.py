@@ -573,7 +573,7 @@ async def test_the_answer_leaves_in_one_piece_with_its_record_and_before_its_out
         (outcome,) = await gate.outcomes()
         worker.close()
     assert outcome["ending"] == "completed"
-    assert frames(there[0]) == [Frame.RECORD, Frame.HEAD, Frame.DATA, Frame.END]
+    assert frames(there[0]) == [Frame.ANSWER]
 
 
 async def test_who_leaves_between_the_answer_and_its_outcome_has_had_a_whole_answer(tmp_path: Path) -> None:
