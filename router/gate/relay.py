@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 
 from policies import Decision
-from router.channel.frames import COUNT, PIECE, WINDOW, Kind, pack, pack_answer
+from router.channel.frames import COUNT, PIECE, WINDOW, Kind, pack_answer
 from router.channel.link import Link
 from router.channel.messages import Cause, Failure, Head, encode
 from router.failures import failure_of
@@ -47,7 +47,6 @@ class Relay:
         self._between = (route.timeouts.between_tokens_s, Cause.BETWEEN_TOKENS_TIMEOUT)
         self._begun = False  # its head is here
         self._head = b""  # that message, until it has gone on
-        self._said: list[bytes] = []  # frames that leave together
         self._over: Wait[None] | None = None
         self.status = 0
         self.retry_after = ""  # as the upstream wrote it
@@ -152,17 +151,10 @@ class Relay:
         try:
             over = self._look(connection)
         except Exception as error:  # noqa: BLE001 - whatever it is, it ends this exchange and not the connection's call
-            self._speak()
             self._end(error)
         else:
-            self._speak()
             if over and self._over is not None:
                 self._over.end()
-
-    def _speak(self) -> None:
-        if self._said:
-            self._link.write(b"".join(self._said))
-            self._said.clear()
 
     def _look(self, connection: UpstreamConnection) -> bool:
         """Pass on what has come, as far as it may go. True: that was all."""
@@ -212,11 +204,11 @@ class Relay:
         is_whole = connection.complete and self._splitter is None and self.tap is None
         if is_whole and len(data) <= min(PIECE, self._credit):
             self.first_byte_at = self._deadline.clock.now()
-            self._said.append(pack_answer(self._number, record, head, data))
+            self._link.write(pack_answer(self._number, record, head, data))
             return True
         if record >= 0:
-            self._said.append(pack(self._number, Kind.RECORD, COUNT.pack(record)))
-        self._said.append(pack(self._number, Kind.HEAD, head))
+            self._link.send(self._number, Kind.RECORD, COUNT.pack(record))
+        self._link.send(self._number, Kind.HEAD, head)
         return False
 
     def _pass_on(self, data: bytes, connection: UpstreamConnection) -> bool:
@@ -235,11 +227,7 @@ class Relay:
             return True
         if len(data) <= self._credit and len(data) <= PIECE:
             self._credit -= len(data)
-            frame = pack(self._number, Kind.DATA, data)
-            if self._said or connection.complete:
-                self._said.append(frame)  # it leaves with its head, or with its end
-            else:
-                self._link.write(frame)
+            self._link.send(self._number, Kind.DATA, data)
             return True
         self._held = data
         return self._pass_held(connection)
@@ -254,7 +242,7 @@ class Relay:
                 return False
             self._credit -= len(piece)
             self._held = self._held[PIECE:]
-            self._said.append(pack(self._number, Kind.DATA, piece))
+            self._link.send(self._number, Kind.DATA, piece)
         connection.pause(paused=False)
         self._patience.go_on()
         return True
@@ -268,7 +256,7 @@ class Relay:
         if self.tap is not None and not self._sealed_whole:
             self._seal(self.tap, b"", connection, last=True)
             return False
-        self._said.append(pack(self._number, Kind.END))
+        self._link.send(self._number, Kind.END)
         return True
 
     # --- sealed capture ---
