@@ -100,24 +100,31 @@ class Keeper:
         )
 
     def _keep(self, reading: int) -> int:
-        door = self._door.fileno() if self._door is not None else -1
-        waiting = [reading, self._lifeline, *([door] if self._door is not None else [])]
+        waiting = [reading, self._lifeline]
         while not self._is_over():
             with contextlib.suppress(InterruptedError):
-                for ready in select.select(waiting, [], [], LOOK_S)[0]:
-                    if ready == self._lifeline:
-                        self._stop()
-                        waiting.remove(self._lifeline)
-                    elif self._door is not None and ready == door:
-                        self._door.let_in()
-                    elif data := os.read(reading, READ):
-                        self._output.write(data)
-                    else:
-                        waiting.remove(reading)
+                found = self._select(waiting)
+                if self._lifeline in found:
+                    self._stop()
+                    waiting.remove(self._lifeline)
+                if reading not in found:
+                    continue
+                if data := os.read(reading, READ):
+                    self._output.write(data)
+                else:
+                    waiting.remove(reading)
         while select.select([reading], [], [], 0)[0] and (data := os.read(reading, READ)):
             self._output.write(data)
         assert self._program is not None  # noqa: S101 - it was started
         return _as_a_shell_says(self._program.returncode)
+
+    def _select(self, waiting: Sequence[int]) -> Sequence[int]:
+        """Which of these can be read, within LOOK_S; meanwhile the door is looked after."""
+        if self._door is None:
+            return select.select(waiting, [], [], LOOK_S)[0]
+        found, writable, _ = select.select([*waiting, *self._door.visitors], self._door.connecting, [], LOOK_S)
+        self._door.look(found, writable)
+        return found
 
     def _is_over(self) -> bool:
         """Nothing is left. What outlives the program gets the same polite signal and the same time."""
