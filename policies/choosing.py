@@ -7,7 +7,9 @@ nothing here can widen what a caller may use or how far a prompt may travel.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from policies.decision import Decision
 from policies.facts import Caller, RequestFacts
@@ -18,8 +20,7 @@ from policies.request import decide_request
 ANY_PROVIDER = ":*"  # an alias that ends so stands for every `org/name:provider`
 
 
-@dataclass(frozen=True, slots=True)
-class Weighed:
+class Weighed(Struct, frozen=True):
     """One rule of an `auto` model, tried."""
 
     use: str
@@ -28,8 +29,7 @@ class Weighed:
     decision: Decision | None = None  # of a rule that matched: may its model be served?
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
+class Choice(Struct, frozen=True):
     """`model`: what to serve; `rules`: those of an `auto` model in order, up to the one that chose."""
 
     model: str

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NoReturn
+
+from msgspec import Struct, field
 
 from policies.facts import Reach
 
@@ -41,8 +42,7 @@ class Reason(StrEnum):
     TOO_COMPLEX = "too_complex"
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(Struct, frozen=True):
     """May this be done, why, and (when a request is allowed) how far and by which tiers."""
 
     allowed: bool

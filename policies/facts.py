@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import IntEnum, StrEnum
+
+from msgspec import Struct
 
 
 class Reach(IntEnum):
@@ -44,8 +45,7 @@ class Endpoint(StrEnum):
         return self in (Endpoint.CHAT, Endpoint.COMPLETIONS)
 
 
-@dataclass(frozen=True, slots=True)
-class Caller:
+class Caller(Struct, frozen=True):
     """Who asks, as far as a policy cares."""
 
     name: str
@@ -56,8 +56,7 @@ class Caller:
 ANONYMOUS = Caller("anonymous")
 
 
-@dataclass(frozen=True, slots=True)
-class RequestFacts:
+class RequestFacts(Struct, frozen=True):
     """All that a decision knows of a request."""
 
     endpoint: Endpoint

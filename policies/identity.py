@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
+
+from msgspec import Struct
 
 from policies.cloud import cloud_provider_of
 from policies.decision import Decision, Reason
@@ -35,8 +36,7 @@ _VERSION: Final = re.compile(r"v?([0-9]{1,6})\.([0-9]{1,6})(?:\.([0-9]{1,6}))?")
 MOST_SHOWN: Final = 3  # names in a sentence
 
 
-@dataclass(frozen=True, slots=True)
-class Heard:
+class Heard(Struct, frozen=True):
     """One answer to a question: header names in lower case, the JSON document or None."""
 
     question: str
@@ -45,8 +45,7 @@ class Heard:
     document: Any = None
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
+class Identity(Struct, frozen=True):
     """What answers there, whether it may be sent prompts, and what the operator should know of it besides."""
 
     decision: Decision

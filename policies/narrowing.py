@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from policies.facts import Reach
 from policies.policy import Policy
@@ -13,8 +15,7 @@ from policies.policy import Policy
 _REACHES: Final = {reach.word: reach for reach in Reach}
 
 
-@dataclass(frozen=True, slots=True)
-class Narrowing:
+class Narrowing(Struct, frozen=True):
     """`without`: upstreams that are not used; `reach`: how far any prompt may travel at most."""
 
     without: frozenset[str] = frozenset()
@@ -41,8 +42,7 @@ class Unfit(StrEnum):
     WIDER = "wider_than_in_force"
 
 
-@dataclass(frozen=True, slots=True)
-class NotNarrower:
+class NotNarrower(Struct, frozen=True):
     """What was asked for would not take away; `text` says why and what to do."""
 
     reason: Unfit

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address
+
+from msgspec import Struct, field
 
 from policies.facts import Backend, Caller, Reach
 
 Address = IPv4Address | IPv6Address
 
 
-@dataclass(frozen=True, slots=True)
-class Destination:
+class Destination(Struct, frozen=True):
     """Where one upstream lives, in canonical form: nothing else is ever dialled."""
 
     scheme: str  # "http" or "https"
@@ -43,8 +43,7 @@ class Destination:
         return f"{self.scheme}://{self.authority}{self.path}"
 
 
-@dataclass(frozen=True, slots=True)
-class UpstreamRule:
+class UpstreamRule(Struct, frozen=True):
     """One listed upstream: an address or an embedded engine, never both."""
 
     name: str
@@ -61,16 +60,14 @@ class UpstreamRule:
         return self.destination, self.engine, self.managed
 
 
-@dataclass(frozen=True, slots=True)
-class TierRule:
+class TierRule(Struct, frozen=True):
     """Upstreams of equal standing."""
 
     name: str
     upstreams: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class ModelRule:
+class ModelRule(Struct, frozen=True):
     """What a client's model name means: tiers in order, and what each tier's upstreams call the model."""
 
     name: str
@@ -79,8 +76,7 @@ class ModelRule:
     reach: Reach = Reach.RENTED
 
 
-@dataclass(frozen=True, slots=True)
-class Condition:
+class Condition(Struct, frozen=True):
     """What a rule of an `auto` model asks of a prompt: all that is written must hold."""
 
     images: bool | None = None  # whether it holds any
@@ -92,24 +88,21 @@ class Condition:
     languages: tuple[str, ...] = ()  # one of these
 
 
-@dataclass(frozen=True, slots=True)
-class AutoRule:
+class AutoRule(Struct, frozen=True):
     """`use` this model when the condition holds."""
 
     use: str
     when: Condition = field(default_factory=Condition)
 
 
-@dataclass(frozen=True, slots=True)
-class AutoModel:
+class AutoModel(Struct, frozen=True):
     """A name that stands for one of several models, chosen request by request: the first rule that matches."""
 
     name: str
     rules: tuple[AutoRule, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Policy:
+class Policy(Struct, frozen=True):
     """Everything that may be decided by, and the digest that the ledger names it by."""
 
     digest: str  # hex SHA-256 of the canonical settings

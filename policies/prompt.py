@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any, Final
+
+from msgspec import Struct
 
 from policies.language import OTHER, language_of
 
@@ -22,8 +23,7 @@ _TEXTS: Final = ("prompt", "input", "query", "documents")  # where a request wit
 _IMAGES: Final = frozenset({"image", "image_url", "input_image"})
 
 
-@dataclass(frozen=True, slots=True)
-class PromptFacts:
+class PromptFacts(Struct, frozen=True):
     """What a rule may ask of a prompt."""
 
     characters: int = 0  # of all its texts

@@ -11,7 +11,8 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from router.channel.states import UpstreamLoad
 
@@ -22,8 +23,7 @@ FEW = 4  # exchanges at once that no upstream is spared from
 IDLE = UpstreamLoad("")
 
 
-@dataclass(frozen=True, slots=True)
-class Balance:
+class Balance(Struct, frozen=True):
     """How one tier is balanced; made once for its settings. `rotation`: each upstream as often as its weight says."""
 
     way: str = "round_robin"
@@ -31,8 +31,7 @@ class Balance:
     rotation: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Moment:
+class Moment(Struct, frozen=True):
     """What is known now. `own`: this worker's exchanges under way, fresher than the gate's `loads` over all workers."""
 
     loads: Mapping[str, UpstreamLoad] = field(default_factory=dict)

@@ -5,7 +5,6 @@ What is sent on is our own serialisation of what was read here, so no other pars
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import re
 from typing import Any
@@ -45,7 +44,7 @@ class Inbound(msgspec.Struct, frozen=True):
         """The same request for a model by the policy's own name."""
         if name == self.facts.model:
             return self
-        return replace(self, facts=dataclasses.replace(self.facts, model=name), chosen=True)
+        return replace(self, facts=replace(self.facts, model=name), chosen=True)
 
     def body(self, served_model: str) -> bytes:
         """The bytes for an upstream that calls the model so."""

@@ -7,15 +7,15 @@ there are. Who is refused for want of them is told so; the ledger and the channe
 from __future__ import annotations
 
 import resource
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 KEPT_BACK: Final = 64
 MOST: Final = 1 << 20  # where the hard limit is none, so is /proc/sys/fs/nr_open: a number that no process fills
 
 
-@dataclass(frozen=True, slots=True)
-class Descriptors:
+class Descriptors(Struct, frozen=True):
     """The limit that holds; by default as if there were none."""
 
     limit: int = MOST

@@ -9,10 +9,10 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from itertools import chain
 
 import msgspec
+from msgspec import Struct
 
 from policies import Decision, Policy, Reach
 from router.balance import Balance, Moment, ordered
@@ -43,8 +43,7 @@ class Load(msgspec.Struct, frozen=True):
     now: float = 0.0  # UNIX time
 
 
-@dataclass(frozen=True, slots=True)
-class _Members:
+class _Members(Struct, frozen=True):
     """A tier's upstreams within a ceiling, and one round of turns: each as often as its weight says."""
 
     tier: str
@@ -52,8 +51,7 @@ class _Members:
     cycle: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class _Chain:
+class _Chain(Struct, frozen=True):
     """A model's tiers in order of trying, by the states told."""
 
     states: Mapping[str, UpstreamState]
@@ -61,8 +59,7 @@ class _Chain:
     wait: bool  # nothing is ready
 
 
-@dataclass(frozen=True, slots=True)
-class _Standing:
+class _Standing(Struct, frozen=True):
     """How a tier's upstreams stand to each other, by states and loads, until a moment: lowest first.
 
     `rotations`: for each standing those that have it, as positions in the tier's round of turns and their names.

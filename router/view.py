@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from importlib.metadata import version
+from dataclasses import dataclass
 
+from router import __version__
 from router.channel.control import ProcessState
 
 
@@ -14,4 +14,4 @@ class View:
 
     processes: tuple[ProcessState, ...] = ()
     reload: dict[str, object] | None = None  # how the last one ended
-    version: str = field(default_factory=lambda: version("ringfence"))
+    version: str = __version__

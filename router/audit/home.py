@@ -6,8 +6,10 @@ import fcntl
 import os
 import secrets
 import time
-from dataclasses import dataclass, replace
 from pathlib import Path
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from router.audit.cosigner import Cosigner
 from router.audit.errors import LedgerError, what_now
@@ -52,8 +54,7 @@ def write_new(path: Path, data: bytes) -> None:
     sync_directory(path.parent)
 
 
-@dataclass(frozen=True, slots=True)
-class Home:
+class Home(Struct, frozen=True):
     """An open, locked ledger directory."""
 
     directory: Path

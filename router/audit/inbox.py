@@ -9,8 +9,9 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
 from typing import Protocol
+
+from msgspec import Struct, field
 
 from router.audit.errors import LedgerFieldError, LedgerUnavailable
 from router.audit.format.notes import Checkpoint
@@ -28,8 +29,7 @@ class Alarm(Protocol):
     def after(self, delay_s: float, call: Callable[[], None]) -> object: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Turn:
+class Turn(Struct, frozen=True):
     """A new key, with which a segment may begin."""
 
     position: int  # of its line in the batch
@@ -37,8 +37,7 @@ class Turn:
     note: Checkpoint | None  # the newest checkpoint before it, if the batch has one
 
 
-@dataclass(slots=True)
-class Batch:
+class Batch(Struct):
     """Lines on their way to the disk, each with its line feed."""
 
     lines: list[bytes] = field(default_factory=list)

@@ -9,10 +9,10 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
+from msgspec import Struct, field
 
 from router.audit.errors import LedgerError, what_now
 from router.audit.format import layout
@@ -48,8 +48,7 @@ class Line(msgspec.Struct, frozen=True):
     body: Body
 
 
-@dataclass(slots=True)
-class Segment:
+class Segment(Struct):
     """One segment, read to its first bad line; it remembers how it ends, and what may still be open."""
 
     path: Path
@@ -77,8 +76,7 @@ class Segment:
             self.exchanges = [kept for kept in self.exchanges if kept.i >= self.oldest_open]
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(Struct, frozen=True):
     """A ledger as it was left. `torn` bytes were moved to quarantine: their record is still to be written."""
 
     tree: TileStack

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import base64
 import os
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from router.audit import envelope
 from router.audit.fields import encode_body
@@ -19,8 +20,7 @@ from router.audit.home import Home
 from router.audit.kinds import Kind
 
 
-@dataclass(slots=True)
-class Place:
+class Place(Struct):
     """Where the next record stands."""
 
     epoch: int = 0

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
+from msgspec import Struct
+
+from router import __version__
 from router.audit.kinds import Durability
 
 
-@dataclass(frozen=True, slots=True)
-class LedgerSettings:
+class LedgerSettings(Struct, frozen=True):
     """Where the ledger lies and what "recorded" means. Sizes in bytes, times in seconds."""
 
     directory: Path
@@ -24,4 +25,4 @@ class LedgerSettings:
     segment_bytes: int = 64 * 1024 * 1024
     reserve_bytes: int = 1024 * 1024
     ml_dsa: bool = False  # a second, post-quantum signature (ML-DSA-44) under each checkpoint file
-    version: str = "0.1.0"  # of the program, as the start record names it
+    version: str = __version__  # of the program, as the start record names it

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from importlib.metadata import version
 from typing import Annotated
 
 import typer
 
+from router import __version__
 from router.cli.commands import Commands
 
 app = typer.Typer(
@@ -22,7 +22,7 @@ app = typer.Typer(
 
 def _say_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"ringfence {version('ringfence')}")
+        typer.echo(f"ringfence {__version__}")
         raise typer.Exit
 
 

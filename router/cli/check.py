@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
+import msgspec
 import typer
 
 from policies import Policy
@@ -55,7 +55,7 @@ def _is_there(file: Path) -> bool:
 
 def _print_findings(error: SettingsError, *, as_json: bool) -> None:
     if as_json:
-        print(json.dumps({"valid": False, "findings": [asdict(finding) for finding in error.findings]}))
+        print(json.dumps({"valid": False, "findings": [msgspec.structs.asdict(finding) for finding in error.findings]}))
         return
     for finding in error.findings:
         typer.echo(str(finding), err=True)

@@ -27,6 +27,7 @@ from router.gate.metrics import Metrics
 from router.gate.recorder import Recorder
 from router.gate.sealing import enter_directory, gate_plan, record_seal
 from router.gate.server import Gate
+from router.gate.tls import needs_system_authorities
 from router.gate.upstreams import Ears, Upstreams
 from router.gate.world import World
 from router.logs import Log, hear_libraries
@@ -101,6 +102,8 @@ class GateProcess:
 
     def _take(self, snapshot: Snapshot, actor: str) -> None:
         """The first settings open the ledger; later ones are recorded, then swapped in."""
+        if any(needs_system_authorities(rule, snapshot) for rule in snapshot.policy.upstreams.values()):
+            self._dialler.system_tls()  # before the seal, and before somebody waits
         if self._gate is None:
             recorder = self._open_ledger(snapshot)
             if recorder is None:

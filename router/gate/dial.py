@@ -34,9 +34,15 @@ class Dialler:
     ) -> None:
         descriptor = os.open(engine_directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         self._engines = f"/proc/self/fd/{descriptor}"  # short enough for sockaddr_un wherever it lies
-        self._tls = tls if tls is not None else tls_context()
+        self._tls = tls  # of the system's authorities, unless a test brings its own; read when one is first needed
         self._resolver = Resolver()
         self._descriptors = descriptors
+
+    def system_tls(self) -> ssl.SSLContext:
+        """By the system's authorities. Reading them takes 20 ms and some megabytes: only who dials TLS needs them."""
+        if self._tls is None:
+            self._tls = tls_context()
+        return self._tls
 
     async def dial(self, rule: UpstreamRule, timeout_s: float, tls: ssl.SSLContext | None = None) -> UpstreamConnection:
         """A new connection to this upstream; UpstreamFault when it can't be had, or may not be.
@@ -54,7 +60,9 @@ class Dialler:
                     return self._afforded(await self._dial_engine(rule))
                 if rule.managed:
                     return self._afforded(await self._dial_program(rule, rule.destination, addresses[0]))
-                dialled = await self._dial_network(rule.destination, addresses, tls or self._tls, timeout_s)
+                secure = rule.destination.scheme == "https"
+                context = (tls or self.system_tls()) if secure else None
+                dialled = await self._dial_network(rule.destination, addresses, context, timeout_s)
                 return self._afforded(dialled)
         except TimeoutError:
             raise UpstreamFault(Cause.CONNECT_TIMEOUT, f"no connection within {timeout_s:g} s") from None
@@ -97,29 +105,28 @@ class Dialler:
         return addresses
 
     async def _dial_network(
-        self, destination: Destination, addresses: Sequence[Address], tls: ssl.SSLContext, timeout_s: float
+        self, destination: Destination, addresses: Sequence[Address], tls: ssl.SSLContext | None, timeout_s: float
     ) -> UpstreamConnection:
         dials = [partial(_connect, destination, address, tls) for address in addresses]
         return await first_connection(dials, apart_s(len(dials), timeout_s))
 
 
-async def _connect(destination: Destination, address: Address, tls: ssl.SSLContext) -> UpstreamConnection:
-    secure = destination.scheme == "https"
+async def _connect(destination: Destination, address: Address, tls: ssl.SSLContext | None) -> UpstreamConnection:
     loop = asyncio.get_running_loop()
     try:
         _, connection = await loop.create_connection(
             UpstreamConnection,
             str(address),
             destination.port,
-            ssl=tls if secure else None,
-            server_hostname=destination.host if secure else None,
+            ssl=tls,
+            server_hostname=destination.host if tls is not None else None,
         )
     except ssl.SSLError as error:
         raise UpstreamFault(Cause.TLS, error.reason or "handshake failed") from None
     except OSError as error:
         raise _refused(error) from None
     _check_peer(connection, address, destination.port)
-    if secure:
+    if tls is not None:
         _check_pins(connection, destination.tls_pins)
     return connection
 

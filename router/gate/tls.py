@@ -5,7 +5,8 @@ from __future__ import annotations
 import ssl
 from pathlib import Path
 
-from router.settings.snapshot import TlsMaterial
+from policies import UpstreamRule
+from router.settings.snapshot import Snapshot, TlsMaterial
 from router.tls import load_pair
 
 
@@ -13,6 +14,11 @@ def authority_files() -> tuple[str, ...]:
     """Where this build of OpenSSL looks for certificate authorities."""
     places = ssl.get_default_verify_paths()
     return tuple(str(Path(place).resolve()) for place in (places.openssl_cafile, places.openssl_capath) if place)
+
+
+def needs_system_authorities(rule: UpstreamRule, snapshot: Snapshot) -> bool:
+    """Whether TLS is spoken to this upstream without material of its own."""
+    return rule.destination is not None and rule.destination.scheme == "https" and rule.name not in snapshot.tls
 
 
 def tls_context(material: TlsMaterial | None = None) -> ssl.SSLContext:

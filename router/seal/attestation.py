@@ -6,7 +6,7 @@ import hashlib
 import json
 import sysconfig
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from enum import StrEnum
 from pathlib import Path
 from typing import Final
@@ -108,26 +108,32 @@ class Attestation:
         )
 
     def to_json(self) -> str:
-        return json.dumps({**asdict(self), "level": self.level, "seal": self.seal}, separators=(",", ":"))
+        whole = {**_fields(self), "level": self.level, "seal": self.seal}
+        return json.dumps(whole, separators=(",", ":"), default=_fields)
 
     @classmethod
     def from_json(cls, text: str) -> Attestation:
         """What `to_json` wrote; KeyError or ValueError for anything else."""
-        fields = json.loads(text)
-        del fields["level"], fields["seal"]
+        told = json.loads(text)
+        del told["level"], told["seal"]
         return cls(
             **{
-                **fields,
-                "installed": tuple(Part(part) for part in fields["installed"]),
+                **told,
+                "installed": tuple(Part(part) for part in told["installed"]),
                 "attempts": tuple(
                     Attempt(row["name"], Part(row["part"]), Result(row["result"]), row["error"])
-                    for row in fields["attempts"]
+                    for row in told["attempts"]
                 ),
-                "notes": tuple(fields["notes"]),
-                "path_files": tuple(PathFile(**row) for row in fields["path_files"]),
-                "environment": tuple(fields["environment"]),
+                "notes": tuple(told["notes"]),
+                "path_files": tuple(PathFile(**row) for row in told["path_files"]),
+                "environment": tuple(told["environment"]),
             }
         )
+
+
+def _fields(value: Attestation | Attempt | PathFile) -> dict[str, object]:
+    """By name, and not copied into the depth as `asdict` does."""
+    return {field.name: getattr(value, field.name) for field in fields(value)}
 
 
 def path_files() -> tuple[PathFile, ...]:

@@ -7,6 +7,7 @@ import os
 import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Final
 
 from router.seal.syscalls import NUMBERS
@@ -62,9 +63,7 @@ def this_machine() -> Machine:
 def call(name: str, *arguments: int | ctypes.Array[ctypes.c_char] | bytes | None) -> int:
     """Make a system call by name; its result. OSError as the kernel said it, ENOSYS where there is none."""
     number = this_machine().number(name)
-    libc = ctypes.CDLL(None, use_errno=True)
-    libc.syscall.restype = ctypes.c_long
-    result: int = libc.syscall(ctypes.c_long(number), *(_word(argument) for argument in arguments))
+    result: int = _libc().syscall(ctypes.c_long(number), *(_word(argument) for argument in arguments))
     if result == -1:
         code = ctypes.get_errno()
         raise OSError(code, os.strerror(code), name)
@@ -73,13 +72,20 @@ def call(name: str, *arguments: int | ctypes.Array[ctypes.c_char] | bytes | None
 
 def prctl(option: int, value: int) -> int:
     """By the C library, which has it on every architecture; OSError as the kernel said it."""
-    libc = ctypes.CDLL(None, use_errno=True)
     words = [ctypes.c_ulong(word) for word in (value, 0, 0, 0)]
-    result: int = libc.prctl(ctypes.c_int(option), *words)
+    result: int = _libc().prctl(ctypes.c_int(option), *words)
     if result == -1:
         code = ctypes.get_errno()
         raise OSError(code, os.strerror(code), "prctl")
     return result
+
+
+@cache
+def _libc() -> ctypes.CDLL:
+    """The C library of this process: a seal takes two hundred calls, and each new handle makes its functions anew."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.syscall.restype = ctypes.c_long
+    return libc
 
 
 def _word(argument: int | ctypes.Array[ctypes.c_char] | bytes | None) -> object:

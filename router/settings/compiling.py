@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import os
-from dataclasses import dataclass, replace
 from ipaddress import ip_address
 from pathlib import Path as FilePath
 from typing import Final
 
 import msgspec
+from msgspec import Struct
+from msgspec.structs import replace
 
 from policies import Caller, Policy
 from router.settings.authorities import tls_materials
@@ -38,8 +39,7 @@ from router.settings.witnesses import compile_witnesses
 MOST_WORKERS: Final = 8
 
 
-@dataclass(frozen=True, slots=True)
-class Base:
+class Base(Struct, frozen=True):
     """Relative paths begin here: beside the file for what the file says, the working directory for all else."""
 
     file: str

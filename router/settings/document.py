@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 
 import yaml
+from msgspec import Struct
 
 from router.settings.findings import Finding, Origin, Path, SettingsError, dotted
 
@@ -21,8 +21,7 @@ _FRACTION: Final = re.compile(r"[-+]?(?:0|[1-9][0-9]{0,17})\.[0-9]{1,18}")
 _WORDS: Final[Mapping[str, object]] = {"true": True, "false": False, "null": None, "~": None, "": None}
 
 
-@dataclass(frozen=True, slots=True)
-class Document:
+class Document(Struct, frozen=True):
     """The tree (dicts, tuples, scalars) and where each value (for a mapping: its key) was written."""
 
     tree: Any
@@ -52,8 +51,7 @@ class _TooDeep(Exception):
     pass
 
 
-@dataclass(slots=True)
-class _Open:
+class _Open(Struct):
     """A mapping or list whose end has not come yet."""
 
     items: dict[str, Any] | list[Any]

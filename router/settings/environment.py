@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any, Final
+
+from msgspec import Struct, field
 
 from router.settings.findings import Finding, Origin, Path
 from router.settings.layers import Layer
@@ -17,8 +18,7 @@ _TIER: Final = re.compile(r"TIER([1-9][0-9]?)_([A-Z_]+)")
 _FLAGS: Final = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 
 
-@dataclass(frozen=True, slots=True)
-class Variable:
+class Variable(Struct, frozen=True):
     """One variable: its name, where its value belongs in the file, how it is read, and why one would set it."""
 
     name: str
@@ -80,15 +80,17 @@ def current() -> Mapping[str, str]:
     return dict(os.environ)  # noqa: TID251 - the one place
 
 
-@dataclass(frozen=True, slots=True)
-class FromEnvironment:
+class FromEnvironment(Struct, frozen=True):
     """What the environment says: the general layer, the tiers (which a file that lists its own replaces), secrets."""
 
     general: Layer
     tiers: Layer
-    secrets: Mapping[str, str] = field(repr=False)  # upstream name -> bearer token
+    secrets: Mapping[str, str]  # upstream name -> bearer token
     config: str
     findings: tuple[Finding, ...]
+
+    def __repr__(self) -> str:
+        return f"FromEnvironment({self.config!r})"  # its secrets are for no log
 
 
 def read(environment: Mapping[str, str]) -> FromEnvironment:
@@ -199,8 +201,7 @@ class _Reader:
         self.findings.append(Finding("environment", 0, 0, variable, message, hint))
 
 
-@dataclass(slots=True)
-class _Plan:
+class _Plan(Struct):
     """The tables that numbered tiers stand for."""
 
     upstreams: dict[str, Any] = field(default_factory=dict)

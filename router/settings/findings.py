@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 Path = tuple[str | int, ...]  # where a value stands: ("tiers", 0, "timeouts", "connect")
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
+class Origin(Struct, frozen=True):
     """Where a value was written. Line and column count from 1; both are 0 where there are none."""
 
     file: str  # a file's path, "environment", "command line" or "default"
@@ -18,8 +18,7 @@ class Origin:
     variable: str = ""  # in the environment or on the command line: the name to look for
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(Struct, frozen=True):
     """One mistake, for the reader who must mend it."""
 
     file: str
@@ -45,8 +44,7 @@ class SettingsError(Exception):
         self.unreadable = unreadable
 
 
-@dataclass(slots=True)
-class Report:
+class Report(Struct):
     """Collects findings, each placed where the nearest enclosing value was written."""
 
     file: str

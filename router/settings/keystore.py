@@ -8,11 +8,11 @@ import os
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path as FilePath
 from typing import Final
 
 import yaml
+from msgspec import Struct
 
 from router.settings.callers import caller_of, read_keys
 from router.settings.findings import Report, SettingsError
@@ -25,8 +25,7 @@ class CeilingConflict(Exception):
     """A caller's new key would have another ceiling than the keys that the caller has."""
 
 
-@dataclass(frozen=True, slots=True)
-class Ceiling:
+class Ceiling(Struct, frozen=True):
     """What a key's caller may do; None: as the caller's other keys, or all."""
 
     reach: str | None = None

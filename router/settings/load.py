@@ -7,9 +7,11 @@ names upstreams, so that the list of destinations is always written in one place
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from pathlib import Path as FilePath
 from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from router.settings import document, environment
 from router.settings.compiling import Base, compile_snapshot
@@ -27,8 +29,7 @@ from router.settings.upstream_entry import UpstreamSettings
 from router.settings.upstreams import asked_beside_v1, compile_upstreams
 
 
-@dataclass(frozen=True, slots=True)
-class Flags:
+class Flags(Struct, frozen=True):
     """What the command line says; None: nothing."""
 
     host: str | None = None
@@ -42,8 +43,7 @@ class Flags:
         return Layer({"listen": listen} if listen else {}, origins)
 
 
-@dataclass(frozen=True, slots=True)
-class Loaded:
+class Loaded(Struct, frozen=True):
     """Settings in force, and how they came about."""
 
     snapshot: Snapshot

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any, Final
 
+from msgspec import Struct
 from pydantic import ValidationError
 
 from router.settings.findings import Finding, Path, dotted
@@ -16,8 +16,7 @@ _TABLES: Final = ("upstreams", "hosts", "engines", "model_sources", "tiers", "mo
 _MOST_ROUNDS: Final = 32  # each round takes out what pydantic names; a value that was hidden may be named in the next
 
 
-@dataclass(frozen=True, slots=True)
-class Salvaged:
+class Salvaged(Struct, frozen=True):
     """Settings without the values that were wrong; `whole`: every named entry is still there, in its place."""
 
     settings: SettingsFile

@@ -6,13 +6,14 @@ Workers get `for_workers()`: no destination, no credential. Nothing here reads a
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from policies import Destination, Policy
 
 
-@dataclass(frozen=True, slots=True)
-class Timeouts:
+class Timeouts(Struct, frozen=True):
     """Seconds. `total_s` bounds all attempts of one request in this tier; the chain's bound is the tiers' sum."""
 
     connect_s: float = 2.0
@@ -23,8 +24,7 @@ class Timeouts:
     total_s: float = 600.0
 
 
-@dataclass(frozen=True, slots=True)
-class TierSettings:
+class TierSettings(Struct, frozen=True):
     name: str
     timeouts: Timeouts = field(default_factory=Timeouts)
     concurrency: int = 64
@@ -36,8 +36,7 @@ class TierSettings:
     continues: bool = False  # a stream that is cut goes on at another upstream
 
 
-@dataclass(frozen=True, slots=True)
-class Lora:
+class Lora(Struct, frozen=True):
     """An adapter's absolute path, how strongly it is applied, and the SHA-256 it must have, if one is known."""
 
     path: str
@@ -45,8 +44,7 @@ class Lora:
     sha256: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class EngineSettings:
+class EngineSettings(Struct, frozen=True):
     """One embedded engine; `model` is a path or `package:NAME`."""
 
     name: str
@@ -63,26 +61,26 @@ class EngineSettings:
     keep_bytes: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class WeightSource:
+class WeightSource(Struct, frozen=True):
     """One origin that models may be pulled from; `authorities` as PEM, empty for the system's."""
 
     name: str
     destination: Destination
-    token: str = field(default="", repr=False)
+    token: str = ""
     authorities: str = ""
 
+    def __repr__(self) -> str:
+        return f"WeightSource({self.name!r})"  # a token is for no log
 
-@dataclass(frozen=True, slots=True)
-class Weights:
+
+class Weights(Struct, frozen=True):
     """Where pulled models lie and where they may come from, the Hub first; for the pulling process alone."""
 
     directory: str = "./models"  # absolute once compiled
     sources: tuple[WeightSource, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Witness:
+class Witness(Struct, frozen=True):
     """Who may be shown checkpoints, by a command of the operator's alone; `authorities` as PEM."""
 
     name: str
@@ -91,8 +89,7 @@ class Witness:
     authorities: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class ManagedSettings:
+class ManagedSettings(Struct, frozen=True):
     """A program that the supervisor runs behind an upstream. `command` may hold `{socket}` still."""
 
     name: str
@@ -104,22 +101,23 @@ class ManagedSettings:
     patience_s: float = 30.0
     start_within_s: float = 180.0
     stop_within_s: float = 10.0
-    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
+    environment: Mapping[str, str] = field(default_factory=dict)
     address: tuple[str, int] = ("", 0)  # of `url`, with `network: loopback`
     read: tuple[str, ...] = ()  # beside its own files and what the command names
     write: tuple[str, ...] = ()  # beside its home
 
+    def __repr__(self) -> str:
+        return f"ManagedSettings({self.name!r})"  # its environment may hold secrets
 
-@dataclass(frozen=True, slots=True)
-class Listen:
+
+class Listen(Struct, frozen=True):
     host: str = "127.0.0.1"
     port: int = 7860
     workers: int = 1
     tls: bool = False  # with the pair in `Snapshot.front`
 
 
-@dataclass(frozen=True, slots=True)
-class AuditSettings:
+class AuditSettings(Struct, frozen=True):
     directory: str = "./ledger"  # absolute once compiled
     durability: str = "strict"
     heartbeat_s: float = 300.0
@@ -127,8 +125,7 @@ class AuditSettings:
     ml_dsa: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class CaptureRule:
+class CaptureRule(Struct, frozen=True):
     """Whose prompts and answers are sealed to the reviewer as they pass; the gate alone asks."""
 
     callers: frozenset[str] = frozenset()
@@ -138,8 +135,7 @@ class CaptureRule:
         return caller in self.callers or model in self.models
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(Struct, frozen=True):
     """What one client may send, and what we hold for it."""
 
     body_bytes: int = 10 * 1024 * 1024
@@ -149,8 +145,7 @@ class Limits:
     drain_s: float = 20.0
 
 
-@dataclass(frozen=True, slots=True)
-class KeyRule:
+class KeyRule(Struct, frozen=True):
     """A caller's key as stored: its public id and the SHA-256 (hex) of the whole key."""
 
     id: str
@@ -159,17 +154,18 @@ class KeyRule:
     operator: bool = False  # may see and steer the service
 
 
-@dataclass(frozen=True, slots=True)
-class TlsMaterial:
+class TlsMaterial(Struct, frozen=True):
     """What one side's TLS needs beside the system's authorities, as PEM texts read at load; "" where it is not."""
 
     authorities: str = ""
     certificate: str = ""
-    key: str = field(default="", repr=False)
+    key: str = ""
+
+    def __repr__(self) -> str:
+        return "TlsMaterial()"  # a private key is for no log
 
 
-@dataclass(frozen=True, slots=True)
-class Snapshot:
+class Snapshot(Struct, frozen=True):
     """One whole configuration, by the digest that the ledger knows it by (`policy.digest`)."""
 
     policy: Policy
@@ -180,9 +176,9 @@ class Snapshot:
     capture: CaptureRule = field(default_factory=CaptureRule)
     limits: Limits = field(default_factory=Limits)
     keys: tuple[KeyRule, ...] = ()
-    credentials: Mapping[str, str] = field(default_factory=dict, repr=False)  # upstream name -> bearer token; gate only
-    tls: Mapping[str, TlsMaterial] = field(default_factory=dict, repr=False)  # upstream name -> its own; gate only
-    front: TlsMaterial = field(default_factory=TlsMaterial, repr=False)  # what the listener shows; workers only
+    credentials: Mapping[str, str] = field(default_factory=dict)  # upstream name -> bearer token; gate only
+    tls: Mapping[str, TlsMaterial] = field(default_factory=dict)  # upstream name -> its own; gate only
+    front: TlsMaterial = field(default_factory=TlsMaterial)  # what the listener shows; workers only
     places: Mapping[str, int] = field(
         default_factory=dict
     )  # upstream name -> exchanges it may have at once, if limited
@@ -194,6 +190,9 @@ class Snapshot:
     files: tuple[str, ...] = ()  # all that the settings were read from; supervisor only
     watch_s: float = 0.0  # how often the supervisor looks whether one of them has changed; 0: never
     source: str = "defaults"  # the file's path, "environment" or "defaults"
+
+    def __repr__(self) -> str:
+        return f"Snapshot({self.policy.digest!r}, source={self.source!r})"  # it holds credentials
 
     def for_workers(self) -> Snapshot:
         """The same without any destination or credential: a worker cannot leak what it never held."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import replace
 from ipaddress import ip_network
 from typing import Final
+
+from msgspec.structs import replace
 
 from policies import (
     Backend,

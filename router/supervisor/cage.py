@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from router.settings.snapshot import ManagedSettings
 from router.supervisor.belongings import readable
@@ -14,8 +15,7 @@ from router.supervisor.belongings import readable
 SEAL = (sys.executable, "-I", "-m", "router.seal", "--profile")
 
 
-@dataclass(frozen=True, slots=True)
-class Cage:
+class Cage(Struct, frozen=True):
     """What the engine is left with. `weights`: paths or `package:NAME`; `key_file`: another file to read, or none.
 
     `control` hears of the seal, then is closed.

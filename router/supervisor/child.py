@@ -10,7 +10,8 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 import msgspec
 
@@ -25,8 +26,7 @@ SILENT_TOO_LONG_S = 15.0
 NOT_STARTED = 126  # as a shell would say
 
 
-@dataclass(frozen=True, slots=True)
-class Program:
+class Program(Struct, frozen=True):
     """What to start: `command` is given the control socket's descriptor.
 
     One that is not `controlled` tells its seal by it and then closes it: it is stopped by a signal, and never pinged.
@@ -38,8 +38,7 @@ class Program:
     controlled: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class Watcher:
+class Watcher(Struct, frozen=True):
     """Who is told what happens to a child."""
 
     started: Callable[[Child], None]

@@ -6,11 +6,12 @@ import asyncio
 import re
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
 import msgspec
+from msgspec import Struct
+from msgspec.structs import replace
 
 from policies import Policy
 from policies.narrowing import Narrowing, NotNarrower, Unfit, asked_narrowing, narrow
@@ -26,8 +27,7 @@ Load = Callable[[], Snapshot]
 Signature = tuple[tuple[int, int, int] | None, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Reloaded:
+class Reloaded(Struct, frozen=True):
     """How one reload ended; `text` is for the operator's terminal."""
 
     taken: bool

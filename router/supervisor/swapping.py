@@ -8,9 +8,10 @@ way to whoever waits longest. So two models that are asked for in turn swap once
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
+
+from msgspec import Struct
 
 BACK_OFF_S: Final = (1.0, 2.0, 5.0, 15.0, 30.0, 60.0)  # after so many failures in a row; the last one repeats
 
@@ -34,8 +35,7 @@ class Do(StrEnum):
     STOP = "stop"  # polite signal, then kill
 
 
-@dataclass(frozen=True, slots=True)
-class Known:
+class Known(Struct, frozen=True):
     """One managed program as it is now. Times are seconds of one clock."""
 
     name: str
@@ -58,8 +58,7 @@ class Known:
     start_within_s: float = 180.0
 
 
-@dataclass(frozen=True, slots=True)
-class Action:
+class Action(Struct, frozen=True):
     """What is to be done with one program, and why: the reason goes into the ledger."""
 
     name: str

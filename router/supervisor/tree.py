@@ -52,6 +52,7 @@ class Tree:
         self._ended = asyncio.Event()
         self.serving = asyncio.Event()  # the gate and every worker have been up together
         self._awaited: set[str] = set()  # processes that have not said yet that they serve by the newest settings
+        self._given: dict[str, Snapshot] = {}  # the settings that each process was sent last
         self._swapped = asyncio.Event()
         self._notice = ""
         self._actor = "start"
@@ -215,6 +216,7 @@ class Tree:
             self._gate.send(Message(Word.SEALED, name=child.program.name, text=child.attestation.to_json()))
 
     def _give_settings(self, child: Child) -> None:
+        self._given[child.program.name] = self._snapshot
         snapshot = self._snapshot.for_gate() if child is self._gate else self._snapshot.for_workers()
         descriptor = memory_file(encode(snapshot))
         child.send(Message(Word.SETTINGS, name=self._actor), [descriptor])
@@ -227,7 +229,7 @@ class Tree:
             self._give_settings(child)  # it began while they changed
         if child is self._gate and digest == current:
             for worker in self._workers:
-                if worker.digest:
+                if worker.digest and self._given[worker.program.name] is not self._snapshot:
                     self._give_settings(worker)
         if digest == current:
             self._awaited.discard(child.program.name)

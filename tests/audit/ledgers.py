@@ -61,7 +61,7 @@ def settings(directory: Path, **changes: Any) -> LedgerSettings:
         heartbeat_s=3600.0,
         reserve_bytes=4096,
     )
-    return replace(small, **changes)
+    return msgspec.structs.replace(small, **changes)
 
 
 def exchange(ledger: Ledger, **outcome: object) -> int:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from policies import ANONYMOUS, Caller, Decision, Endpoint, Reach, Reason, RequestFacts, decide_exchange, decide_request
 from tests.policies.tables import CALLERS, MODELS, POLICY, TIERS, UPSTREAMS

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from ipaddress import ip_address
 
 import pytest
+from msgspec.structs import replace
 
 from policies import DestinationError, Reason, decide_egress, decide_listing, parse_destination
 from policies.weights import provider_barring

@@ -7,10 +7,12 @@ import hashlib
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
+
+from msgspec.structs import replace
 
 from policies import Destination, Endpoint, ModelRule, Policy, Reach, TierRule, UpstreamRule
 from router.audit import Kind, Ledger, LedgerUnavailable

@@ -8,9 +8,9 @@ import json
 import logging
 import re
 import sys
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from router.api.host import judge_origin
 from router.errors import HostNotAllowed

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import socket
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from router.descriptors import Descriptors
 from router.settings.snapshot import Limits, Listen, Snapshot, TlsMaterial
