@@ -20,7 +20,7 @@ from router.gate.connection import UpstreamConnection, UpstreamFault
 from router.gate.dial import Dialler, _check_peer
 from router.gate.pool import Pool
 from router.gate.resolver import Resolver, lookup
-from router.gate.tls import tls_context
+from router.gate.tls import needs_system_authorities, tls_context
 from router.gate.upstreams import Ears, Upstreams
 from router.settings.snapshot import Snapshot, TlsMaterial
 from tests.router.certificates import DAY, Authority, Server
@@ -280,6 +280,38 @@ def test_nothing_older_than_tls_1_2_is_spoken() -> None:
     assert tls_context().minimum_version is ssl.TLSVersion.TLSv1_2
     assert tls_context().check_hostname
     assert tls_context().verify_mode is ssl.CERT_REQUIRED
+
+
+@pytest.mark.parametrize(
+    ("scheme", "own", "needed"), [("http", False, False), ("https", True, False), ("https", False, True)]
+)
+def test_the_systems_authorities_are_needed_where_tls_has_none_of_its_own(scheme: str, own: bool, needed: bool) -> None:
+    rule = upstream(1, scheme=scheme)
+    policy = Policy("", {rule.name: rule}, {"t": TierRule("t", (rule.name,))}, {"m": ModelRule("m", ("t",))}, "m", {})
+    snapshot = Snapshot(policy, tls={rule.name: TlsMaterial("some")} if own else {})
+    assert needs_system_authorities(rule, snapshot) is needed
+    assert not needs_system_authorities(UpstreamRule("e", Reach.PROCESS, engine="small"), snapshot)
+
+
+async def test_the_systems_authorities_are_read_once_and_not_before_tls_is_dialled(
+    authority: Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[ssl.SSLContext] = []
+
+    def context() -> ssl.SSLContext:
+        read.append(tls_context(TlsMaterial(authority.file.read_text())))
+        return read[-1]
+
+    monkeypatch.setattr("router.gate.dial.tls_context", context)
+    dialler = Dialler(tmp_path)
+    async with scripted(answering(plain(b"{}"))) as port:
+        (await dialler.dial(upstream(port), 2.0)).abort()
+    assert read == []
+    async with tls_server(authority.server().context()) as port:
+        for _ in range(2):
+            (await dialler.dial(upstream(port, scheme="https"), 2.0)).abort()
+    assert len(read) == 1
+    await asyncio.sleep(0.05)
 
 
 # --- an authority and a certificate of the upstream's own ---
