@@ -11,9 +11,8 @@ import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 
-from msgspec import Struct
-
 import msgspec
+from msgspec import Struct
 
 from router.channel.control import Control, Message, ProcessState, Word
 from router.logs import Log
