@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from router.audit import Kind
@@ -124,7 +124,7 @@ async def test_what_is_cut_at_the_end_is_sealed_before_the_ledger_closes(
         await reader.read()
 
     def captured(snapshot: Snapshot) -> Snapshot:
-        return dataclasses.replace(snapshot, capture=CaptureRule(models=frozenset({"m"})))
+        return msgspec.structs.replace(snapshot, capture=CaptureRule(models=frozenset({"m"})))
 
     async with scripted(script) as port, house(port, tmp_path, captured) as gate:
         gate.ask()
