@@ -10,20 +10,34 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from policies.facts import Reach
-from policies.policy import Policy
+from policies.policy import Policy, UpstreamRule
 
 _REACHES: Final = {reach.word: reach for reach in Reach}
+Where = tuple[str, int] | str  # host and port, or the engine's name
 
 
 class Narrowing(Struct, frozen=True):
-    """`without`: upstreams that are not used; `reach`: how far any prompt may travel at most."""
+    """`without`: upstreams that are not used; `reach`: how far any prompt may travel at most.
+
+    `places`: where each of them was when it was left out. A server that the file calls otherwise since stays away too.
+    """
 
     without: frozenset[str] = frozenset()
     reach: Reach = Reach.RENTED
+    places: frozenset[tuple[str, Where]] = frozenset()
 
     def and_also(self, other: Narrowing) -> Narrowing:
         """Both: whatever one of them takes away is away."""
-        return Narrowing(self.without | other.without, min(self.reach, other.reach))
+        return Narrowing(self.without | other.without, min(self.reach, other.reach), self.places | other.places)
+
+    def keeps(self, rule: UpstreamRule) -> bool:
+        """Whether this upstream may still be used."""
+        here = _where(rule)
+        return (
+            rule.name not in self.without
+            and rule.reach <= self.reach
+            and (here is None or all(here != there for _, there in self.places))
+        )
 
     @property
     def words(self) -> str:
@@ -71,13 +85,33 @@ def asked_narrowing(
     return Narrowing(frozenset(without), wanted)
 
 
+def located(narrowing: Narrowing, policy: Policy) -> Narrowing:
+    """The same, and where each upstream that it names is in this policy."""
+    rules = ((name, policy.upstreams.get(name)) for name in narrowing.without)
+    places = {(name, here) for name, rule in rules if rule is not None and (here := _where(rule)) is not None}
+    return replace(narrowing, places=narrowing.places | places)
+
+
+def unlisted(narrowing: Narrowing, policy: Policy) -> dict[str, tuple[str, ...]]:
+    """The names that it left out and this policy does not know: the upstreams that are there now, and stay away too."""
+    there: dict[str, set[Where]] = {name: set() for name in sorted(narrowing.without - policy.upstreams.keys())}
+    for name, place in narrowing.places:
+        if name in there:
+            there[name].add(place)
+    rules = policy.upstreams.values()
+    return {name: tuple(sorted(rule.name for rule in rules if _where(rule) in found)) for name, found in there.items()}
+
+
+def _where(rule: UpstreamRule) -> Where | None:
+    """None: a program of ours that has no address: it is known by its name alone."""
+    if rule.destination is not None:
+        return rule.destination.host, rule.destination.port
+    return rule.engine
+
+
 def narrow(policy: Policy, narrowing: Narrowing) -> Policy:
     """The same policy with less: an upstream that is left out is on no list any more, so nothing can dial it."""
-    upstreams = {
-        name: rule
-        for name, rule in policy.upstreams.items()
-        if name not in narrowing.without and rule.reach <= narrowing.reach
-    }
+    upstreams = {name: rule for name, rule in policy.upstreams.items() if narrowing.keeps(rule)}
     tiers = {
         name: replace(tier, upstreams=tuple(one for one in tier.upstreams if one in upstreams))
         for name, tier in policy.tiers.items()

@@ -70,7 +70,8 @@ class Narrow:
 
     def _now(self) -> dict[str, object]:
         told = self._view.reload or {}
-        return {"without": told.get("without", []), "reach": told.get("reach", Reach.RENTED.word)}
+        now = {"without": told.get("without", []), "reach": told.get("reach", Reach.RENTED.word)}
+        return {**now, "unlisted": told.get("unlisted", {})}
 
     def _operator(self, request: Request) -> Caller:
         return self._callers.operator(request.headers.get("authorization", ""))

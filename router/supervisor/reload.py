@@ -14,7 +14,8 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from policies import Policy
-from policies.narrowing import Narrowing, NotNarrower, Unfit, asked_narrowing, narrow
+from policies.narrowing import Narrowing, NotNarrower, Unfit, asked_narrowing, located, narrow, unlisted
+from router.logs import Log
 from router.settings.compiling import digest
 from router.settings.findings import SettingsError
 from router.settings.snapshot import Snapshot
@@ -44,6 +45,8 @@ class Reloader:
         self._load = load
         self._say = say
         self._narrowing = Narrowing()
+        self._unlisted: dict[str, tuple[str, ...]] = {}  # what it names in vain, and who is in that place now
+        self._log = Log("supervisor")
         self._seen = signature(snapshot.files)
         self._turn = asyncio.Lock()
 
@@ -64,7 +67,8 @@ class Reloader:
             if isinstance(asked, NotNarrower):
                 reloaded = Reloaded(taken=False, text=asked.text, unfit=asked.reason)
             else:
-                reloaded = await self._swap(self._loaded, self._narrowing.and_also(asked), actor)
+                both = self._narrowing.and_also(located(asked, self._loaded.policy))
+                reloaded = await self._swap(self._loaded, both, actor)
             self._record(asked, reloaded, actor)
             return reloaded
 
@@ -96,10 +100,12 @@ class Reloader:
         except CannotReload as error:
             return self._refused(str(error), str(error), actor)
         self._loaded, self._narrowing = loaded, narrowing
+        warning = self._look_for_names(actor)
         text = f"Settings taken: policy {snapshot.policy.digest[:16]} from {snapshot.source}"
         if not await self._tree.in_force(IN_FORCE_S):
             text += "; not every process serves by them yet: see /health"
-        self._tree.notice(_notice("taken", actor, narrowing))
+        text += warning
+        self._tell("taken", actor)
         self._say(text)
         return Reloaded(taken=True, text=text)
 
@@ -107,8 +113,34 @@ class Reloader:
         text = f"{reason}\nThe new settings were not taken: the old ones stay in force."
         self._say(text)
         self._tree.refused(reason, actor)
-        self._tree.notice(_notice("refused", actor, self._narrowing, public))
+        self._tell("refused", actor, public)
         return Reloaded(taken=False, text=text)
+
+    def _look_for_names(self, actor: str) -> str:
+        """A narrowing that the file's new names would end in silence is told of: in the log, the ledger and here."""
+        before, self._unlisted = self._unlisted, unlisted(self._narrowing, self._loaded.policy)
+        said = {name: _in_vain(name, there) for name, there in self._unlisted.items()}
+        for name, text in said.items():
+            if before.get(name) != self._unlisted[name]:
+                self._log("narrowing_names_nothing", upstream=name, reason=text)
+                result = f"not listed any more; at its place: {', '.join(self._unlisted[name]) or 'nothing'}"
+                self._tree.ordered({"action": "narrow", "actor": actor, "target": f"without {name}", "result": result})
+        return "".join(f"\nWarning: {text}" for text in said.values())
+
+    def _tell(self, result: str, actor: str, reason: str = "") -> None:
+        """As /health shows it, and `GET /admin/narrow` in part."""
+        narrowing = self._narrowing
+        told = {
+            "result": result,
+            "at": round(time.time(), 3),
+            "by": actor,
+            "reason": reason,
+            "narrowed": narrowing.words,
+            "without": sorted(narrowing.without),
+            "reach": narrowing.reach.word,
+            "unlisted": self._unlisted,
+        }
+        self._tree.notice(msgspec.json.encode(told).decode())
 
 
 def narrowed(snapshot: Snapshot, narrowing: Narrowing) -> Snapshot:
@@ -144,15 +176,9 @@ def _one(file: str) -> tuple[int, int, int] | None:
     return status.st_mtime_ns, status.st_size, status.st_ino
 
 
-def _notice(result: str, actor: str, narrowing: Narrowing, reason: str = "") -> str:
-    """As /health shows it, and `GET /admin/narrow` in part."""
-    told = {
-        "result": result,
-        "at": round(time.time(), 3),
-        "by": actor,
-        "reason": reason,
-        "narrowed": narrowing.words,
-        "without": sorted(narrowing.without),
-        "reach": narrowing.reach.word,
-    }
-    return msgspec.json.encode(told).decode()
+def _in_vain(name: str, there: tuple[str, ...]) -> str:
+    """What an operator should know of a narrowing by a name that the file has no more."""
+    gone = f"the service is narrowed by '{name}', which the settings do not list any more"
+    if there:
+        return f"{gone}: at its place is {', '.join(there)} now, and stays away too"
+    return f"{gone}: if that server is listed by another address now, it is used: 'ringfence narrow' it by its new name"

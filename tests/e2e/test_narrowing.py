@@ -66,7 +66,7 @@ def narrowed(tmp_path: Path) -> Iterator[Narrowed]:
 
 def test_an_operator_takes_away_and_every_process_serves_by_it(narrowed: Narrowed) -> None:
     service = narrowed.service
-    assert narrowed.now() == {"without": [], "reach": "rented"}
+    assert narrowed.now() == {"without": [], "reach": "rented", "unlisted": {}}
     answer = narrowed.post({"without": ["up-1"] * 1500})
     assert answer.status_code == 200, answer.text
     assert (answer.json()["without"], answer.json()["reach"]) == (["up-1"], "rented")
@@ -82,7 +82,7 @@ def test_an_operator_takes_away_and_every_process_serves_by_it(narrowed: Narrowe
     assert narrowed.answered_by() == "policy_denied"
     assert ringfence(service.directory, "narrow", "--reach", "host").returncode == 1  # by the other way: no wider
     assert ringfence(service.directory, "reload", "--lift").returncode == 0
-    assert narrowed.now() == {"without": [], "reach": "rented"}
+    assert narrowed.now() == {"without": [], "reach": "rented", "unlisted": {}}
     until(lambda: {narrowed.answered_by() for _ in range(8)} >= {"up-1"}, 20, "it is back")
     told = [(row["actor"], row["target"], row["result"]) for row in narrowed.admin()]
     assert told == [
@@ -128,7 +128,7 @@ def test_nobody_else_does_and_nothing_is_widened(narrowed: Narrowed) -> None:
     for wider in ("network", "rented"):
         answer = narrowed.post({"reach": wider, "without": ["up-1"]})
         assert (answer.status_code, error_of(answer.content)["code"]) == (403, "would_widen")
-    assert narrowed.now() == {"without": [], "reach": "host"}  # nothing of a refused order is done
+    assert narrowed.now() == {"without": [], "reach": "host", "unlisted": {}}  # nothing of a refused order is done
     assert len(narrowed.service.records("denial")) == 1 + len(cases) + 2 + 2
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from tests.e2e.conversations import CHAT, chat, policy, wait_until_ready
 from tests.fakes.running import Fake, fake_upstream
-from tests.service import Service, ringfence, running, until
+from tests.service import Service, events, ringfence, running, until
 
 PATIENT = "{connect: 1s, first_token: 30s, between_tokens: 30s, total: 60s}"
 
@@ -92,6 +92,29 @@ def test_what_was_narrowed_stays_narrow_until_it_is_lifted(tmp_path: Path) -> No
         sources = [record["body"]["source"] for record in service.records("reload")]
         assert "without up-1" in sources[0]
         assert "reach process" in sources[2]
+        service.settled()
+        assert service.verify().returncode == 0
+
+
+def test_a_server_that_is_renamed_stays_away_and_that_is_said(tmp_path: Path) -> None:
+    with fake_upstream() as one, fake_upstream() as two, running(tmp_path, policy(one, two)) as service:
+        wait_until_ready(service)
+        assert ringfence(tmp_path, "narrow", "--without", "up-1").returncode == 0
+        write(service, policy(one, two).replace("up-1", "best"))
+        done = ringfence(tmp_path, "reload")
+        assert (done.returncode, "at its place is best now, and stays away too" in done.stdout) == (0, True)
+        assert service.post(CHAT, chat()).headers["x-ringfence-upstream"] == "up-2"
+        assert service.health()["reload"]["unlisted"] == {"up-1": ["best"]}
+        write(service, policy(two).replace("up-1", "other"))
+        assert "if that server is listed by another address now" in ringfence(tmp_path, "reload").stdout
+        assert ringfence(tmp_path, "reload").returncode == 0  # said again, recorded once
+        told = [row["body"] for row in service.records("admin") if row["body"]["action"] == "narrow"]
+        assert {row["target"] for row in told} == {"without up-1"}
+        gone = "not listed any more; at its place: "
+        assert [row["result"] for row in told] == ["taken", gone + "best", gone + "nothing"]
+        assert len(events(service.log(), "narrowing_names_nothing")) == 2
+        assert ringfence(tmp_path, "reload", "--lift").returncode == 0
+        assert service.health()["reload"]["unlisted"] == {}
         service.settled()
         assert service.verify().returncode == 0
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
-from policies import Endpoint, Reach, RequestFacts, decide_exchange
-from policies.narrowing import Narrowing, NotNarrower, Unfit, asked_narrowing, narrow
+from policies import Endpoint, Policy, Reach, RequestFacts, UpstreamRule, decide_exchange
+from policies.narrowing import Narrowing, NotNarrower, Unfit, asked_narrowing, located, narrow, unlisted
 from tests.policies.tables import CALLERS, MODELS, POLICY, TIERS, UPSTREAMS
 
 NARROWINGS = st.builds(Narrowing, st.frozensets(st.sampled_from([*UPSTREAMS, "unknown"])), st.sampled_from(Reach))
@@ -90,3 +91,46 @@ def test_whatever_is_asked_for_what_follows_is_no_wider(without: list[str], reac
         assert both.without >= now.without
         assert both.reach <= now.reach
         assert both.reach == asked.reach  # who asked for a reach has it
+
+
+def renamed(**names: str) -> Policy:
+    """The same servers by other names; "": listed no more."""
+    rules = [replace(rule, name=names.get(name, name)) for name, rule in UPSTREAMS.items()]
+    return replace(POLICY, upstreams={rule.name: rule for rule in rules if rule.name})
+
+
+PROGRAM = UpstreamRule("program", Reach.HOST, managed=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "after", "away", "vain"),
+    [
+        ("gpu-1", POLICY, ["gpu-1"], {}),
+        ("gpu-1", renamed(**{"gpu-1": "a100"}), ["a100"], {"gpu-1": ("a100",)}),
+        ("gpu-1", renamed(**{"gpu-1": ""}), [], {"gpu-1": ()}),
+        ("gpu-1", renamed(**{"gpu-1": "gpu-2", "gpu-2": "gpu-1"}), ["gpu-1", "gpu-2"], {}),  # which is meant?
+        ("embedded", renamed(embedded="own"), ["own"], {"embedded": ("own",)}),
+        ("space", renamed(space="elsewhere"), ["elsewhere"], {"space": ("elsewhere",)}),
+    ],
+)
+def test_a_server_by_another_name_stays_away(
+    name: str, after: Policy, away: list[str], vain: dict[str, tuple[str, ...]]
+) -> None:
+    narrowing = located(Narrowing(frozenset({name})), POLICY)
+    assert sorted(after.upstreams.keys() - narrow(after, narrowing).upstreams.keys()) == away
+    assert unlisted(narrowing, after) == vain
+
+
+def test_places_are_kept_however_often_the_file_changes() -> None:
+    first = located(Narrowing(frozenset({"gpu-1"})), POLICY)
+    both = first.and_also(located(Narrowing(frozenset({"a100"})), renamed(**{"gpu-1": "a100"})))
+    assert unlisted(both, renamed(**{"gpu-1": "b200"})) == {"a100": ("b200",), "gpu-1": ("b200",)}
+    assert located(both, renamed(**{"gpu-1": ""})) == both
+
+
+def test_programs_without_an_address_are_known_by_name_alone() -> None:
+    policy = replace(POLICY, upstreams={"program": PROGRAM})
+    narrowing = located(Narrowing(frozenset({"program"})), policy)
+    other = replace(POLICY, upstreams={"other": replace(PROGRAM, name="other")})
+    assert [*narrow(other, narrowing).upstreams] == ["other"]
+    assert unlisted(narrowing, other) == {"program": ()}
