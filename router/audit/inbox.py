@@ -28,6 +28,10 @@ class Alarm(Protocol):
 
     def after(self, delay_s: float, call: Callable[[], None]) -> object: ...
 
+    def calm(self) -> bool:
+        """Whether the thread that it calls on may wait for the disk for a moment: nothing else is urgent there."""
+        ...
+
 
 class Turn(Struct, frozen=True):
     """A new key, with which a segment may begin."""
@@ -45,6 +49,7 @@ class Batch(Struct):
     turns: list[Turn] = field(default_factory=list)
     note: Checkpoint | None = None  # the newest checkpoint among them
     tiles: list[tuple[int, int, bytes]] = field(default_factory=list)  # that they filled: level, number, hashes
+    since_us: int = 0  # by the monotonic clock, when its first line came
 
 
 class Inbox:
@@ -65,6 +70,7 @@ class Inbox:
         self._due = False  # something in the batch should be written now
         self._lingering = False  # the alarm will make due what lies here by then
         self._alarm: Alarm | None = None
+        self._writes_few: Callable[[], bool] = bool  # which says no
         self._closed = False
         self._fault: Exception | None = None  # a mistake of our own: the writer's last news
         self._refusal: str | None = None
@@ -102,10 +108,12 @@ class Inbox:
             return index
 
     def _put(self, kind: Kind, body: bytes) -> int:
-        index = self._next
-        line = self._scribe.line(index, time.time_ns() // 1000, time.monotonic_ns() // 1000, kind, body)
-        self._batch.lines.append(line)
-        self._batch.last = index
+        index, batch, now_us = self._next, self._batch, time.monotonic_ns() // 1000
+        line = self._scribe.line(index, time.time_ns() // 1000, now_us, kind, body)
+        if not batch.lines:
+            batch.since_us = now_us
+        batch.lines.append(line)
+        batch.last = index
         self._next = index + 1
         return index
 
@@ -117,12 +125,13 @@ class Inbox:
 
     # --- waking the writer ---
 
-    def gather(self, alarm: Alarm | None) -> None:
+    def gather(self, alarm: Alarm | None, writes_few: Callable[[], bool]) -> None:
         """From now on the writer is woken by a call that `alarm` puts off: a loop's pass fills one batch, and the two
-        threads do not contend while it runs. None: it is woken at once again, for every record.
+        threads do not contend while it runs; or it is spared, when the alarm's thread is calm and `writes_few` says
+        that it has written what lies here. None: it is woken at once again, for every record.
         """
         with self._lock:
-            self._alarm = alarm
+            self._alarm, self._writes_few = alarm, writes_few
             self._lingering = False  # the timers of the one before may have gone with its loop
             if alarm is None and self._batch.lines:
                 self._call(None)
@@ -151,24 +160,38 @@ class Inbox:
             alarm.soon(self._wake)
 
     def _wake(self) -> None:
+        alarm = self._alarm
+        if alarm is not None and alarm.calm() and self._writes_few():
+            return
         with self._lock:
             self._ring()
 
     def _lingered(self) -> None:
+        """What has come since the last batch may stay for as long as what was here before it."""
         with self._lock:
             self._lingering = False
-            if self._batch.lines:
-                self._call(None)
+            if not self._batch.lines:
+                return
+            left_s = self._linger_s - (time.monotonic_ns() // 1000 - self._batch.since_us) / 1e6
+            if left_s > 0 and not self._due and self._alarm is not None:
+                self._lingering = True
+                self._alarm.after(left_s, self._lingered)
+                return
+            self._due = True
+        self._wake()
 
     def _ring(self) -> None:
         if self._asleep:
             self._asleep = False
             self._bell.release()
 
-    def wait(self, wait_s: float) -> bool:
-        """Whether something came to be written, or the end, in so many seconds. For the writer only."""
+    def wait(self, wait_s: float, few: int = 0) -> bool:
+        """Whether something came to be written, or the end, in so many seconds. For the writer only.
+
+        Up to `few` lines it leaves to the alarm's thread, once, as if they had come while it slept.
+        """
         with self._lock:
-            if self._due or self._closed:
+            if self._closed or (self._due and not (len(self._batch.lines) <= few and self._left_to_alarm())):
                 return True
             self._asleep = True
             self._bell.acquire(blocking=False)  # rung after its last sleep was over
@@ -176,6 +199,15 @@ class Inbox:
         with self._lock:
             self._asleep = False
             return rung
+
+    def _left_to_alarm(self) -> bool:
+        if self._alarm is None or not self._alarm.calm():
+            return False
+        try:
+            self._alarm.soon(self._wake)
+        except RuntimeError:  # its loop is closed
+            return False
+        return True
 
     def take(self) -> Batch:
         """All that lies here, in order. For the writer only; it hears of a fault of our own here."""
@@ -185,6 +217,17 @@ class Inbox:
             batch, self._batch = self._batch, Batch()
             batch.tiles = self._scribe.take_tiles()
             self._due = False
+            return batch
+
+    def take_few(self, most: int) -> Batch | None:
+        """As `take`, for whoever writes in the writer's place. None, and all stays: it is work for the writer itself,
+        being more than `most` lines, a new key, a checkpoint, or the end.
+        """
+        with self._lock:
+            batch = self._batch
+            if not 0 < len(batch.lines) <= most or batch.turns or batch.note is not None or self._closed:
+                return None
+            self._batch, self._due = Batch(), False
             return batch
 
     # --- what the writer asks for ---

@@ -168,8 +168,10 @@ class Ledger:
         self.append(Kind.ADMIN, {"action": "digest_key", "target": name, "digest": sha256})
 
     def gather(self, alarm: Alarm | None) -> None:
-        """Wake the writer by calls that `alarm` puts off, so that more records share a batch; None: at once again."""
-        self._inbox.gather(alarm)
+        """Wake the writer by calls that `alarm` puts off, so that more records share a batch, or write a few lines
+        there and then while it is calm and the disk quick; None: at once again.
+        """
+        self._inbox.gather(alarm, self._writer.write_few)
 
     @property
     def durable(self) -> int:
@@ -177,7 +179,9 @@ class Ledger:
         return self._writer.durable
 
     def on_durable(self, listener: Listener) -> None:
-        """`listener(highest durable index)`, once per batch, from the writer's thread; also once after a failure."""
+        """`listener(highest durable index)`, once per batch, from the thread that wrote it: the writer's, or that of
+        the alarm (`gather`); also once after a failure.
+        """
         self._writer.on_durable(listener)
 
     def wait(self, index: int, timeout_s: float) -> None:

@@ -1,4 +1,6 @@
-"""The one thread that writes: takes what has arrived, one write, one fdatasync, then tells who waits.
+"""The thread that writes: takes what has arrived, one write, one fdatasync, then tells who waits.
+
+Only one thread writes at a time. A few lines are written by the one that appends (`write_few`), while that is cheaper.
 
 Rule 1: a record is acknowledged after its batch is as durable as the settings say, and not before.
 Rule 2: after any error of the disk nothing is written again. Linux drops the pages whose fsync failed, so a second
@@ -21,6 +23,7 @@ from router.audit.home import Home
 from router.audit.inbox import Batch, Inbox
 from router.audit.journal import Journal
 from router.audit.kinds import Durability, Kind
+from router.audit.pace import FEW, Pace
 from router.audit.scribe import Scribe
 from router.audit.settings import LedgerSettings
 
@@ -39,9 +42,12 @@ class Writer:
         self._scribe = scribe
         self._journal = journal
         self._thread = threading.Thread(target=self._run, name="ledger", daemon=True)
+        self._hand = threading.Lock()  # whoever has it writes
+        self._pace = Pace()
+        self._wakes_s = 0.0  # when the thread will look for itself, by the monotonic clock
         self._moved = threading.Condition()
         self._listeners: list[Listener] = []
-        self.durable = scribe.tree.size - 1  # the highest durable index; set by this thread only
+        self.durable = scribe.tree.size - 1  # the highest durable index; set by whoever writes
         self.failed: str | None = None  # why it ended before its time
         self._note: Checkpoint | None = None  # the newest over durable records, while it is not yet in its file
         self._rotating = False  # the key epoch that begins the next segment is on its way
@@ -54,7 +60,7 @@ class Writer:
         self._thread.join()
 
     def on_durable(self, listener: Listener) -> None:
-        """Called from this thread after each batch with the highest durable index, and once after a failure."""
+        """Called by whoever wrote, after each batch, with the highest durable index, and once after a failure."""
         with self._moved:
             self._listeners.append(listener)
 
@@ -64,30 +70,62 @@ class Writer:
             self._moved.wait_for(lambda: self.durable >= index or self.failed is not None, timeout_s)
             return self.durable >= index
 
+    def write_few(self) -> bool:
+        """Write what has arrived, on the thread that calls, if that is little, and the disk has been quick of late.
+
+        False: it is left to the thread, which must be woken. That also keeps the times of checkpoints and segments, so
+        nothing is written without it when it sleeps for long.
+        """
+        if not self._may_spare(self._wakes_s - time.monotonic()) or not self._hand.acquire(blocking=False):
+            return False
+        try:
+            batch = self._inbox.take_few(FEW)
+            if batch is not None:
+                self._flush(batch.lines)
+                self._advance(batch.last)
+        except Exception as error:  # noqa: BLE001 - as in the thread, which ends because of it
+            self._fail(error)
+            return True
+        finally:
+            self._hand.release()
+        return batch is not None
+
+    def _may_spare(self, sleeps_s: float) -> bool:
+        """Whether another thread may write for ours, which sleeps for so long."""
+        settings = self._settings
+        quick = self._pace.quick and settings.durability is not Durability.GROUP
+        return quick and sleeps_s <= settings.checkpoint_idle_s
+
+    def _gather(self) -> None:
+        if self._settings.durability is Durability.GROUP:
+            time.sleep(self._settings.group_wait_s)
+
     def _run(self) -> None:
         try:
             while not self._inbox.finished:
                 self._turn()
-            self._put_note()
-        except OSError as error:
-            self._fail(f"the ledger stopped: {error.strerror or error}; records after {self.durable} may be lost")
+            if self.failed is None:
+                self._put_note()
         except Exception as error:  # noqa: BLE001 - whatever it is, nobody may wait for a thread that has ended
-            self._fail(f"the ledger stopped: {type(error).__name__}; records after {self.durable} may be lost")
+            self._fail(error)
         finally:
-            self._scribe.destroy()
-            self._journal.close()
+            with self._hand:
+                self._scribe.destroy()
+                self._journal.close()
 
     def _turn(self) -> None:
-        if self._inbox.wait(self._patience_s()) and self._settings.durability is Durability.GROUP:
-            time.sleep(self._settings.group_wait_s)
-        batch = self._inbox.take()
-        now = time.monotonic()
-        if batch.lines:
-            self._last_record_s = now
-            self._write(batch)
-        self._keep_time(now)
-        if self._note is not None and now - self._last_note_s >= self._settings.checkpoint_pause_s:
-            self._put_note()
+        patience_s = self._patience_s()
+        self._wakes_s = time.monotonic() + patience_s
+        if self._inbox.wait(patience_s, FEW if self._may_spare(patience_s) else 0):
+            self._gather()
+        with self._hand:
+            batch = self._inbox.take()
+            now = time.monotonic()
+            if batch.lines:
+                self._write(batch)
+            self._keep_time(now)
+            if self._note is not None and now - self._last_note_s >= self._settings.checkpoint_pause_s:
+                self._put_note()
 
     def _patience_s(self) -> float:
         """How long to sleep when nothing arrives: until the next checkpoint, note or heartbeat."""
@@ -128,10 +166,12 @@ class Writer:
     def _flush(self, lines: list[bytes]) -> None:
         if not lines:
             return
+        began = self._last_record_s = time.monotonic()
         if not self._journal.write(b"".join(lines)):
             self._inbox.refuse(FULL, _NEW_WORK)
         if self._settings.durability is not Durability.ASYNC:
             self._journal.sync()
+        self._pace.took(time.monotonic() - began)
 
     def _rotate(self, first: int) -> None:
         """Begin a segment: what it follows is durable in any mode. Each begins with a key of its own, so it can be
@@ -166,7 +206,9 @@ class Writer:
             self._moved.notify_all()
         self._tell(listeners)
 
-    def _fail(self, sentence: str) -> None:
+    def _fail(self, error: Exception) -> None:
+        what = error.strerror or error if isinstance(error, OSError) else type(error).__name__
+        sentence = f"the ledger stopped: {what}; records after {self.durable} may be lost"
         with self._moved:
             self.failed = sentence
             self._inbox.fail(sentence)

@@ -58,6 +58,7 @@ class GateExchange:
         self._ending = MISTAKE
         self._cancelled = CLIENT_LEFT
         self._reserved = message.body_bytes
+        self._streams = False
 
     def take_body(self, data: bytes) -> None:
         """Request bytes. The body is whole before anything is decided: what was checked is what is sent."""
@@ -92,6 +93,8 @@ class GateExchange:
         """Once. Nothing that refers to us is kept, so that no exchange waits for Python to look for cycles."""
         if self._reserved:
             self._free()
+        if self._streams:
+            self._world.recorder.stream_ends()
         self._relay = self._steps = None
         self._desk.over(self._number)
 
@@ -141,6 +144,9 @@ class GateExchange:
 
     def _on_head(self) -> int:
         self._free()
+        if self._open.stream:
+            self._streams = True
+            self._world.recorder.stream_begins()
         return self._untold()
 
     def _decide(self) -> Route | Decision:

@@ -24,15 +24,27 @@ class LoopAlarm:
         """Made on the loop's thread."""
         self._loop = loop
         self._thread = threading.get_ident()
+        self.streams = 0  # that are on their way to clients
+
+    @property
+    def here(self) -> bool:
+        """Whether it is the loop's thread that asks."""
+        return threading.get_ident() == self._thread
+
+    def calm(self) -> bool:
+        """No stream is on its way, so nobody sees it if the loop rests for as long as a quick disk needs. A disk that
+        hangs just then holds up what has been asked before; what comes then could not be recorded, and would wait too.
+        """
+        return not self.streams
 
     def soon(self, call: Callable[[], None]) -> None:
-        if threading.get_ident() == self._thread:
+        if self.here:
             self._loop.call_soon(call)
         else:
             self._loop.call_soon_threadsafe(call)
 
     def after(self, delay_s: float, call: Callable[[], None]) -> None:
-        if threading.get_ident() == self._thread:
+        if self.here:
             self._loop.call_later(delay_s, call)
         else:
             self._loop.call_soon_threadsafe(call)
@@ -49,8 +61,16 @@ class Recorder:
         self._loop = asyncio.get_running_loop()
         self._waiting: deque[tuple[int, Settle]] = deque()
         self._look: asyncio.TimerHandle | None = None  # when we see for ourselves whether the ledger writes again
-        ledger.on_durable(self._from_writer)
-        ledger.gather(LoopAlarm(self._loop))
+        self._alarm = LoopAlarm(self._loop)
+        ledger.on_durable(self._on_durable)
+        ledger.gather(self._alarm)
+
+    def stream_begins(self) -> None:
+        """While any is on its way, the loop does not wait for the disk."""
+        self._alarm.streams += 1
+
+    def stream_ends(self) -> None:
+        self._alarm.streams -= 1
 
     @property
     def refusal(self) -> str:
@@ -128,9 +148,11 @@ class Recorder:
         self._ledger.gather(None)
         self._ledger.close()
 
-    def _from_writer(self, highest: int) -> None:
-        """On the writer's thread. The loop is only woken for somebody, or for news."""
-        if self._waiting or (self._ledger.failure or "") != self._refusal:
+    def _on_durable(self, highest: int) -> None:
+        """By whoever wrote. From the writer's thread, the loop is only woken for somebody, or for news."""
+        if self._alarm.here:
+            self._release(highest)
+        elif self._waiting or (self._ledger.failure or "") != self._refusal:
             self._loop.call_soon_threadsafe(self._release, highest)
 
     def _release(self, highest: int) -> None:

@@ -81,6 +81,7 @@ class Gate:
         """
         before, self._before, self._world = self._world, self._world, world
         self.tell_states()
+        self.tell_loads()  # nobody may have been told while nobody chose by them
         asyncio.get_running_loop().call_later(OLD_POLICY_S, self._forget, before)
 
     def _forget(self, world: World) -> None:
@@ -104,8 +105,12 @@ class Gate:
         for link in self._desks:
             link.send(0, Kind.LEDGER, self._world.recorder.refusal.encode())
 
-    def tell_loads_soon(self) -> None:
-        """Loads change with every exchange that begins or is over: they are told together."""
+    def _tell_loads_soon(self) -> None:
+        """Loads change with every exchange that begins or is over: they are told together, where anybody chooses by
+        them.
+        """
+        if self._loads_due or not self._world.chooses:
+            return
         self._loads_due = True
         asyncio.get_running_loop().call_later(LOADS_APART_S, self.tell_loads)
 
@@ -204,8 +209,7 @@ class Gate:
         if not desk.under_way:
             self._idle.clear()
         desk.under_way[number] = exchange
-        if not self._loads_due:
-            self.tell_loads_soon()
+        self._tell_loads_soon()
         if self._sweeper is None:
             self._sweeper = asyncio.get_running_loop().call_later(SWEEP_S, self._sweep)
 
@@ -222,8 +226,7 @@ class Gate:
             self._sweeper = asyncio.get_running_loop().call_later(SWEEP_S, self._sweep)
 
     def _on_over(self) -> None:
-        if not self._loads_due:
-            self.tell_loads_soon()
+        self._tell_loads_soon()
         if self._lost:
             self._lost = [desk for desk in self._lost if desk.under_way]
         for desk in (*self._desks.values(), *self._lost):

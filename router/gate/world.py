@@ -25,6 +25,9 @@ class World:
     metrics: Metrics = field(default_factory=Metrics)  # handed on at a reload
     doors: Doors = field(default_factory=lambda: Doors(lambda _: None))  # of managed programs; handed on at a reload
     routes: Routes = field(init=False)
+    chooses: bool = field(init=False)  # some tier has more than one upstream: workers look at their loads
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "routes", Routes(self))
+        tiers = self.snapshot.policy.tiers.values()
+        object.__setattr__(self, "chooses", any(len(tier.upstreams) > 1 for tier in tiers))

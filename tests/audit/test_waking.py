@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from router.audit import Durability, Kind, Ledger, LedgerUnavailable
+from router.audit.pace import FEW, IN_A_ROW
 from router.gate.recorder import LoopAlarm, Recorder
 from router.gate.steps import Steps
 from tests.audit.ledgers import DECISION, DENIAL, WAIT_S, check, codes, kinds, settings
@@ -27,6 +28,7 @@ class HandAlarm:
     soon_calls: list[Callable[[], None]] = field(default_factory=list)
     after_calls: list[Callable[[], None]] = field(default_factory=list)
     delays: list[float] = field(default_factory=list)
+    is_calm: bool = False
 
     def soon(self, call: Callable[[], None]) -> None:
         self.soon_calls.append(call)
@@ -34,6 +36,9 @@ class HandAlarm:
     def after(self, delay_s: float, call: Callable[[], None]) -> None:
         self.delays.append(delay_s)
         self.after_calls.append(call)
+
+    def calm(self) -> bool:
+        return self.is_calm
 
     def ring(self, calls: list[Callable[[], None]]) -> None:
         for call in calls:
@@ -89,7 +94,7 @@ def test_what_nobody_waits_for_goes_with_what_somebody_waits_for(tmp_path: Path)
 
 
 def test_what_nobody_waits_for_goes_when_its_time_is_over(tmp_path: Path) -> None:
-    ledger, alarm = Ledger.open(settings(tmp_path)), HandAlarm()
+    ledger, alarm = Ledger.open(settings(tmp_path, linger_s=0.0)), HandAlarm()
     asleep(ledger)
     ledger.gather(alarm)
     ledger.note(Kind.DENIAL, DENIAL)
@@ -259,3 +264,191 @@ def test_another_thread_may_ask_the_loops_alarm(tmp_path: Path) -> None:
                 await rung.wait()
 
     asyncio.run(run())
+
+
+# --- a few lines are written where they are appended ---
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Any disk is."""
+    monkeypatch.setattr("router.audit.pace.QUICK_S", 3600.0)
+
+
+def seasoned(directory: Path, **changes: object) -> Ledger:
+    """A ledger whose disk has been quick for long, and whose writer sleeps."""
+    given: dict[str, object] = {"durability": Durability.STRICT, "checkpoint_every": 1000, "linger_s": 0.0}
+    ledger = Ledger.open(settings(directory, **{**given, **changes}))
+    for _ in range(IN_A_ROW):
+        ledger.append(Kind.DENIAL, DENIAL).wait(WAIT_S)
+    asleep(ledger)
+    return ledger
+
+
+def calm(ledger: Ledger) -> tuple[HandAlarm, list[int]]:
+    """An alarm whose thread may wait for the disk; and the threads by which news come."""
+    alarm, told = HandAlarm(is_calm=True), list[int]()
+    ledger.on_durable(lambda _: told.append(threading.get_ident()))
+    ledger.gather(alarm)
+    return alarm, told
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("waited_for", [True, False])
+def test_a_calm_thread_writes_a_few_lines_itself(tmp_path: Path, *, waited_for: bool) -> None:
+    ledger = seasoned(tmp_path)
+    alarm, told = calm(ledger)
+    if waited_for:
+        index = ledger.append(Kind.DENIAL, DENIAL).index
+        alarm.ring(alarm.soon_calls)
+        assert ledger.durable == index
+    else:
+        ledger.note(Kind.DENIAL, DENIAL)
+        alarm.ring(alarm.after_calls)
+    assert kinds(tmp_path).count("denial") == IN_A_ROW + 1
+    assert told == [threading.get_ident()]
+    assert ledger._inbox._asleep  # through all of it
+    ledger.close()
+    assert codes(check(tmp_path)) == []
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize(
+    "why", ["a stream", "slow once", "many lines", "a checkpoint", "sleeps for long", "busy", "group", "closed"]
+)
+def test_all_else_is_the_writers_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, why: str) -> None:
+    changes: dict[str, object] = {"durability": Durability.GROUP} if why == "group" else {}
+    if why == "a checkpoint":
+        changes["checkpoint_every"] = IN_A_ROW + 3
+    ledger = seasoned(tmp_path, **changes)
+    alarm, told = calm(ledger)
+    if why == "a stream":
+        alarm.is_calm = False
+    elif why == "slow once":
+        ledger._writer._pace.took(3601.0)
+    elif why == "sleeps for long":
+        ledger._writer._wakes_s += 3601.0
+    elif why == "busy":
+        monkeypatch.setattr(ledger._writer, "_hand", threading.Lock())
+        ledger._writer._hand.acquire()
+    for _ in range(FEW + 1 if why == "many lines" else 1):
+        index = ledger.append(Kind.DENIAL, DENIAL).index
+    if why == "closed":
+        ledger.close()
+    alarm.ring(alarm.soon_calls)
+    assert threading.get_ident() not in told
+    if why == "busy":
+        ledger._writer._hand.release()
+    until(lambda: ledger.durable >= index)
+    ledger.close()
+    assert threading.get_ident() not in told
+    assert codes(check(tmp_path)) == []
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("loop", ["calm", "closed", "not calm"])
+def test_what_comes_while_the_writer_is_at_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, loop: str) -> None:
+    """A calm loop is left to it, so that one record after the other does not keep both threads awake."""
+    ledger = seasoned(tmp_path)
+    alarm, told = calm(ledger)
+    alarm.is_calm = False
+    began, go_on, real = threading.Event(), threading.Event(), os.fdatasync
+
+    def slow(descriptor: int) -> None:
+        began.set()
+        assert go_on.wait(WAIT_S)
+        real(descriptor)
+
+    def closed(_: Callable[[], None]) -> None:
+        raise RuntimeError("the loop is closed")
+
+    monkeypatch.setattr(os, "fdatasync", slow)
+    ledger.append(Kind.DENIAL, DENIAL)
+    alarm.ring(alarm.soon_calls)
+    assert began.wait(WAIT_S)
+    last = ledger.append(Kind.DENIAL, DENIAL).index
+    alarm.is_calm = loop != "not calm"
+    if loop == "closed":
+        monkeypatch.setattr(alarm, "soon", closed)
+    go_on.set()
+    if loop == "calm":
+        until(lambda: bool(alarm.soon_calls))
+        assert ledger.durable < last
+        alarm.ring(alarm.soon_calls)
+        assert ledger.durable == last
+    until(lambda: ledger.durable == last)
+    assert (threading.get_ident() in told) is (loop == "calm")
+    ledger.close()
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize(
+    ("error", "said"), [(OSError(5, "Input/output error"), "Input/output error"), (ValueError("x"), "ValueError")]
+)
+def test_a_disk_that_fails_there_ends_the_ledger(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, said: str
+) -> None:
+    ledger = seasoned(tmp_path, checkpoint_pause_s=3600.0)
+    ledger._inbox.checkpoint()  # its file is not written yet
+    ledger.append(Kind.DENIAL, DENIAL).wait(WAIT_S)
+    asleep(ledger)
+    ledger._writer._wakes_s = 0.0
+    before = (tmp_path / "checkpoint").read_bytes()
+    alarm, told = calm(ledger)
+
+    def broken(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr("router.audit.journal.Journal.sync", broken)
+    index = ledger.append(Kind.DENIAL, DENIAL).index
+    alarm.ring(alarm.soon_calls)
+    assert said in (ledger.failure or "")
+    assert told
+    assert ledger.durable < index
+    with pytest.raises(LedgerUnavailable):
+        ledger.append(Kind.DENIAL, DENIAL)
+    ledger.close()
+    assert (tmp_path / "checkpoint").read_bytes() == before  # nothing is written any more
+
+
+def test_what_was_put_off_later_than_the_timer_waits_for_its_own_time(tmp_path: Path) -> None:
+    """Outcomes come all the time: none is taken from the decision that it could go with."""
+    ledger, alarm = Ledger.open(settings(tmp_path, linger_s=3600.0)), HandAlarm()
+    asleep(ledger)
+    ledger.gather(alarm)
+    ledger.note(Kind.DENIAL, DENIAL)
+    alarm.ring(alarm.after_calls[:])
+    assert len(alarm.delays) == 2
+    assert 0 < alarm.delays[1] < 3600.0
+    assert "denial" not in kinds(tmp_path)
+    ledger.close()
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_recorder_waits_for_a_quick_disk_itself_while_no_stream_is_on_its_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    syncs: list[int] = []
+    real = os.fdatasync
+
+    def counted(descriptor: int) -> None:
+        syncs.append(threading.get_ident())
+        real(descriptor)
+
+    async def run() -> None:
+        recorder = Recorder(seasoned(tmp_path))
+        monkeypatch.setattr(os, "fdatasync", counted)
+        for streams, here in ((0, True), (1, False), (2, False), (0, True)):
+            for _ in range(streams):
+                recorder.stream_begins()
+            for _ in range(3):
+                await recorder.record(Kind.DENIAL, DENIAL)
+            for _ in range(streams):
+                recorder.stream_ends()
+            assert (set(syncs) == {threading.get_ident()}) is here
+            until(lambda: recorder._ledger._inbox._asleep)
+            syncs.clear()
+        recorder.close()
+
+    asyncio.run(run())
+    assert codes(check(tmp_path)) == []

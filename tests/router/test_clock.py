@@ -14,25 +14,36 @@ from router.gate.connection import UpstreamFault
 from router.gate.deadline import Deadline, Patience
 
 
+class Timer:
+    def __init__(self, loop: Loop) -> None:
+        self.loop = loop
+
+    def cancel(self) -> None:
+        self.loop.timers = [timer for timer in self.loop.timers if timer[1] is not self]
+
+
 class Loop:
     """Time that goes by when it is told to."""
 
     def __init__(self) -> None:
         self.now = 1000.0
-        self.timers: list[tuple[float, Callable[[], None]]] = []
+        self.timers: list[tuple[float, Timer, Callable[[], None]]] = []
+        self.woken = 0
 
     def time(self) -> float:
         return self.now
 
-    def call_later(self, seconds: float, call: Callable[[], None]) -> None:
-        self.timers.append((self.now + seconds, call))
+    def call_later(self, seconds: float, call: Callable[[], None]) -> Timer:
+        timer = Timer(self)
+        self.timers.append((self.now + seconds, timer, call))
+        return timer
 
     def pass_(self, until: float, late: float = 0.0) -> None:
-        while self.timers and min(self.timers)[0] <= until:
-            timer = min(self.timers, key=lambda one: one[0])
+        while self.timers and (timer := min(self.timers, key=lambda one: one[0]))[0] <= until:
             self.timers.remove(timer)
             self.now = max(self.now, timer[0] + late)
-            timer[1]()
+            self.woken += 1
+            timer[2]()
         self.now = max(self.now, until)
 
 
@@ -71,6 +82,22 @@ def test_each_is_rung_once_never_early_and_at_most_a_tick_late(
         assert len(sleeper.rung) == (not leaves)
         for rung in sleeper.rung:
             assert rung > due - 1e-6
+    assert not loop.timers
+
+
+def test_the_loop_is_not_woken_for_those_who_leave_in_time() -> None:
+    """Exchange after exchange, each over long before its time is: one look at the clock in all that time."""
+    loop, clock = made()
+    for _ in range(100):
+        tick = clock.add(sleeper := Sleeper(loop), loop.now + 30)
+        loop.pass_(loop.now + 0.2)
+        clock.remove(sleeper, tick)
+    assert loop.woken == 0
+    early = Sleeper(loop)
+    clock.add(early, loop.now + 1)  # who must be rung before all others is
+    loop.pass_(loop.now + 1.1)
+    assert len(early.rung) == 1
+    loop.pass_(loop.now + 100)
     assert not loop.timers
 
 
