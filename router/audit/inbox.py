@@ -11,10 +11,8 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
-from msgspec import Struct, field
-
+from router.audit.batch import Batch, Turn
 from router.audit.errors import LedgerFieldError, LedgerUnavailable
-from router.audit.format.notes import Checkpoint
 from router.audit.kinds import Kind
 from router.audit.scribe import Scribe
 
@@ -31,25 +29,6 @@ class Alarm(Protocol):
     def calm(self) -> bool:
         """Whether the thread that it calls on may wait for the disk for a moment: nothing else is urgent there."""
         ...
-
-
-class Turn(Struct, frozen=True):
-    """A new key, with which a segment may begin."""
-
-    position: int  # of its line in the batch
-    index: int  # of its record
-    note: Checkpoint | None  # the newest checkpoint before it, if the batch has one
-
-
-class Batch(Struct):
-    """Lines on their way to the disk, each with its line feed."""
-
-    lines: list[bytes] = field(default_factory=list)
-    last: int = -1  # the index of the newest
-    turns: list[Turn] = field(default_factory=list)
-    note: Checkpoint | None = None  # the newest checkpoint among them
-    tiles: list[tuple[int, int, bytes]] = field(default_factory=list)  # that they filled: level, number, hashes
-    since_us: int = 0  # by the monotonic clock, when its first line came
 
 
 class Inbox:

@@ -14,13 +14,14 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 
+from router.audit.batch import Batch
 from router.audit.errors import LedgerUnavailable
 from router.audit.fields import encode_body
 from router.audit.format.layout import tile_path
 from router.audit.format.notes import Checkpoint
 from router.audit.format.tiles import write_tile
 from router.audit.home import Home
-from router.audit.inbox import Batch, Inbox
+from router.audit.inbox import Inbox
 from router.audit.journal import Journal
 from router.audit.kinds import Durability, Kind
 from router.audit.pace import FEW, Pace

@@ -133,8 +133,7 @@ class GateExchange:
 
     def tell_record(self) -> None:
         """Also by the gate's sweep, when what it goes with is long in coming."""
-        record = self._untold()
-        if record >= 0:
+        if (record := self._untold()) >= 0:
             self._link.send(self._number, Kind.RECORD, COUNT.pack(record))
 
     def _untold(self) -> int:
