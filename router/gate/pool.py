@@ -25,6 +25,7 @@ class Pool:
         self.rule = rule
         self._dialler = dialler
         self.material = material
+        self.asked = ""  # whom the newest question about the upstream itself was sent to, as the ledger will say
         self._tls: ssl.SSLContext | None = None  # made of it at the first dial
         self._judged: dict[tuple[bytes, ...], Decision] = {}  # by the names of an answer's headers
         self._idle: deque[tuple[float, UpstreamConnection]] = deque()

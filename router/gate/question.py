@@ -46,6 +46,7 @@ async def _ask(pool: Pool, connection: UpstreamConnection, request: bytes, answe
     try:
         async with asyncio.timeout(answer_s):
             connection.send(request)
+            pool.asked = connection.address
             await connection.head()
             body = bytearray()
             while (data := await connection.chunk()) is not None:

@@ -37,6 +37,7 @@ class Upstream:
     looked_at: float = 0.0  # UNIX time
     identity: Identity | None = None
     identified_at: float = 0.0  # time.monotonic
+    told: dict[str, object] = field(default_factory=dict)  # the last finding that became a record
     caught: Decision | None = None  # what a real answer gave away: no probe takes it back, only new settings do
     fault: UpstreamFault | None = None  # of the last look
     prober: asyncio.Task[None] | None = None
@@ -127,6 +128,14 @@ class Upstream:
         notes = self.identity.notes if self.identity is not None else ()
         return "; ".join(notes) or plain
 
+    def news(self) -> dict[str, object] | None:
+        """The finding, if it is another than the last that was told, or from another address."""
+        finding = self.finding()
+        if finding == self.told:
+            return None
+        self.told = finding
+        return finding
+
     def finding(self) -> dict[str, object]:
         """For the ledger and the log: what answers there, and what is wrong with it."""
         refusal, found = self.refusal, self.identity
@@ -137,4 +146,5 @@ class Upstream:
             "backend": str(self.pool.rule.backend),
             "software": software or "unknown",
             "reason": self.praise("allowed") if refusal is None else f"{refusal.reason}: {refusal.detail}",
+            **({"address": self.pool.asked} if self.pool.asked else {}),
         }

@@ -178,7 +178,8 @@ class Upstreams:
         if upstream.caught is None:
             upstream.caught = decision
             self._become(upstream, State.FAILING, f"{decision.reason}: {decision.detail}")
-            self._ears.note(upstream.finding())
+            if (news := upstream.news()) is not None:
+                self._ears.note(news)
 
     # --- waiting ---
 

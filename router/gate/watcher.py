@@ -123,9 +123,9 @@ class Watcher:
         if upstream.identity is None or age_s > IDENTIFY_AGAIN_S or not upstream.identity.decision.allowed:
             found = await identify(upstream.pool, upstream.credential, upstream.asked)
             upstream.identified_at = time.monotonic()
-            if found != upstream.identity:
-                upstream.identity = found
-                self._note(upstream.finding())
+            upstream.identity = found
+            if (news := upstream.news()) is not None:
+                self._note(news)
         upstream.check()
 
 

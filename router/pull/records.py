@@ -23,22 +23,27 @@ class Exchange:
     began: float = field(default_factory=time.monotonic)
     status: int = 0
     sent: int = 0
+    address: str = ""  # whom it was sent to, once it was
     received: int = 0
     first_byte_ms: float = -1.0
 
-    def answered(self, status: int, sent: int) -> None:
-        self.status, self.sent = status, sent
+    def asked(self, address: str, sent: int) -> None:
+        self.address, self.sent = address, sent
+
+    def answered(self, status: int) -> None:
+        self.status = status
         self.first_byte_ms = self._ms()
 
     def end(self, ending: str) -> None:
         body: dict[str, object] = {
             "decision": self.decision,
-            "ending": ending if self.status else "refused",
+            "ending": ending if self.sent else "refused",
             "status": self.status,
             "sent_bytes": self.sent,
             "received_bytes": self.received,
             "first_byte_ms": self.first_byte_ms,
             "total_ms": self._ms(),
+            **({"address": self.address} if self.address else {}),
         }
         self.ledger.append(Kind.OUTCOME, body)
 

@@ -42,8 +42,8 @@ class GateTransport:
         connection: UpstreamConnection | None = None
         ending = "cut"
         try:
-            connection = self._runner.run(_ask(pool, request))
-            exchange.answered(connection.status, len(request))
+            connection = self._runner.run(_ask(pool, request, exchange))
+            exchange.answered(connection.status)
             yield Answer(connection.status, connection.texts(), self._chunks(connection, target, exchange))
             ending = "complete" if connection.complete or connection.status >= 300 else "cut"
         except UpstreamFault as fault:
@@ -62,10 +62,11 @@ class GateTransport:
             raise _told(fault, target) from None
 
 
-async def _ask(pool: Pool, request: bytes) -> UpstreamConnection:
+async def _ask(pool: Pool, request: bytes, exchange: Exchange) -> UpstreamConnection:
     connection = await pool.fresh(CONNECT_S)
     try:
         connection.send(request)
+        exchange.asked(connection.address, len(request))
         async with asyncio.timeout(ANSWER_S):
             await connection.head()
     except UpstreamFault as fault:

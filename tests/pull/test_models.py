@@ -125,6 +125,7 @@ def test_every_request_of_a_pull_stands_in_a_ledger_of_its_own(hub: Hub, tmp_pat
         (302, "complete"), (200, "cut"), (302, "complete"), (206, "complete")
     ]  # fmt: skip
     assert [row["received_bytes"] for row in outcomes] == [0, 1000, 0, len(CONTENT) - 1000]
+    assert [f"http://{row['address']}" for row in outcomes] == [hub.url, hub.cdn_url] * 2
     (row,) = [row for row in records(tmp_path, "admin") if row["action"] == "model_pulled"]
     assert (row["target"], row["digest"]) == (NAME, hub.digest)
     (seal,) = records(tmp_path, "enforcement")
@@ -199,6 +200,9 @@ def test_over_tls_with_an_authority_of_its_own_and_a_token(tmp_path: Path) -> No
         (tmp_path / "policy.yaml").write_text(trusted)
         untrusted = models(tmp_path, "pull")
         assert (untrusted.returncode, "cdn" in untrusted.stderr) == (1, True)
+        asked, refused = records(tmp_path, "outcome")[:2]
+        assert (f"https://{asked['address']}", asked["ending"]) == (hub.url, "complete")
+        assert (refused.get("address"), refused["ending"], refused["sent_bytes"]) == (None, "refused", 0)
         (tmp_path / "policy.yaml").write_text(trusted.replace("cdn: {url", "cdn: {ca_file: authority.pem, url"))
         assert models(tmp_path, "pull").returncode == 0
     tokens = {(server, headers.get("authorization")) for server, _, headers in hub.requests}

@@ -73,7 +73,25 @@ async def test_a_good_upstream_is_recorded_once_with_its_software(tmp_path: Path
         (record,) = gate.ledger.bodies(Kind.PROBE)
     assert record == {
         "upstream": "u", "state": "accepted", "backend": "vllm", "software": "vllm 0.15.0", "reason": "allowed",
+        "address": f"127.0.0.1:{port}",
     }  # fmt: skip
+
+
+async def test_the_same_finding_from_another_address_is_another_record(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watcher, "IDENTIFY_AGAIN_S", 0.0)
+    async with scripted(server(GOOD, [])) as port, house(port, tmp_path) as gate:
+        gate.upstreams.start()
+        await state_is(gate, State.READY)
+        upstream = gate.upstreams._all["u"]
+        assert upstream.news() is None
+        upstream.told = {**upstream.told, "address": f"127.0.0.2:{port}"}  # as if another had answered before
+        upstream.look.set()
+        async with asyncio.timeout(10):
+            while len(gate.ledger.bodies(Kind.PROBE)) < 2:
+                await asyncio.sleep(0.01)
+        assert {record["address"] for record in gate.ledger.bodies(Kind.PROBE)} == {f"127.0.0.1:{port}"}
 
 
 async def test_a_known_hole_and_another_software_are_told_and_serve(tmp_path: Path) -> None:
