@@ -89,11 +89,13 @@ def _columns(inners: Sequence[bytes]) -> Columns:
     times, rest = decode_times(moments), decode_rest(told)
     if len(times) != len(rest) or _encode_lines(times) != moments or _encode_lines(rest) != told:
         raise ValueError("a line is not in its one spelling")
+    kinds, bodies = [each.kind for each in rest], [each.body for each in rest]
     return Columns(
         [each.t for each in times],
         [each.mono for each in times],
-        [each.kind for each in rest],
-        [each.body for each in rest],
+        kinds,
+        bodies,
+        [getattr(body, "decision", None) for kind, body in zip(kinds, bodies, strict=True) if kind == "outcome"],
         formed=True,
         sealed=CAPTURE.encode() in told,
     )

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from router.audit.codec import CODEC
 from router.audit.fields import FORMS
-from router.audit.format.record import head, heads, leaf_hash, macs_of
+from router.audit.format.record import head, heads, leaf_hash, tails, tails_of
 from router.audit.show import Filter, show_records
 from router.audit.verify.lines import STANDARD, Codec, parse_line
 from router.audit.verify.story import FORMED
@@ -131,9 +131,9 @@ def test_what_the_fast_codec_vouches_for_is_what_the_story_needs() -> None:
 @pytest.mark.parametrize("tail", [TAIL[:-1] + b" ", TAIL.replace(b"mac", b"mca"), TAIL.replace(b"0", b"g"), b"short"])
 def test_a_line_that_does_not_end_in_a_mac_is_none(tail: bytes) -> None:
     line = START + STOP + TAIL
-    assert macs_of([line, line]) == b"0" * 128
+    assert tails_of([line, line]) == TAIL + TAIL == tails([bytes(32)] * 2)
     with pytest.raises(ValueError, match="does not end in its MAC"):
-        macs_of([line, START + STOP + tail])
+        tails_of([line, START + STOP + tail])
 
 
 @pytest.mark.parametrize("at", [11, 13, 14])
@@ -145,6 +145,15 @@ def test_a_key_in_the_middle_of_an_epoch_is_judged_alike(bad: Path, at: int) -> 
     assert codes(agreed(bad))
 
 
+@given(st.integers(0, 2**40), st.lists(st.binary(min_size=32, max_size=32), min_size=1, max_size=9))
+def test_many_heads_are_what_each_is(first: int, prevs: list[bytes]) -> None:
+    first = min(first, 10 ** len(str(first)) - len(prevs))  # all with as many digits
+    if first < 0 or len(str(first)) != len(str(first + len(prevs) - 1)):
+        first = 100
+    wanted = [head("ab" * 16, 3, first + at, prev) for at, prev in enumerate(prevs)]
+    assert heads("ab" * 16, 3, first, prevs) == b"".join(wanted)
+
+
 def test_heads_that_fit_as_a_row_only_are_refused(tmp_path: Path) -> None:
     """By someone with all keys: a hundred lines whose heads have as many bytes as the right ones, in other portions."""
     log, size = "00" * 16, len(head("00" * 16, 1, 10, bytes(32)))
@@ -153,7 +162,7 @@ def test_heads_that_fit_as_a_row_only_are_refused(tmp_path: Path) -> None:
         due += head(log, 1, 5 + at, prevs[at])
         lines.append((due + START)[at * size : (at + 1) * size] + STOP + TAIL)
         prevs.append(leaf_hash(lines[at]))
-    assert b"".join(line[:size] for line in lines) == heads(log, 1, 5, prevs[:-1])
+    assert b"".join(line[:size] for line in lines) == due
     stream = Stream(tmp_path, log, CODEC, print)
     stream.index, stream.epoch, stream.prev = 5, 1, bytes(32)
     assert stream._read_whole(lines) is None

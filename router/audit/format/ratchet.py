@@ -15,6 +15,7 @@ import ctypes
 import hashlib
 import struct
 from collections.abc import Sequence
+from itertools import chain
 from typing import Final
 
 KEY_BYTES: Final = 32
@@ -26,6 +27,7 @@ _memset: Final = ctypes.cast(ctypes.memset, ctypes.PYFUNCTYPE(None, ctypes.c_voi
 _sha256: Final = hashlib.sha256
 _sha512: Final = hashlib.sha512
 _INDEX: Final = struct.Struct(">Q")
+_M: Final = struct.Struct(f"{KEY_BYTES}x{KEY_BYTES}s")  # of K and M
 _INNER: Final = bytes(code ^ 0x36 for code in range(256))
 _OUTER: Final = bytes(code ^ 0x5C for code in range(256))
 _INNER_PAD: Final = b"\x36" * (64 - KEY_BYTES)
@@ -54,22 +56,14 @@ def expected_macs(key: bytes, bound: bytes, first: int, messages: Sequence[bytes
 
     HMAC-SHA-256 (RFC 2104) written out for 32-byte keys: half as dear as hmac.digest. Nothing is overwritten.
     """
-    steps, both, derivation = [], key, bytearray(_COUNTER + key + bound + _INDEX.pack(first))
-    refill = struct.Struct(f">{KEY_BYTES}s{len(bound)}sQ").pack_into  # of K and M it takes K
+    both, steps, derivation = key, list[bytes](), struct.Struct(f">4s{KEY_BYTES}s{len(bound)}sQ").pack
     for index in range(first, first + len(messages)):
-        refill(derivation, len(_COUNTER), both, bound, index)
-        both = _sha512(derivation).digest()
+        both = _sha512(derivation(_COUNTER, both, bound, index)).digest()  # K and M: of these it takes K
         steps.append(both)
-    secrets, places = b"".join(steps), range(KEY_BYTES, 2 * KEY_BYTES * len(steps), 2 * KEY_BYTES)
-    inner, outer = secrets.translate(_INNER), secrets.translate(_OUTER)
-    hashed = [
-        _sha256(inner[at : at + KEY_BYTES] + _INNER_PAD + message).digest()
-        for at, message in zip(places, messages, strict=True)
-    ]
-    macs = [
-        _sha256(outer[at : at + KEY_BYTES] + _OUTER_PAD + short).digest()
-        for at, short in zip(places, hashed, strict=True)
-    ]
+    secrets = b"".join(steps)
+    inner, outer = (chain.from_iterable(_M.iter_unpack(secrets.translate(pad))) for pad in (_INNER, _OUTER))
+    hashed = [_sha256(_INNER_PAD.join(parts)).digest() for parts in zip(inner, messages, strict=True)]
+    macs = [_sha256(_OUTER_PAD.join(parts)).digest() for parts in zip(outer, hashed, strict=True)]
     return both[:KEY_BYTES], macs
 
 

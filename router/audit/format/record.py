@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from operator import itemgetter
 from typing import Final
 
 VERSION: Final = 1
@@ -25,6 +26,9 @@ _AFTER_MAC: Final = b'"}'
 MAC_DIGITS: Final = 2 * MAC_BYTES
 TAIL_BYTES: Final = len(_BEFORE_MAC) + MAC_DIGITS + len(_AFTER_MAC)
 _MAC: Final = slice(-MAC_DIGITS - len(_AFTER_MAC), -len(_AFTER_MAC))
+_FIXED: Final = (*enumerate(_BEFORE_MAC), *enumerate(_AFTER_MAC, len(_BEFORE_MAC) + MAC_DIGITS))  # of a line's tail
+_CONSTANT: Final = (_BEFORE_MAC + _AFTER_MAC).translate(None, b"0123456789abcdef")
+_tail: Final = itemgetter(slice(-TAIL_BYTES, None))
 
 
 def head(log: str, epoch: int, index: int, prev: bytes) -> bytes:
@@ -33,10 +37,19 @@ def head(log: str, epoch: int, index: int, prev: bytes) -> bytes:
 
 
 def heads(log: str, epoch: int, first: int, prevs: Sequence[bytes]) -> bytes:
-    """The heads of the lines at `first`, first + 1, …, one behind the other; `prevs`: the leaf hashes before each."""
-    start, links = f'{{"v":1,"log":"{log}","epoch":{epoch},"i":', b"".join(prevs).hex()
-    digits = [links[at : at + 2 * len(FIRST_PREV)] for at in range(0, len(links), 2 * len(FIRST_PREV))]
-    return "".join([f'{start}{index},"prev":"{link}",' for index, link in enumerate(digits, first)]).encode()
+    """The heads of the lines at `first`, first + 1, …, one behind the other; `prevs`: the leaf hashes before each.
+
+    All indexes must have as many digits. The heads are made of zeros, into which the indexes are put column by column.
+    """
+    digits = "".join(map(str, range(first, first + len(prevs)))).encode()
+    width = len(digits) // len(prevs)
+    start = f'{{"v":1,"log":"{log}","epoch":{epoch},"i":'
+    before, after = f'{start}{"0" * width},"prev":"', '",'
+    links = b"".join(prevs).hex("|", len(FIRST_PREV)).replace("|", after + before)
+    told = bytearray((before + links + after).encode())
+    for column in range(width):
+        told[len(start) + column :: len(told) // len(prevs)] = digits[column::width]
+    return bytes(told)
 
 
 def mac_of(line: bytes) -> bytes:
@@ -44,17 +57,22 @@ def mac_of(line: bytes) -> bytes:
     return line[_MAC]
 
 
-def macs_of(lines: Sequence[bytes]) -> bytes:
-    """Their MACs, one behind the other; ValueError unless each line ends as a record does, in hexadecimal digits.
+def tails_of(lines: Sequence[bytes]) -> bytes:
+    """Their ends, one behind the other; ValueError unless each is a MAC in hexadecimal digits, as a record's is.
 
-    Asked of all lines at once, byte by byte.
+    Asked of all lines at once, column by column.
     """
-    tails, macs = b"".join([line[-TAIL_BYTES:] for line in lines]), b"".join([line[_MAC] for line in lines])
-    fixed = [*enumerate(_BEFORE_MAC), *enumerate(_AFTER_MAC, len(_BEFORE_MAC) + MAC_DIGITS)]
-    usual = len(tails) == TAIL_BYTES * len(lines) and not macs.translate(None, b"0123456789abcdef")
-    if not usual or any(tails[at::TAIL_BYTES] != bytes([code]) * len(lines) for at, code in fixed):
+    count, ends = len(lines), b"".join(map(_tail, lines))
+    usual = len(ends) == TAIL_BYTES * count and ends.translate(None, b"0123456789abcdef") == _CONSTANT * count
+    if not usual or any(ends[at::TAIL_BYTES] != bytes([code]) * count for at, code in _FIXED):
         raise ValueError("a line does not end in its MAC")
-    return macs
+    return ends
+
+
+def tails(macs: Sequence[bytes]) -> bytes:
+    """How lines with these MACs end, one behind the other."""
+    between = (_AFTER_MAC + _BEFORE_MAC).decode()
+    return _BEFORE_MAC + b"".join(macs).hex("|", MAC_BYTES).replace("|", between).encode() + _AFTER_MAC
 
 
 def covered(start: bytes, t_us: int, mono_us: int, kind: str, body: bytes) -> bytes:

@@ -42,7 +42,7 @@ class Batch(NamedTuple):
     prev: bytes  # of the first
     leaves: Sequence[bytes]
     lines: Sequence[bytes]
-    macs: bytes  # in hexadecimal, one behind the other
+    tails: bytes  # the ends of the lines, with their MACs, one behind the other
     columns: Columns
     file: str
     offset: int

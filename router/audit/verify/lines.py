@@ -35,10 +35,11 @@ class Row(NamedTuple):
 class Columns(NamedTuple):
     """Times, monotonic times, kinds and bodies of lines that follow each other."""
 
-    times: Sequence[int]
-    monos: Sequence[int]
+    times: list[int]
+    monos: list[int]
     kinds: Sequence[str]
     bodies: Sequence[Fields]
+    ends: Sequence[Any]  # what each outcome among them names as its decision
     formed: bool = False  # every body is known to have the members that its kind must have, of the right types
     sealed: bool = True  # a body may name a sealed text
 
@@ -74,6 +75,11 @@ def parse_line(line: bytes) -> Row:
     return row
 
 
+def ends_of(kinds: Iterable[str], bodies: Iterable[Fields]) -> list[Any]:
+    """The decisions that these records end, as far as they say."""
+    return [body.get("decision") for kind, body in zip(kinds, bodies, strict=True) if kind == "outcome"]
+
+
 def _columns(inners: Sequence[bytes]) -> Columns:
     """Each begins with an object that is parsed for itself; all are written at once. No object's text is the beginning
     of another's, so the texts are equal only if each is its object's and nothing more.
@@ -84,10 +90,10 @@ def _columns(inners: Sequence[bytes]) -> Columns:
         raise ValueError("not in its one spelling")
     if set(map(tuple, found)) != {_MEMBERS}:
         raise ValueError("another member")
-    times, monos, kinds, bodies = zip(*map(dict.values, found), strict=True)
+    times, monos, kinds, bodies = map(list, zip(*map(dict.values, found), strict=True))
     if {tuple(map(type, fields.values())) for fields in found} != {_MEMBER_TYPES}:
         raise ValueError("a member of another type")
-    return Columns(times, monos, kinds, bodies, sealed=CAPTURE in joined)
+    return Columns(times, monos, kinds, bodies, ends_of(kinds, bodies), sealed=CAPTURE in joined)
 
 
 STANDARD: Final = Codec(_columns)

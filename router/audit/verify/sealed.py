@@ -41,7 +41,7 @@ class SealedCheck:
         self._erased: set[str] = set()
 
     def see(self, batch: Batch) -> None:
-        times, _, kinds, bodies, _, sealed = batch.columns
+        times, _, kinds, bodies, *_, sealed = batch.columns
         if sealed or not _MAY_NAME.isdisjoint(kinds):
             for number, (t, kind, body) in enumerate(zip(times, kinds, bodies, strict=True), batch.first):
                 self._one(number, t, kind, body)

@@ -91,30 +91,29 @@ class Story:
 
     def _is_usual(self, columns: Columns) -> bool:
         """Whether _one() would find nothing in these but perhaps an orphan: asked of all at once, which is faster."""
-        times, monos, kinds, bodies, formed, _ = columns
+        times, monos, kinds, bodies, _, formed, _ = columns
         if not _USUAL.issuperset(kinds) or len(self._open) + len(kinds) > MOST_OPEN:
             return False
-        drifts = [*map(sub, times, monos)]
+        drifts = [*map(sub, times, monos), self._wall - self._mono]
         return (
             self._mono <= monos[0]
-            and [*monos] == sorted(monos)
+            and monos == sorted(monos)
             and monos[-1] - self._mono <= self._silence_us
-            and max(*drifts, self._wall - self._mono) - min(*drifts, self._wall - self._mono) <= _SLACK_US
+            and max(drifts) - min(drifts) <= _SLACK_US
             and (formed or _are_formed(kinds, bodies))
         )
 
     def _exchanges(self, batch: Batch) -> None:
-        opened, (_, _, kinds, bodies, *_) = self._open, batch.columns
+        opened, kinds, ends = self._open, batch.columns.kinds, iter(batch.columns.ends)
         for number, kind in enumerate(kinds, batch.first):
             if kind == "decision":
                 opened[number] = None
             elif kind == "outcome":
-                at = number - batch.first
-                decision = bodies[at]["decision"]
+                decision = next(ends)
                 if decision in opened:
                     del opened[decision]
                 else:
-                    self._outcome(batch.record(at), decision)
+                    self._outcome(batch.record(number - batch.first), decision)
 
     def _enter_boot(self, columns: Columns) -> None:
         """Times of another boot are not compared with those before."""

@@ -6,6 +6,7 @@ After a finding the reader takes the next line at its word and goes on, so that 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from operator import itemgetter
 from pathlib import Path
 from typing import TypeAlias
 
@@ -18,13 +19,12 @@ from router.audit.format.record import (
     heads,
     leaf_hash,
     leaf_hashes,
-    mac_of,
-    macs_of,
+    tails_of,
 )
 from router.audit.format.segments import SegmentError, list_segments, segment_blocks
 from router.audit.verify.batch import Batch, Record
 from router.audit.verify.findings import Finding, Weight
-from router.audit.verify.lines import Codec, Columns, Row, parse_line
+from router.audit.verify.lines import Codec, Columns, Row, ends_of, parse_line
 
 Add: TypeAlias = Callable[[Finding], None]
 
@@ -68,16 +68,16 @@ class Stream:
         leaves = leaf_hashes(lines)
         due = heads(self._log, self.epoch, first, [prev, *leaves[:-1]])
         size = len(due) // len(lines)  # of each head: their numbers have as many digits
-        if b"".join([line[:size] for line in lines]) != due:
+        if b"".join(map(itemgetter(slice(size)), lines)) != due:
             return None
         try:
-            macs = macs_of(lines)
-            columns = self._codec.columns([line[size:-TAIL_BYTES] for line in lines])
+            ends = tails_of(lines)
+            columns = self._codec.columns([*map(itemgetter(slice(size, -TAIL_BYTES)), lines)])
         except (ValueError, RecursionError):
             return None
         if "key_epoch" in columns.kinds:
             return None
-        batch = Batch(first, self.epoch, prev, leaves, lines, macs, columns, self._file, self._offset)
+        batch = Batch(first, self.epoch, prev, leaves, lines, ends, columns, self._file, self._offset)
         self.index, self.prev = last + 1, leaves[-1]
         self._pass(sum(map(len, lines)) + len(lines))
         return batch
@@ -87,8 +87,8 @@ class Stream:
             record = self._read(line + ending)
             if record is not None:
                 number, epoch, prev, leaf, _, t, mono, kind, body, file, offset = record
-                columns = Columns([t], [mono], [kind], [body])
-                yield Batch(number, epoch, prev, [leaf], [line], mac_of(line), columns, file, offset)
+                columns = Columns([t], [mono], [kind], [body], ends_of([kind], [body]))
+                yield Batch(number, epoch, prev, [leaf], [line], line[-TAIL_BYTES:], columns, file, offset)
             self._pass(len(line) + len(ending))
 
     def _pass(self, count: int) -> None:
