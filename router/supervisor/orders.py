@@ -21,6 +21,11 @@ from router.supervisor.family import is_below
 SOCKET: Final = "orders.sock"
 LONGEST: Final = 64 * 1024
 ASKED_WITHIN_S: Final = 10.0
+NOT_THE_OWNER: Final = "only the owner of the service, or root, gives it orders, and no program that it runs"
+UNSEEN: Final = (
+    "the service cannot see which process asks, or one of its parents, so it may be a program that the service runs; "
+    "where /proc is mounted with 'hidepid', or from outside its container, give orders as root"
+)
 _CREDENTIALS: Final = struct.Struct("3i")  # pid, uid, gid: SO_PEERCRED of unix(7)
 
 
@@ -70,8 +75,8 @@ class Orders:
         writer.close()
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> Told:
-        if not is_ours(writer.get_extra_info("socket")):
-            return Told(good=False, text="only the owner of the service, or root, gives it orders")
+        if why := refusal(writer.get_extra_info("socket")):
+            return Told(good=False, text=why)
         try:
             async with asyncio.timeout(ASKED_WITHIN_S):
                 order = msgspec.json.decode(await reader.readline(), type=Order)
@@ -88,23 +93,25 @@ def _bound(directory: Path) -> socket.socket:
     return sock
 
 
-def is_ours(sock: socket.socket) -> bool:
-    """Is the other end's process of our own user, or root's, and none that we started? The kernel says (SO_PEERCRED).
+def refusal(sock: socket.socket) -> str:
+    """Why the process at the other end gives no orders; "" if it does. The kernel says who it is (SO_PEERCRED).
 
-    A managed program runs as our user and can reach the socket: no file rule holds UNIX sockets. Whatever it starts
-    stays below us, and one that is gone by now could have been its.
+    It must be root's, or of our own user and none that we started. A managed program runs as our user and can reach
+    the socket: no file rule holds UNIX sockets. Whatever it starts stays below us and can become no other user
+    (no_new_privs), and one that is gone by now could have been its.
     """
     raw = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
     pid, uid, _ = _CREDENTIALS.unpack(raw)
-    return uid in (0, os.getuid()) and _is_stranger(pid)
-
-
-def _is_stranger(pid: int) -> bool:
-    """0: a process outside our PID namespace, of which nothing can be known; one in it may have such a parent."""
+    if uid not in (0, os.getuid()):
+        return NOT_THE_OWNER
+    if uid != os.getuid():
+        return ""
+    if pid == 0:  # outside our PID namespace: of it nothing can be known, and one in it may have such a parent
+        return UNSEEN
     try:
-        return pid != 0 and not is_below(pid, os.getpid())
+        return NOT_THE_OWNER if is_below(pid, os.getpid()) else ""
     except OSError:
-        return False
+        return UNSEEN
 
 
 def ask(ledger: Path, order: Order, wait_s: float) -> Told:

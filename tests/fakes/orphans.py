@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 
 from router.supervisor.family import adopt
-from router.supervisor.orders import is_ours
+from router.supervisor.orders import refusal
 
 TRIES = 20
 SLEEPERS = 150  # below the program: a walk down the tree is busy with these while somebody moves
@@ -80,7 +80,7 @@ def main(path: str) -> None:
             os.write(go, b"x")
             visitor, _ = listener.accept()
             with visitor:
-                strangers += is_ours(visitor)
+                strangers += not refusal(visitor)
     print(strangers)
 
 

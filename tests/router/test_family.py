@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from router.supervisor import family, orders
-from tests.fakes import orphans
+from tests.fakes import hidden, orphans
 
 
 def test_nobody_below_is_a_stranger_while_its_parent_dies(tmp_path: Path) -> None:
@@ -47,19 +47,52 @@ def test_who_gives_orders(
     ours, theirs = socket.socketpair()
     with ours, theirs:
         monkeypatch.setattr(orders, "_CREDENTIALS", _Says(9))
-        assert orders.is_ours(ours) is stranger
+        assert (orders.refusal(ours) == "") is stranger
         monkeypatch.setattr(orders, "_CREDENTIALS", _Says(0))
-        assert not orders.is_ours(ours)
+        assert orders.refusal(ours) == orders.UNSEEN
+
+
+@pytest.mark.parametrize(
+    ("asks", "own", "refused"),
+    [
+        (0, 1000, ""),  # root's, whether we see it or not: nothing below us becomes root
+        (1001, 1000, orders.NOT_THE_OWNER),
+        (1001, 0, orders.NOT_THE_OWNER),
+        (1000, 1000, orders.UNSEEN),
+    ],
+)
+def test_whose_orders_are_taken(asks: int, own: int, refused: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "getuid", lambda: own)
+    monkeypatch.setattr(orders, "_CREDENTIALS", _Says(2**22 + 1, asks))
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        assert orders.refusal(ours) == refused
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="mounts /proc anew and becomes another user: needs root")
+def test_where_processes_are_hidden_root_gives_orders_and_others_are_told_why() -> None:
+    """A real mount of /proc with hidepid, and a service of another user than root."""
+    run = subprocess.run(
+        ["unshare", "--mount", sys.executable, "-m", hidden.__name__], capture_output=True, text=True, check=False,
+        timeout=60,
+    )  # fmt: skip
+    if "cannot mount" in run.stdout:
+        pytest.skip(f"/proc cannot be mounted here: {run.stdout}")
+    assert (run.returncode, run.stderr) == (0, "")
+    assert run.stdout.splitlines() == [
+        "root:", f"the owner, started by root: {orders.UNSEEN}", f"a program of the service: {orders.NOT_THE_OWNER}",
+    ]  # fmt: skip
 
 
 class _Says:
     size = 12
 
-    def __init__(self, pid: int) -> None:
+    def __init__(self, pid: int, uid: int | None = None) -> None:
         self._pid = pid
+        self._uid = os.getuid() if uid is None else uid
 
     def unpack(self, _: bytes) -> tuple[int, int, int]:
-        return self._pid, os.getuid(), 0
+        return self._pid, self._uid, 0
 
 
 def test_the_parent_is_the_kernels_word() -> None:
