@@ -12,6 +12,7 @@ from typing import Any, Final
 import typer
 
 from router.cli.listing import WholeSentences
+from router.memory import importing
 
 COMMANDS: Final = {  # name -> module:function, in the order of the help
     "serve": "serve:serve",
@@ -69,7 +70,8 @@ class Commands(WholeSentences):
 def made(name: str, where: str) -> Any:
     """The command, imported and made of its function or of its own group."""
     module, _, attribute = where.partition(":")
-    found = getattr(import_module(f"router.cli.{module}"), attribute)
+    with importing():
+        found = getattr(import_module(f"router.cli.{module}"), attribute)
     holder = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
     if name in GROUPS:
         holder.add_typer(found, cls=WholeSentences, name=name, help=GROUPS[name])

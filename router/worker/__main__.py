@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import gc
+
+gc.disable()  # nothing that is imported below is garbage; `settle_memory` switches it on again
+
 import argparse
 import asyncio
 import socket

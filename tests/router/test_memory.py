@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from router.channel.exchange import Exchange
 from router.gate.exchange import GateExchange
 from router.gate.relay import Relay
-from router.memory import OBJECTS_MORE, settle_memory
+from router.memory import OBJECTS_MORE, importing, settle_memory
 from tests.router.house import answering, house, plain, scripted, streamed
 
 OK = plain(b'{"ok":true}')
@@ -51,6 +52,19 @@ def test_what_was_taken_is_looked_at_no_more_until_settings_are_taken_again() ->
     assert Knot.alive == 1  # frozen with what lives long
     settle_memory()
     assert Knot.alive == 0
+
+
+@pytest.mark.usefixtures("_collector")
+def test_the_collector_rests_while_modules_are_imported_and_never_after_settings_were_taken() -> None:
+    with importing():
+        assert not gc.isenabled()
+    assert gc.isenabled()
+    with pytest.raises(ModuleNotFoundError), importing():
+        import_module("router.no_such_module")
+    assert gc.isenabled()
+    gc.disable()  # as gate and workers do in their first line
+    settle_memory()
+    assert gc.isenabled()
 
 
 @pytest.mark.usefixtures("_collector")
