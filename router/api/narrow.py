@@ -13,13 +13,15 @@ from policies import Caller, Reach
 from policies.narrowing import Unfit
 from router.api.answers import as_json
 from router.auth import Callers
+from router.body import parse
 from router.channel.steering import NarrowAsk, NarrowTold, NotTold, Steering
-from router.errors import InvalidJSON, InvalidRequest, RouterError, Unavailable, UpstreamUnknown, WouldWiden
+from router.errors import InvalidRequest, RouterError, Unavailable, UpstreamUnknown, WouldWiden
 from router.settings.snapshot import Snapshot
 from router.view import View
 
 IN_FORCE_S: Final = 30.0
 MOST_BYTES: Final = 16 * 1024  # escaped twice, still well within one message of the control socket
+MOST_DEPTH: Final = 8  # levels of JSON: two are needed
 _UNFIT: Final[dict[Unfit, tuple[type[RouterError], str]]] = {
     Unfit.UNLISTED: (UpstreamUnknown, "without"),
     Unfit.NO_REACH: (InvalidRequest, "reach"),
@@ -91,9 +93,7 @@ async def _wanted(request: Request) -> Wanted:
         if len(body) > MOST_BYTES:
             raise InvalidRequest(f"The body is larger than {MOST_BYTES} bytes.")
     try:
-        return msgspec.json.decode(body, type=Wanted)
+        return msgspec.convert(parse(bytes(body), MOST_DEPTH), Wanted)
     except msgspec.ValidationError:
         message = 'The body takes away, and has no other words: {"without": [UPSTREAM, …], "reach": WORD}.'
         raise InvalidRequest(message) from None
-    except msgspec.DecodeError:
-        raise InvalidJSON("The body is not one JSON object.") from None

@@ -37,6 +37,7 @@ _TGI_REFUSED: Final[Mapping[str, tuple[Any, ...]]] = {
     "adapter_id": (),
 }
 """What only TGI can do, with the values that ask for nothing."""
+_TGI_SWITCHES: Final = ("do_sample", "return_full_text")  # obeyed here: no upstream sees them
 
 
 class Translation:
@@ -63,13 +64,11 @@ class Translation:
 
     def _tgi(self, path: str, document: dict[str, Any]) -> dict[str, Any]:
         outer = dict(document)
-        prompt, parameters = outer.pop("inputs", None), outer.pop("parameters", None) or {}
+        prompt, parameters = outer.pop("inputs", None), _parameters(outer.pop("parameters", None))
         if not isinstance(prompt, str):
             raise InvalidRequest("'inputs' must be a text.", param="inputs")
-        if not isinstance(parameters, dict):
-            raise InvalidRequest("'parameters' must be an object.", param="parameters")
-        for name, harmless in _TGI_REFUSED.items():
-            _refuse(parameters, name, harmless, "no upstream is asked for it here")
+        if "prompt" in outer:
+            raise InvalidRequest("'prompt' is called 'inputs' here: send that alone.", param="prompt")
         inner = {name: value for name, value in parameters.items() if name not in _TGI_REFUSED}
         if inner.pop("return_full_text", None):
             self._shape = TgiShape(prompt)
@@ -81,6 +80,20 @@ class Translation:
             raise InvalidRequest(f"'{taken[0]}' stands in the body and in 'parameters': send it once.", param=taken[0])
         stream = path == GENERATE_STREAM or outer.pop("stream", False)
         return {**outer, **fields, "prompt": prompt, "stream": stream}
+
+
+def _parameters(given: Any) -> dict[str, Any]:
+    """TGI's parameters, without those that would do nothing here."""
+    if given is None:
+        return {}
+    if not isinstance(given, dict):
+        raise InvalidRequest("'parameters' must be an object.", param="parameters")
+    for name, harmless in _TGI_REFUSED.items():
+        _refuse(given, name, harmless, "no upstream is asked for it here")
+    for name in _TGI_SWITCHES:
+        if not isinstance(given.get(name), bool | None):
+            raise InvalidRequest(f"'{name}' must be true or false.", param=name)
+    return given
 
 
 def _renamed(values: dict[str, Any], names: Mapping[str, str]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import msgspec
@@ -30,7 +31,7 @@ from router.view import View
 
 WARM_WAIT_S = 120.0
 LONGEST_WAIT_S = 600.0
-MOST_RECORDS = 1 << 62
+RECORD = re.compile("[0-9]{1,18}")  # within 64 bits, and never longer than int() takes
 
 
 class Status:
@@ -48,7 +49,7 @@ class Status:
             Route("/livez", self.livez, methods=["GET"]),
             Route("/health", self.health, methods=["GET"]),
             Route("/warm", self.warm, methods=["GET", "POST"]),
-            Route("/v1/receipts/{index:int}", self.receipt, methods=["GET"]),
+            Route("/v1/receipts/{index}", self.receipt, methods=["GET"]),
             Route("/v1/models", self.models, methods=["GET"]),
             Route("/models", self.models, methods=["GET"]),
             Route("/v1/models/{model:path}", self.model, methods=["GET"]),
@@ -127,9 +128,10 @@ class Status:
     async def receipt(self, request: Request) -> Response:
         """Proof, for the caller who made the request, that its record is in the ledger (c2sp.org/tlog-proof)."""
         caller = self._authenticate(request)
-        index = request.path_params["index"]
-        if index >= MOST_RECORDS:
-            raise ReceiptNotFound("There is no such record.")
+        written = request.path_params["index"]
+        if RECORD.fullmatch(written) is None:
+            raise ReceiptNotFound("There is no such record: an index is what X-Ringfence-Record says.")
+        index = int(written)
         try:
             text = await self._gate.receipt(Ask(index, caller.name)).answered()
         except ExchangeFailed as error:

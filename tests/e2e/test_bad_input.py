@@ -163,6 +163,9 @@ PATHS = [
     ("GET", "/warm?wait=long", 400, "invalid_request"),
     ("GET", "/warm?wait=nan", 400, "invalid_request"),
     ("GET", "/warm?wait=-1", 400, "invalid_request"),
+    ("GET", "/v1/receipts/one", 404, "receipt_not_found"),
+    ("GET", "/v1/receipts/-1", 404, "receipt_not_found"),
+    pytest.param("GET", "/v1/receipts/" + "9" * 5000, 404, "receipt_not_found", id="more digits than int() takes"),
 ]
 
 

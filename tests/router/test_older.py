@@ -110,6 +110,7 @@ def test_tgis_words_become_openais() -> None:
     assert (greedy["temperature"], greedy["stream"]) == (0, True)
     assert translated(GENERATE, inputs="p", stream=True)["stream"] is True
     assert "temperature" not in translated(GENERATE, inputs="p", parameters={"do_sample": True})
+    assert translated(GENERATE, inputs="p", parameters=None) == {"prompt": "p", "stream": False}
 
 
 @pytest.mark.parametrize(
@@ -120,8 +121,11 @@ def test_tgis_words_become_openais() -> None:
         (COMPLETION, [], None),
         (GENERATE, {"inputs": ["a"]}, "inputs"),
         (GENERATE, {}, "inputs"),
-        (GENERATE, {"inputs": "p", "parameters": []}, None),
-        (GENERATE, {"inputs": "p", "parameters": [1]}, "parameters"),
+        (GENERATE, {"inputs": "p", "parameters": []}, "parameters"),
+        (GENERATE, {"inputs": "p", "parameters": ""}, "parameters"),
+        (GENERATE, {"inputs": "p", "prompt": "q"}, "prompt"),
+        (GENERATE, {"inputs": "p", "parameters": {"do_sample": "false"}}, "do_sample"),
+        (GENERATE, {"inputs": "p", "parameters": {"return_full_text": 1}}, "return_full_text"),
         (GENERATE, {"inputs": "p", "parameters": {"details": True}}, "details"),
         (GENERATE, {"inputs": "p", "parameters": {"watermark": True}}, "watermark"),
         (GENERATE, {"inputs": "p", "parameters": {"truncate": 5}}, "truncate"),
@@ -130,9 +134,6 @@ def test_tgis_words_become_openais() -> None:
     ],
 )
 def test_what_cannot_be_said_is_refused_by_name(path: str, document: object, param: str | None) -> None:
-    if document == {"inputs": "p", "parameters": []}:
-        assert translated(path, **document)["prompt"] == "p"
-        return
     assert refused(path, document)[:2] == (400, param)
 
 
