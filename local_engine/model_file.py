@@ -22,6 +22,8 @@ def locate(model: str, advice: str = "--model takes a GGUF file or package:NAME"
     """The GGUF file that `--model` names: a path, or `package:NAME`."""
     path = _in_package(model.removeprefix("package:")) if model.startswith("package:") else Path(model)
     for part in parts_of(path):
+        if part.exists() and not part.is_file():  # a pipe would be waited for, a device read without end
+            raise NoSuchModel(f"{part}: not a regular file; {advice}")
         try:
             with part.open("rb") as file:
                 magic = file.read(len(MAGIC))

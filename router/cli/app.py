@@ -33,8 +33,3 @@ def ringfence(
     ] = False,
 ) -> None:
     """Your prompts reach only the machines you list, and a signed log proves it."""
-
-
-def main() -> None:
-    """The console script."""
-    app()

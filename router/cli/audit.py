@@ -118,12 +118,15 @@ def keygen(
     """Make the reviewer's pair: run it on the reviewer's machine, give the operator the public half only."""
     secret = ReviewerSecret.generate()
     public, private = output / "reviewer.pub", output / "reviewer.key"
-    if public.exists() or private.exists():
+    with told():
+        taken = public.exists() or private.exists()
+    if taken:
         typer.echo(f"{public} or {private} is there already: nothing was written", err=True)
         raise typer.Exit(CANNOT)
-    output.mkdir(mode=0o700, parents=True, exist_ok=True)
-    write_new(private, f"{secret.text()}\n".encode())
-    write_new(public, f"{secret.public.text()}\n".encode())
+    with told():
+        output.mkdir(mode=0o700, parents=True, exist_ok=True)
+        write_new(private, f"{secret.text()}\n".encode())
+        write_new(public, f"{secret.public.text()}\n".encode())
     typer.echo(
         f"{private}: keep it offline, with a copy. Without it no MAC can be checked and no sealed capture opened;\n"
         f"  who has it can do both, and could forge MACs (but not the log's signature).\n"

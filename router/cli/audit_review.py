@@ -29,6 +29,7 @@ Reason = Annotated[str, typer.Option("--reason", help="why, for the record")]
 
 TAMPERED = NOT_FOUND = 1
 UNTOLD = 2
+LONGEST_TEXT = 1 << 28
 
 
 @contextmanager
@@ -49,6 +50,15 @@ def read(directory: Path, keys: Keys, sink: Sink) -> Report:
     return report
 
 
+def _text(file: Path) -> bytes:
+    """The whole of a file or pipe; ValueError for what no prompt is as long as."""
+    with file.open("rb") as opened:
+        text = opened.read(LONGEST_TEXT + 1)
+    if len(text) > LONGEST_TEXT:
+        raise ValueError(f"{file} is longer than {LONGEST_TEXT} bytes: name the text that is looked for")
+    return text
+
+
 def match(
     file: Annotated[Path, typer.Argument(help="the text, exactly as it would have been sent")],
     directory: Directory = Path("ledger"),
@@ -66,7 +76,7 @@ def match(
         if keys.reviewer is None:
             raise CannotVerifyError("the reviewer's secret key is needed: give it with --key")
         log = keys.vkey.name.rpartition("/")[2]
-        matcher = Matcher(digest_keys(root, log, keys.reviewer), with_variants(file.read_bytes()))
+        matcher = Matcher(digest_keys(root, log, keys.reviewer), with_variants(_text(file)))
         report = read(root, keys, matcher.see)
     if report.exit_code() == TAMPERED:
         raise typer.Exit(TAMPERED)

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import typer
 
+from router.cli.border import border
 from router.cli.listing import WholeSentences
 from router.memory import importing
 
@@ -62,6 +63,11 @@ class Commands(WholeSentences):
     def __init__(self, **named: Any) -> None:
         super().__init__(**named)
         self.commands: Any = Standing()
+
+    def invoke(self, ctx: Any) -> Any:
+        """Typer calls a reader that has gone "1", which is a verdict here: `border` knows better."""
+        with border():
+            return super().invoke(ctx)
 
     def list_commands(self, ctx: Any) -> list[str]:
         return list(self.commands)

@@ -34,8 +34,8 @@ def doctor(
     config: Annotated[Path | None, typer.Option(help="the tier policy file, whose engines heed --bench")] = None,
 ) -> None:
     """Say what the kernel can forbid each process of the service here, and which models this machine can run."""
+    machine = _machine(model, config, bench=bench)  # first: what was asked for may not be there
     found = [examine(profile) for profile in Profile]
-    machine = _machine(model, config, bench=bench)
     if json:
         seals = [encoding.loads(attestation.to_json()) for attestation in found]
         typer.echo(encoding.dumps({"seals": seals, "machine": machine.document()}, indent=2))
@@ -50,6 +50,9 @@ def doctor(
 
 def _machine(model: str, config: Path | None, *, bench: bool) -> Machine:
     """Exit code 2 when it was asked for what there is not."""
+    if config is not None and not bench:
+        typer.echo("ringfence: --config goes with --bench: without it nothing of the file is asked for", err=True)
+        raise typer.Exit(FAULT)
     try:
         path = _located(model, required=bench)
         state = engine_state(load(config, current())) if bench else None

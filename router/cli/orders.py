@@ -9,6 +9,7 @@ import typer
 
 from policies import Reach
 from router.settings.environment import current
+from router.settings.findings import SettingsError
 from router.settings.locate import ledger_directory
 from router.supervisor.orders import NoService, Order, ask, homes
 from router.supervisor.output import tail
@@ -71,7 +72,7 @@ def logs(
     ledger: LedgerOption = None,
 ) -> None:
     """Print the last lines that a model's program wrote. They may hold what clients asked, if it was told to log so."""
-    directory = ledger.absolute() if ledger is not None else ledger_directory(config, current())
+    directory = _ledger(config, ledger)
     file = homes(directory) / f"{Path(name).name}.log"
     try:
         kept = tail(file, lines)
@@ -81,9 +82,18 @@ def logs(
     typer.echo("\n".join(kept))
 
 
+def _ledger(config: Path | None, ledger: Path | None) -> Path:
+    """Where the service's ledger is; exit code 2 where the file that should say so cannot be read."""
+    try:
+        return ledger.absolute() if ledger is not None else ledger_directory(config, current())
+    except SettingsError as error:
+        typer.echo(f"{error}\nname the service's policy file, or its ledger with --ledger", err=True)
+        raise typer.Exit(UNREACHABLE) from None
+
+
 def order(given: Order, config: Path | None, ledger: Path | None, wait_s: float) -> None:
     """Give it, print the answer, and end with its exit code."""
-    directory = ledger.absolute() if ledger is not None else ledger_directory(config, current())
+    directory = _ledger(config, ledger)
     try:
         told = ask(directory, given, wait_s)
     except (NoService, ValueError) as error:

@@ -11,10 +11,12 @@ from urllib.parse import quote
 
 import typer
 
+from router.settings.credentials import is_token
 from router.tls import client_context
 
 BAD, UNREACHABLE = 1, 2
 SLACK_S = 5.0  # for the answer, beyond the wait that was asked for
+LONGEST_KEY = 4096
 LOOK_S = 2.0  # how long before it tells what it waits for
 
 Answer = tuple[int, dict[str, Any]]
@@ -31,8 +33,8 @@ def warm(
     as_json: Annotated[bool, typer.Option("--json", help="the service's own answer")] = False,
 ) -> None:
     """Make every tier warm, and wait for it. Exit 0: all are; 1: one is not; 2: the service cannot be asked."""
+    headers = {"Authorization": f"Bearer {_key(key_file)}"} if key_file is not None else {}
     try:
-        headers = {"Authorization": f"Bearer {key_file.read_text().strip()}"} if key_file is not None else {}
         door = _Door(host, port, https or ca_file is not None, str(ca_file) if ca_file is not None else None)
         status, answer = _warmed(door, tier, wait, headers)
     except (OSError, http.client.HTTPException, ValueError) as error:
@@ -41,6 +43,20 @@ def warm(
     typer.echo(json.dumps(answer) if as_json else _table(answer))
     if status != 200:
         raise typer.Exit(BAD)
+
+
+def _key(file: Path) -> str:
+    """The key in this file, which may be a pipe (`<(…)`); exit code 2 where there is none."""
+    try:
+        with file.open("rb") as opened:
+            key = opened.read(LONGEST_KEY + 1).decode().strip()
+    except (OSError, ValueError) as error:
+        typer.echo(f"{file}: cannot be read: {error}", err=True)
+        raise typer.Exit(UNREACHABLE) from None
+    if not is_token(key):
+        typer.echo(f"{file}: does not hold one key: one line, as 'ringfence keys create' printed it", err=True)
+        raise typer.Exit(UNREACHABLE)
+    return key
 
 
 @dataclass(frozen=True, slots=True)

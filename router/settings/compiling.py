@@ -47,9 +47,13 @@ class Base(Struct, frozen=True):
     working: FilePath
 
     def resolve(self, text: str, path: Path, report: Report) -> FilePath:
-        """An absolute path."""
+        """An absolute path; as it is written where `~` names nobody's home, which is reported."""
         start = self.beside_file if report.origin(path).file == self.file else self.working
-        return start / FilePath(text).expanduser()
+        try:
+            return start / FilePath(text).expanduser()
+        except RuntimeError:
+            report.add(path, f"'{text}': there is no such home directory", "write the path out")
+            return start / text
 
 
 def compile_snapshot(settings: SettingsFile, base: Base, secrets: dict[str, str], report: Report) -> Snapshot:

@@ -18,6 +18,7 @@ from router.settings.findings import Finding, Origin, Path, SettingsError, dotte
 DEEPEST: Final = 16
 _WHOLE: Final = re.compile(r"[-+]?(?:0|[1-9][0-9]{0,17})")
 _FRACTION: Final = re.compile(r"[-+]?(?:0|[1-9][0-9]{0,17})\.[0-9]{1,18}")
+_CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # no key wants one, and terminals obey some
 _WORDS: Final[Mapping[str, object]] = {"true": True, "false": False, "null": None, "~": None, "": None}
 
 
@@ -80,6 +81,8 @@ class _Builder:
             self._put(event, None)
         elif isinstance(event, yaml.ScalarEvent):
             self._refuse_decoration(event, tag=event.tag)
+            if _CONTROL.search(event.value) is not None:
+                self._find(event, self._path(), "a control character stands in this text", "remove it")
             self._put(event, _scalar(event))
         elif isinstance(event, (yaml.MappingStartEvent, yaml.SequenceStartEvent)):
             self._refuse_decoration(event, tag=event.tag)
@@ -173,7 +176,8 @@ def _scalar(event: yaml.ScalarEvent) -> object:
 def _syntax(error: yaml.YAMLError, text: str, file: str) -> Finding:
     mark = getattr(error, "problem_mark", None)
     if mark is not None:
-        return Finding(file, mark.line + 1, mark.column + 1, "", f"not YAML: {getattr(error, 'problem', error)}")
+        hint = "indent with blanks, not with tabs" if text[mark.index : mark.index + 1] == "\t" else ""
+        return Finding(file, mark.line + 1, mark.column + 1, "", f"not YAML: {getattr(error, 'problem', error)}", hint)
     position = getattr(error, "position", 0)
     line = text.count("\n", 0, position) + 1
     return Finding(file, line, 1, "", f"not YAML: {getattr(error, 'reason', error)}", "remove the character")

@@ -50,8 +50,15 @@ def _check_place(path: FilePath) -> None:
     """A link may only lead to a file below its own directory, so that who may write there decides what is read."""
     if path.is_dir():
         raise _unreadable(path, "is a directory", "name the file inside it")
-    if path.is_symlink() and not path.resolve().is_relative_to(path.parent.resolve()):
+    if path.is_symlink() and not _leads_below(path):
         raise _unreadable(path, "is a link that leads out of its directory", "copy the file here")
+
+
+def _leads_below(path: FilePath) -> bool:
+    try:
+        return path.resolve().is_relative_to(path.parent.resolve())
+    except RuntimeError:  # so pathlib calls links in a circle, before Python 3.13
+        raise _unreadable(path, "is a link that leads back to itself", "name the file") from None
 
 
 def _check_status(path: FilePath, status: os.stat_result, *, private: bool) -> None:

@@ -53,7 +53,7 @@ class Report(Struct):
 
     def origin(self, path: Path) -> Origin:
         """Where this value, or the nearest one around it, was written."""
-        for length in range(len(path), 0, -1):
+        for length in range(len(path), -1, -1):
             found = self.origins.get(path[:length])
             if found is not None:
                 return found

@@ -12,20 +12,32 @@ from router.settings.ledger_entries import AuditEntry
 
 
 def ledger_directory(config: FilePath | None, variables: Mapping[str, str]) -> FilePath:
-    """The file's word before the environment's, before the default; what cannot be read says nothing."""
+    """The file's word before the environment's, before the default; what is no good YAML says nothing.
+
+    SettingsError for a file that cannot be read: whoever mistypes its name means another service.
+    """
     found = environment.read(variables)
     config = config if config is not None else FilePath(found.config) if found.config else None
     working = FilePath.cwd()
     said = _said(_tree(config))
     if said and config is not None:
-        return (working / config).parent / FilePath(said).expanduser()
-    return working / FilePath(_said(found.general.tree) or AuditEntry().directory).expanduser()
+        return (working / config).parent / _at_home(said)
+    return working / _at_home(_said(found.general.tree) or AuditEntry().directory)
+
+
+def _at_home(text: str) -> FilePath:
+    try:
+        return FilePath(text).expanduser()
+    except RuntimeError:  # nobody's home: nothing is there, as whoever looks will find
+        return FilePath(text)
 
 
 def _tree(config: FilePath | None) -> object:
     try:
         return document.parse(read_text(config), str(config)).tree if config is not None else None
-    except SettingsError:
+    except SettingsError as error:
+        if error.unreadable:
+            raise
         return None
 
 

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from router.settings.findings import Finding, Path, dotted
 from router.settings.model import SettingsFile
+from router.settings.shape import MOST
 
 _TABLES: Final = ("upstreams", "hosts", "engines", "model_sources", "tiers", "models", "default_model")
 _MOST_ROUNDS: Final = 32  # each round takes out what pydantic names; a value that was hidden may be named in the next
@@ -37,6 +38,8 @@ def salvage(tree: dict[str, Any]) -> Salvaged | None:
         try:
             return Salvaged(SettingsFile.model_validate(tree), tuple(wrong), whole)
         except ValidationError as error:
+            if error.error_count() > MOST:
+                return None
             # From the back, so that positions in lists still mean what they meant.
             for details in sorted(error.errors(include_url=False), key=_place, reverse=True):
                 path = tuple(details["loc"][:-1] if details["type"] == "missing" else details["loc"])

@@ -12,6 +12,7 @@ from pydantic_core import ErrorDetails
 from router.settings.findings import Path, Report
 
 Shape = TypeVar("Shape", bound=BaseModel)
+MOST: Final = 100  # mistakes told of one file: each costs a look for the nearest known key
 
 
 def validate(shape: type[Shape], tree: Any, report: Report) -> Shape | None:
@@ -22,7 +23,10 @@ def validate(shape: type[Shape], tree: Any, report: Report) -> Shape | None:
     try:
         return shape.model_validate(tree)
     except ValidationError as error:
-        for details in error.errors(include_url=False):
+        found = error.errors(include_url=False)
+        if len(found) > MOST:
+            report.add((), f"{len(found)} mistakes, of which {MOST} are told here", "is this the file that is meant?")
+        for details in found[:MOST]:
             _report(shape, details, report)
         return None
 

@@ -115,6 +115,13 @@ def test_mistakes_of_shape_hide_no_others_and_bring_no_consequences(write: Write
     ]
 
 
+def test_of_very_many_mistakes_the_first_are_told(write: Write) -> None:
+    """Each is compared with all known keys: a large file of another kind must not take minutes to refuse."""
+    found = refused(write("".join(f"k{number}: 1\n" for number in range(3000))))
+    assert "3000 mistakes, of which 100 are told" in found[0].message
+    assert len(found) == 101
+
+
 @pytest.mark.parametrize(
     ("text", "keys"),
     [

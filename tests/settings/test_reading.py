@@ -66,6 +66,11 @@ def test_a_link_inside_its_directory_is_taken_and_one_out_of_it_is_not(tmp_path:
     assert "leads out of its directory" in refused(outside)[0].message
 
 
+def test_a_link_in_a_circle_is_named(tmp_path: Path) -> None:
+    (tmp_path / "tiers.yaml").symlink_to("tiers.yaml")
+    assert "leads back to itself" in refused(tmp_path / "tiers.yaml")[0].message
+
+
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o660])
 def test_a_key_file_that_others_can_touch_is_refused_and_its_text_not_shown(tmp_path: Path, mode: int) -> None:
     path = complete(tmp_path)

@@ -32,10 +32,14 @@ def arguments() -> argparse.ArgumentParser:
 def ledger_directory(path: Path) -> Path:
     """The ledger's directory, for it or for a segment or the checkpoint in it; CannotVerifyError if none lies there."""
     directory = path
-    if path.is_file():
-        directory = path.parent.parent if path.parent.name == layout.SEGMENTS else path.parent
-    if not (directory / layout.SEGMENTS).is_dir():
-        what = f"has no {layout.SEGMENTS}/" if directory.exists() else "does not exist"
+    try:
+        if path.is_file():
+            directory = path.parent.parent if path.parent.name == layout.SEGMENTS else path.parent
+        there, whole = directory.exists(), (directory / layout.SEGMENTS).is_dir()
+    except OSError as error:  # no name that a file can have, or nothing that we may look into
+        raise CannotVerifyError(f"{path} cannot be looked at: {error.strerror}") from None
+    if not whole:
+        what = f"has no {layout.SEGMENTS}/" if there else "does not exist"
         raise CannotVerifyError(f"there is no ledger at {path} (it {what}): name the directory that holds log.vkey")
     return directory
 
