@@ -51,10 +51,7 @@ async def begin(exchange: Exchange, attempt: Attempt, wanted: str, most_bytes: i
 
 
 async def deliver(answer: Answer, reply: Reply, headers: Headers, hear: Hear | None) -> None:
-    """Pass it on to the client, to its end; ExchangeFailed when the upstream cuts it. `hear`: is told what passes."""
-    if not answer.streamed:
-        await _deliver_whole(answer.first or b"", answer.head.status, reply, headers)
-        return
+    """Pass a stream on to its end; ExchangeFailed when the upstream cuts it. `hear`: is told what passes."""
     if not reply.started:
         await reply.start(answer.head.status, headers)
     data = answer.first
@@ -66,7 +63,9 @@ async def deliver(answer: Answer, reply: Reply, headers: Headers, hear: Hear | N
     await reply.finish()
 
 
-async def _deliver_whole(body: bytes, status: int, reply: Reply, headers: Headers) -> None:
+async def deliver_whole(answer: Answer, reply: Reply, headers: Headers) -> None:
+    """What is no stream goes out in one piece."""
+    body, status = answer.first or b"", answer.head.status
     if reply.started:  # heartbeats went out: this stream's status is spent
         await reply.write(b"data: " + b" ".join(body.splitlines()) + b"\n\n")
     else:
@@ -86,13 +85,14 @@ async def _first_event(exchange: Exchange) -> bytes | None:
 async def _whole(exchange: Exchange, most_bytes: int) -> bytes:
     """An answer that is not a stream is held until it is whole, so a cut one never reaches a client."""
     chunks: list[bytes] = []
-    held = 0
-    while (data := await exchange.chunk()) is not None:
-        chunks.append(data)
-        held += len(data)
-        if held > most_bytes:
-            raise ExchangeFailed(Failure(Cause.TOO_LARGE, f"more than {most_bytes} bytes"))
-    return b"".join(chunks)
+    left = most_bytes
+    while left >= 0 and not exchange.ended:
+        chunks.append(await exchange.chunk() or b"")
+        left -= len(chunks[-1])
+    body = b"".join((*chunks, exchange.rest())) if chunks else exchange.rest()
+    if len(body) > most_bytes:
+        raise ExchangeFailed(Failure(Cause.TOO_LARGE, f"more than {most_bytes} bytes"))
+    return body
 
 
 def _refusal(exchange: Exchange, attempt: Attempt, head: Head, body: bytes) -> Answer:

@@ -10,6 +10,7 @@ from router.errors import InvalidKey, OperatorNeeded
 from router.settings.snapshot import KeyRule, Snapshot
 
 NOBODY = "0" * 64
+MOST = 4096  # headers remembered; then all are forgotten, so that no client can fill the memory
 _ADVICE = "Send it as 'Authorization: Bearer KEY'; your operator makes one with 'ringfence keys create'."
 
 
@@ -20,11 +21,22 @@ class Callers:
         self._keys: dict[str, KeyRule] = {key.id: key for key in snapshot.keys}
         self._callers = snapshot.policy.callers
         self._open = snapshot.policy.any_caller
+        self._known: dict[bytes, Caller] = {}  # by digests of whole headers: what is looked for is hashed first
 
     def authenticate(self, authorization: str) -> Caller:
         """The caller of this Authorization header; InvalidKey (401) if there is none."""
         if not self._keys and self._open:
             return ANONYMOUS
+        header = hashlib.sha256(authorization.encode("utf-8", "surrogateescape")).digest()
+        caller = self._known.get(header)
+        if caller is None:
+            caller = self._caller_of(authorization)
+            if len(self._known) >= MOST:
+                self._known.clear()
+            self._known[header] = caller
+        return caller
+
+    def _caller_of(self, authorization: str) -> Caller:
         scheme, _, key = authorization.partition(" ")
         if scheme.lower() != "bearer" or not key:
             raise InvalidKey(f"An API key is needed. {_ADVICE}")

@@ -1,6 +1,7 @@
 """Read the least of a request body, strictly: one JSON object, each name once, bounded in size and depth.
 
-What is sent on is our own serialisation of what was read here, so no other parser can see another request in it.
+What is sent on is what was read here, in which no name stands twice; the gate reads it once more, by the same parser,
+and writes it out anew, so that no upstream's parser can see another request in it.
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ from policies import Endpoint, PromptFacts, Reach, RequestFacts, prompt_facts
 from router.errors import BodyTooLarge, InvalidJSON, InvalidRequest
 from router.settings.snapshot import Limits
 
-_SPACED_COLON = re.compile(rb'"[ \t\n\r]+:')
+_NAME_ENDS = re.compile(rb'"[ \t\n\r]*:')
+_FEW = 200  # bytes to a name: with more, looking for its colon costs less than counting all
+_GROWS = 5  # times: no more longer than the client's is our spelling, of 1e15
 _CONTAINERS = frozenset({dict, list})  # as msgspec decodes JSON: no subclasses
 _CONTENT = {
     Endpoint.CHAT: "messages",
@@ -29,11 +32,12 @@ LONGEST_MODEL = 256
 
 
 class Inbound(msgspec.Struct, frozen=True):
-    """One request as read: what may be decided by, and the document to send on."""
+    """One request as read: what may be decided by, the document, and the bytes that it was read from."""
 
     request_id: str
     facts: RequestFacts
     document: dict[str, Any]
+    raw: bytes
     chosen: bool = False  # `facts.model` is not what the client wrote: the default, an alias, an auto model's choice
 
     def prompt(self) -> PromptFacts:
@@ -46,9 +50,21 @@ class Inbound(msgspec.Struct, frozen=True):
             return self
         return replace(self, facts=replace(self.facts, model=name), chosen=True)
 
-    def body(self, served_model: str) -> bytes:
-        """The bytes for an upstream that calls the model so."""
-        return msgspec.json.encode({**self.document, "model": served_model})
+    def body(self, served_model: str, most_bytes: int) -> bytes:
+        """The bytes for an upstream that calls the model so: the client's own, where they say just that, and could not
+        be more than `most_bytes` in our spelling. BodyTooLarge for what is.
+        """
+        if self.document.get("model") == served_model and len(self.raw) * _GROWS <= most_bytes:
+            return self.raw
+        return spelled(self.document, served_model, most_bytes)
+
+
+def spelled(document: dict[str, Any], served_model: str, most_bytes: int) -> bytes:
+    """Our own bytes of a document; BodyTooLarge where these are too many."""
+    body = msgspec.json.encode({**document, "model": served_model})
+    if len(body) > most_bytes:
+        raise BodyTooLarge(f"The body is larger than {most_bytes} bytes.")
+    return body
 
 
 def read(raw: bytes, endpoint: Endpoint, request_id: str, reach: Reach | None, limits: Limits) -> Inbound:
@@ -63,7 +79,7 @@ def read(raw: bytes, endpoint: Endpoint, request_id: str, reach: Reach | None, l
     if stream and endpoint in _AT_ONCE:
         raise InvalidRequest(f"{_AT_ONCE[endpoint]} cannot be streamed.", param="stream")
     _check_content(document, endpoint)
-    return Inbound(request_id, RequestFacts(endpoint, model, stream, len(raw), reach), document)
+    return Inbound(request_id, RequestFacts(endpoint, model, stream, len(raw), reach), document, raw)
 
 
 def _typed(document: dict[str, Any], name: str, kind: type, words: str) -> Any:
@@ -117,11 +133,22 @@ def parse(raw: bytes, most_depth: int) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise InvalidJSON("The body must be a JSON object.")
     names = _count_names(document, most_depth)
-    # Every name has its colon, so when there are no more colons than names, no name was there twice. Nor when there are
-    # no more `":`, and no white space before a colon. Text that merely looks like it costs the slow, exact look.
-    if names != raw.count(b":") and (names != raw.count(b'":') or _has_spaced_colon(raw)):
+    # Every name has its colon, so when there are no more colons than names, no name was there twice. Nor when we would
+    # write the same bytes, nor when no more colons follow a quotation mark. Else texts look like it: an exact look.
+    if _has_more_colons(raw, names) and msgspec.json.encode(document) != raw and len(_NAME_ENDS.findall(raw)) != names:
         json.loads(raw, object_pairs_hook=_each_once)
     return document
+
+
+def _has_more_colons(raw: bytes, names: int) -> bool:
+    if names * _FEW > len(raw):
+        return raw.count(b":") > names
+    at = -1
+    for _ in range(names + 1):
+        at = raw.find(b":", at + 1)
+        if at < 0:
+            return False
+    return True
 
 
 def _count_names(document: dict[str, Any], most_depth: int) -> int:
@@ -143,11 +170,6 @@ def _count_names(document: dict[str, Any], most_depth: int) -> int:
             return count
         level = inner
     raise InvalidJSON(f"The JSON is nested deeper than {most_depth} levels.")
-
-
-def _has_spaced_colon(raw: bytes) -> bool:
-    """Is there white space between the end of a name and its colon? Texts that end so, too: they cost only time."""
-    return _SPACED_COLON.search(raw) is not None
 
 
 def _each_once(pairs: list[tuple[str, Any]]) -> None:

@@ -6,6 +6,7 @@ cancelled in its `finally` by a frame, without an await, so no cancellation can 
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import suppress
@@ -14,13 +15,13 @@ from typing import Any, TypeVar
 from msgspec.structs import replace
 
 from policies import Decision
-from router.answer import EVENT_STREAM, JSON, Answer, Hear, begin, deliver
-from router.body import Inbound
+from router.answer import EVENT_STREAM, JSON, Answer, Hear, begin, deliver, deliver_whole
+from router.body import Inbound, spelled
 from router.channel.client import GateClient
 from router.channel.exchange import Exchange, ExchangeFailed
 from router.channel.messages import Cause, Failure, Open
 from router.continuation import Spoken, continued, marker
-from router.errors import BodyTooLarge, UpstreamFailed
+from router.errors import UpstreamFailed
 from router.failures import MOVE_ON, error_of
 from router.heartbeat import Heartbeat
 from router.race import race
@@ -59,9 +60,14 @@ class Forwarder:
         """Answer from the first upstream that can; a RouterError tells why none did."""
         order = self._in_order()  # nothing that lives on refers to it: a cycle would wait for the collector
         try:
-            answer: Answer | None = await self._patiently(self._first_answer(order), reply)
-            while answer is not None:
-                answer = await self._deliver(answer, reply, order)
+            begun = self._first_answer(order)
+            answer = await (self._patiently(begun, reply) if self._inbound.facts.stream else begun)
+            while answer.streamed:
+                following = await self._deliver(answer, reply, order)
+                if following is None:
+                    return
+                answer = following
+            await deliver_whole(answer, reply, self._headers(answer))
         finally:
             for exchange in self._under_way:
                 if not exchange.over:
@@ -131,10 +137,10 @@ class Forwarder:
     def _open(self, attempt: Attempt) -> Exchange:
         policy = self._snapshot.policy
         served = policy.models[self._model].served.get(attempt.tier, self._model)
-        inbound = self._inbound if not self._said else replace(self._inbound, document=self._document(attempt) or {})
-        body = inbound.body(served)
-        if len(body) > self._snapshot.limits.body_bytes:  # our spelling of it may be longer than the client's
-            raise BodyTooLarge(f"The body is larger than {self._snapshot.limits.body_bytes} bytes.")
+        most = self._snapshot.limits.body_bytes
+        body = (
+            self._inbound.body(served, most) if not self._said else spelled(self._document(attempt) or {}, served, most)
+        )
         message = Open(
             request_id=self._inbound.request_id,
             caller=self._caller,
@@ -198,9 +204,7 @@ class Forwarder:
 
     async def _patiently(self, waiting: Coroutine[None, None, T], reply: Reply) -> T:
         """Await; a streaming client that waits long gets a comment now and then, so that nothing closes its line."""
-        if not self._inbound.facts.stream:
-            return await waiting
-        heartbeat = Heartbeat(self._gate.loop, reply, HEARTBEAT_S, self._stream_headers())
+        heartbeat = Heartbeat(asyncio.get_running_loop(), reply, HEARTBEAT_S, self._stream_headers())
         heartbeat.begin()
         try:
             return await waiting

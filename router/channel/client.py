@@ -10,8 +10,8 @@ from collections.abc import Callable
 import msgspec
 
 from router.channel.exchange import Exchange, ExchangeFailed
-from router.channel.frames import Kind
-from router.channel.link import Link, attach
+from router.channel.frames import Kind, pack
+from router.channel.link import LARGE, Link, attach
 from router.channel.messages import Ask, Cause, Denial, Failure, Look, Open, Warm, encode
 from router.channel.states import UpstreamLoad, UpstreamState
 from router.channel.work import Pause
@@ -27,7 +27,6 @@ class GateClient:
 
     def __init__(self, on_lost: Callable[[], None] = lambda: None) -> None:
         self._link: Link | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
         self._on_lost = on_lost
         self._attached = asyncio.Event()
         self._under_way: dict[int, Exchange] = {}
@@ -37,13 +36,6 @@ class GateClient:
         self.states: dict[str, UpstreamState] = {}
         self.ledger_refusal = ""  # why the ledger takes no record now, in the gate's words
         self.loads: dict[str, UpstreamLoad] = {}
-
-    @property
-    def loop(self) -> asyncio.AbstractEventLoop:
-        """The one that all exchanges run in."""
-        if self._loop is None:
-            self._loop = asyncio.get_running_loop()
-        return self._loop
 
     @property
     def connected(self) -> bool:
@@ -70,11 +62,17 @@ class GateClient:
 
     def exchange(self, message: Open, body: bytes) -> Exchange:
         """Ask for it, with as much of the body as may be sent at once."""
-        exchange = self._begin(Kind.OPEN, encode(message), body)
-        if self._link is not None:
-            exchange.upstream = message.upstream
-            self.busy[message.upstream] += 1
-            exchange.upload()
+        link, exchange = self._link, self._new()
+        if link is None:
+            exchange.fail(LOST)
+            return exchange
+        exchange.upstream = message.upstream
+        self.busy[message.upstream] += 1
+        if len(body) < LARGE:
+            link.write(pack(exchange.number, Kind.OPEN, encode(message)) + pack(exchange.number, Kind.BODY, body))
+        else:
+            link.send(exchange.number, Kind.OPEN, encode(message))
+            exchange.upload(body)
         return exchange
 
     def deny(self, message: Denial) -> Exchange:
@@ -92,17 +90,21 @@ class GateClient:
     def metrics(self) -> Exchange:
         return self._begin(Kind.METRICS, b"")
 
-    def _begin(self, kind: Kind, payload: bytes, body: bytes = b"") -> Exchange:
-        self._last = self._last % 0xFFFF_FFFF + 1
-        exchange = Exchange(self, self._last, body)
+    def _begin(self, kind: Kind, payload: bytes) -> Exchange:
+        exchange = self._new()
         if self._link is None:
             exchange.fail(LOST)
-            return exchange
-        self._under_way[self._last] = exchange
-        self._link.send(self._last, kind, payload)
+        else:
+            self._link.send(exchange.number, kind, payload)
         return exchange
 
-    def send(self, number: int, kind: Kind, payload: bytes = b"") -> None:
+    def _new(self) -> Exchange:
+        """The next one, under way."""
+        self._last = number = self._last % 0xFFFF_FFFF + 1
+        exchange = self._under_way[number] = Exchange(self, number)
+        return exchange
+
+    def send(self, number: int, kind: Kind, payload: bytes | memoryview = b"") -> None:
         if self._link is not None:
             self._link.send(number, kind, payload)
 

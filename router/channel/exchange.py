@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Protocol
+from functools import lru_cache
+from typing import Final, Protocol
 
 from router.channel.frames import COUNT, CREDIT_EACH, PIECE, WINDOW, ChannelError, Kind, answered, counted
 from router.channel.messages import Cause, Failure, Head, Queued, decode
 from router.channel.work import Pause
 
 Pour = Callable[[bytes], bool]
+NOTHING: Final = memoryview(b"")
 
 
 class Carrier(Protocol):
     """What an exchange needs of the client whose it is."""
 
-    @property
-    def loop(self) -> asyncio.AbstractEventLoop: ...
-
-    def send(self, number: int, kind: Kind, payload: bytes = b"") -> None: ...
+    def send(self, number: int, kind: Kind, payload: bytes | memoryview = b"") -> None: ...
 
     def forget(self, number: int) -> bool: ...
 
@@ -36,15 +35,14 @@ class Exchange:
     """One exchange under way. Single reader: `opened`, then `chunk` until it returns None."""
 
     __slots__ = (
-        "_body", "_chunks", "_client", "_credit", "_ended", "_failure", "_held", "_into", "_number", "_read", "_sent",
-        "_waiter", "_whole", "head", "over", "queued", "record", "rows", "upstream",
+        "_body", "_chunks", "_client", "_credit", "_failure", "_held", "_into", "_read", "_waiter", "_whole",
+        "ended", "head", "number", "over", "queued", "record", "rows", "upstream",
     )  # fmt: skip
 
-    def __init__(self, client: Carrier, number: int, body: bytes = b"") -> None:
+    def __init__(self, client: Carrier, number: int) -> None:
         self._client = client
-        self._number = number
-        self._body = body
-        self._sent = 0  # bytes of it
+        self.number = number
+        self._body = NOTHING  # what is left of it to send, where it does not leave at once
         self._credit = WINDOW
         self._read = 0  # answer bytes that are not credited yet
         self._chunks: list[bytes] = []
@@ -53,7 +51,7 @@ class Exchange:
         self._into: Pour | None = None  # where answer bytes go while its reader waits for them
         self._waiter: Pause | None = None
         self.over = False
-        self._ended = False
+        self.ended = False  # with a whole answer
         self._failure: Failure | None = None
         self.upstream = ""
         self.record: int | None = None  # ledger index of the decision
@@ -72,27 +70,33 @@ class Exchange:
             await self._wait()
         return self.head
 
+    def rest(self) -> bytes:
+        """What is here of the answer and was not read yet."""
+        chunks = self._chunks
+        data = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        chunks.clear()
+        self._held = 0
+        return data
+
     async def chunk(self, into: Pour | None = None) -> bytes | None:
         """The next answer bytes, or None at the end of a whole answer; ExchangeFailed when it was cut.
 
         What comes while this waits goes straight `into` the next place, as long as that takes it: then it is returned.
         """
         while not self._chunks:
-            if self._ended:
+            if self.ended:
                 return None
             self._raise_failure()
             self._into = into
             await self._wait()
-        data = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
-        self._chunks.clear()
-        self._held = 0
+        data = self.rest()
         self._credit_read(len(data))
         return data
 
     def _credit_read(self, size: int) -> None:
         self._read += size
-        if self._read >= CREDIT_EACH and not self._ended:
-            self._client.send(self._number, Kind.CREDIT, COUNT.pack(self._read))
+        if self._read >= CREDIT_EACH and not self.ended:
+            self._client.send(self.number, Kind.CREDIT, COUNT.pack(self._read))
             self._read = 0
 
     async def recorded(self) -> int:
@@ -118,14 +122,14 @@ class Exchange:
     def cancel(self, cause: Cause = Cause.CANCELLED) -> None:
         """Stop the upstream's work. Safe at any time, and again. `cause`: what is wrong with its answer, if we left."""
         if self.finish():
-            self._client.send(self._number, Kind.CANCEL, cause.encode())
+            self._client.send(self.number, Kind.CANCEL, cause.encode())
 
     def finish(self) -> bool:
         """Forget the exchange; True if it was still under way."""
         if self.over:
             return False
         self.over = True
-        return self._client.forget(self._number)
+        return self._client.forget(self.number)
 
     def _raise_failure(self) -> None:
         if self._failure is not None:
@@ -134,19 +138,22 @@ class Exchange:
     def _is_enough(self, head: Head) -> bool:
         """Is there anything that a reader of whole answers must look at now?"""
         whole = self._whole and head.status < 400 and head.content_type.startswith(self._whole)
-        return not whole or self._ended or self._held >= CREDIT_EACH or self._failure is not None
+        return not whole or self.ended or self._held >= CREDIT_EACH or self._failure is not None
 
     def _wait(self) -> Pause:
-        self._waiter = pause = Pause(self._client.loop)
+        self._waiter = pause = Pause(asyncio.get_running_loop())
         return pause
 
-    def upload(self, granted: int = 0) -> None:
-        """Send as much of the body as the gate has granted."""
-        self._credit += granted
-        while self._sent < len(self._body) and self._credit > 0:
-            piece = self._body[self._sent : self._sent + min(PIECE, self._credit)]
-            self._client.send(self._number, Kind.BODY, piece)
-            self._sent += len(piece)
+    def upload(self, body: bytes) -> None:
+        """Send as much of the body as may be sent at once, and the rest as the gate grants it."""
+        self._body = memoryview(body)
+        self._send_more()
+
+    def _send_more(self) -> None:
+        while self._body and self._credit > 0:
+            size = min(PIECE, self._credit)
+            piece, self._body = self._body[:size], self._body[size:]
+            self._client.send(self.number, Kind.BODY, piece)
             self._credit -= len(piece)
 
     def fail(self, failure: Failure) -> Pause | None:
@@ -182,10 +189,10 @@ class Exchange:
         record, head, body = answered(payload)
         if record >= 0:
             self.record = record
-        self.head = decode(Head, head)
+        self.head = _head_of(head)
         if body:
             self._chunks.append(body)
-        self._ended = True
+        self.ended = True
         self.finish()
 
     def _takes(self, data: bytes) -> bool:
@@ -201,13 +208,14 @@ class Exchange:
         """The rarer kinds; is this exchange over?"""
         match kind:
             case Kind.END:
-                self._ended = True
+                self.ended = True
             case Kind.FAIL:
                 self._failure = decode(Failure, payload)
             case Kind.ROWS:
                 self.rows = payload
             case Kind.CREDIT:
-                self.upload(counted(payload))
+                self._credit += counted(payload)
+                self._send_more()
                 return False
             case Kind.QUEUED:
                 self.queued = decode(Queued, payload)
@@ -216,3 +224,8 @@ class Exchange:
                 raise ChannelError(f"{kind.name} from the gate")
         self.finish()
         return True
+
+
+@lru_cache(maxsize=256)  # most heads are alike: a status and a content type
+def _head_of(payload: bytes) -> Head:
+    return decode(Head, payload)

@@ -56,7 +56,7 @@ class ChannelError(Exception):
     """The other side broke the protocol; its channel is closed."""
 
 
-def pack(exchange: int, kind: Kind, payload: bytes = b"") -> bytes:
+def pack(exchange: int, kind: Kind, payload: bytes | memoryview = b"") -> bytes:
     return HEADER.pack(len(payload), exchange, kind) + payload
 
 
@@ -94,14 +94,14 @@ class Splitter:
     def feed(self, data: bytes) -> Iterator[tuple[int, Kind, bytes]]:
         """Yield (exchange, kind, payload) for every frame complete by now; ChannelError on nonsense."""
         buffer = self._rest + data if self._rest else data
-        at, last = 0, len(buffer) - SIZE
-        while at <= last:
+        at, size = 0, len(buffer)
+        while at <= size - SIZE:
             length, exchange, number = HEADER.unpack_from(buffer, at)
             if length > LARGEST:
                 raise ChannelError(f"a frame of {length} bytes")
             begin = at + SIZE
             stop = begin + length
-            if stop > len(buffer):
+            if stop > size:
                 break
             kind = _KINDS.get(number)
             if kind is None:

@@ -7,12 +7,13 @@ import socket
 from collections.abc import Callable
 from typing import cast
 
-from router.channel.frames import ChannelError, Kind, Splitter, pack
+from router.channel.frames import HEADER, ChannelError, Kind, Splitter, pack
 
 OnFrame = Callable[["Link", int, Kind, bytes], None]
 OnClosed = Callable[["Link"], None]
 OnRead = Callable[[], None]
 GATHERED = 16  # pieces
+LARGE = 16 * 1024  # bytes of a payload: it is not copied to stand behind its header
 
 
 class Link(asyncio.Protocol):
@@ -27,7 +28,7 @@ class Link(asyncio.Protocol):
         self._on_closed = on_closed
         self._on_read = on_read  # told when all frames that came at once are taken
         self._splitter = Splitter()
-        self._out: list[bytes] = []  # what leaves as this pass ends
+        self._out: list[bytes | memoryview] = []  # what leaves as this pass ends
         self._due = False  # that is seen to
         self.loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
@@ -36,9 +37,14 @@ class Link(asyncio.Protocol):
     def open(self) -> bool:
         return self._transport is not None
 
-    def send(self, exchange: int, kind: Kind, payload: bytes = b"") -> None:
+    def send(self, exchange: int, kind: Kind, payload: bytes | memoryview = b"") -> None:
         """Send one frame; dropped when the channel is closed (the closing is told by on_closed)."""
-        self.write(pack(exchange, kind, payload))
+        if len(payload) < LARGE:
+            self.write(pack(exchange, kind, payload))
+        elif self._transport is not None:
+            self._out += (HEADER.pack(len(payload), exchange, kind), payload)
+            self._transport.writelines(self._out)
+            self._out.clear()
 
     def write(self, frames: bytes) -> None:
         """As `send`, for frames that are packed already."""

@@ -156,6 +156,7 @@ async def scripted(script: Script) -> AsyncIterator[int]:
     try:
         yield server.sockets[0].getsockname()[1]
     finally:
+        await asyncio.sleep(0.01)  # asyncio loses track of a connection that it has just accepted
         server.close()
         for task in tuple(running):
             task.cancel()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 
@@ -42,6 +43,7 @@ async def test_a_gate_that_is_gone_is_said(tmp_path: Path) -> None:
     async with house(1, tmp_path) as parts, client_of(parts, View()) as client:
         parts.client.close()
         await parts.gate.drain(0.01)
+        await asyncio.sleep(0)  # the channel's closing is told in the loop's next pass
         health = await client.get("/health")
         assert (health.status_code, health.json()["status"]) == (503, "gate_unavailable")
         assert int(health.headers["retry-after"]) > 0

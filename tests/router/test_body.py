@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -128,7 +129,22 @@ def test_facts_hold_no_content() -> None:
 
 
 def test_what_is_sent_is_what_was_checked_with_the_served_name() -> None:
-    assert json.loads(read_chat(CHAT).body("served")) == {**CHAT, "model": "served"}
+    assert json.loads(read_chat(CHAT).body("served", 1000)) == {**CHAT, "model": "served"}
+
+
+def test_what_names_its_model_so_already_is_sent_as_it_came() -> None:
+    raw = b'{ "model":"m","messages":[{"role":"user","content":"caf\\u00e9"}]}'
+    assert read_chat(raw).body("m", 10 * len(raw)) is raw
+    ours = read_chat(raw).body("m", 2 * len(raw))  # it might grow beyond the limit, so it is looked at
+    assert ours == '{"model":"m","messages":[{"role":"user","content":"café"}]}'.encode()
+
+
+@given(
+    st.recursive(st.floats(allow_nan=False, allow_infinity=False) | st.text() | st.integers(), st.lists, max_leaves=9)
+)
+def test_our_spelling_is_never_five_times_as_long_as_a_clients(value: object) -> None:
+    for raw in (json.dumps(value), json.dumps(value, ensure_ascii=False), "[1e15,1e15,-1e15,1E15]", "1e15"):
+        assert len(msgspec.json.encode(msgspec.json.decode(raw))) < 5 * len(raw.encode())
 
 
 def test_a_body_over_the_limit_is_refused() -> None:

@@ -48,7 +48,7 @@ async def test_a_body_that_does_not_come_is_not_waited_for(tmp_path: Path, monke
 async def test_larger_pieces_than_a_worker_sends_end_the_exchange(tmp_path: Path) -> None:
     async with scripted(answering(OK)) as port, house(port, tmp_path) as gate:
         exchange = gate.ask(b"", body_bytes=PIECE + 2)
-        gate.client.send(exchange._number, Frame.BODY, b" " * (PIECE + 1))
+        gate.client.send(exchange.number, Frame.BODY, b" " * (PIECE + 1))
         async with asyncio.timeout(5):
             while gate.gate._bodies._held:
                 await asyncio.sleep(0.01)
