@@ -246,6 +246,11 @@ class Inbox:
         return len(self._open)
 
     @property
+    def closed(self) -> bool:
+        """Nothing more is appended."""
+        return self._closed
+
+    @property
     def finished(self) -> bool:
         """Closed, and nothing is left to write."""
         return self._closed and not self._batch.lines and self._fault is None
@@ -270,6 +275,14 @@ class Inbox:
             if self._closed:
                 return
             self._refusal, self._refused = sentence, frozenset(kinds)
+
+    def resume(self, sentence: str) -> bool:
+        """What was refused with this sentence is taken again; False if it was not, or something worse has happened."""
+        with self._lock:
+            if self._closed or self._refusal != sentence:
+                return False
+            self._refusal, self._refused = None, frozenset()
+            return True
 
     def fail(self, sentence: str) -> None:
         """Nothing more will be written: drop what waits, let the writer end."""

@@ -11,7 +11,6 @@ from typing import Final
 
 from router.audit.format import layout
 from router.audit.format.segments import open_segment
-from router.audit.home import sync_directory
 
 _DAY_S: Final = 86_400
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
@@ -47,11 +46,18 @@ class Journal:
         self.size, self._day = size, day
 
     def begin(self, first: int) -> None:
-        """Close the segment (its bytes are durable already) and begin the next."""
+        """Close the segment (its bytes are durable already) and begin the next.
+
+        The folder is opened first: where descriptors lack, nothing has been done yet, and it may be tried again.
+        """
         path = self._directory / layout.SEGMENTS / layout.segment_name(first)
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        descriptor = os.open(path, flags, 0o600)
-        sync_directory(path.parent)
+        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            descriptor = os.open(path, flags, 0o600)
+            os.fsync(folder)
+        finally:
+            os.close(folder)
         self.close()
         self._descriptor, self.size, self._day = descriptor, 0, self._today()
 

@@ -87,6 +87,7 @@ class Ledger:
         try:
             last.wait(_OPENING_S)
         except LedgerUnavailable as error:
+            inbox.fail(str(error))
             writer.join()
             raise LedgerError(f"the ledger in {home.directory} cannot be written: {error}") from error
         return ledger

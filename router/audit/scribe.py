@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import os
+from functools import cache
 from pathlib import Path
 
 from msgspec import Struct
@@ -90,6 +91,7 @@ class Scribe:
             self._ratchet = None
 
 
+@cache
 def boot_id() -> str:
     """The kernel's name for this boot, so that monotonic times of different boots are told apart."""
     return Path("/proc/sys/kernel/random/boot_id").read_text().strip()

@@ -4,12 +4,14 @@ Only one thread writes at a time. A few lines are written by the one that append
 
 Rule 1: a record is acknowledged after its batch is as durable as the settings say, and not before.
 Rule 2: after any error of the disk nothing is written again. Linux drops the pages whose fsync failed, so a second
-fsync that succeeds would be a lie.
+fsync that succeeds would be a lie. Want of a descriptor is none of these: open(2) gives up before it looks at the path.
+That is tried again, and no new exchange begins meanwhile.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -29,6 +31,9 @@ from router.audit.scribe import Scribe
 from router.audit.settings import LedgerSettings
 
 FULL = "the disk is full: free some space and restart; exchanges under way are still being recorded"
+SHORT = "too many files are open: no new exchange begins until there is a descriptor again (ulimit -n, fs.file-max)"
+SHORT_AGAIN_S = 0.1
+_SHORT = frozenset({errno.EMFILE, errno.ENFILE})
 _NEW_WORK = frozenset({Kind.DECISION, Kind.DENIAL, Kind.PROBE, Kind.HEARTBEAT, Kind.ADMIN, Kind.RELOAD})
 Listener = Callable[[int], None]
 
@@ -106,7 +111,7 @@ class Writer:
             while not self._inbox.finished:
                 self._turn()
             if self.failed is None:
-                self._put_note()
+                self._replace_note()
         except Exception as error:  # noqa: BLE001 - whatever it is, nobody may wait for a thread that has ended
             self._fail(error)
         finally:
@@ -181,8 +186,29 @@ class Writer:
         if first and self._settings.durability is Durability.ASYNC:
             self._journal.sync()
         self._put_note()
-        self._journal.begin(first)
+        while not self._has_begun(first):
+            time.sleep(SHORT_AGAIN_S)
         self._rotating = False
+
+    def _has_begun(self, first: int) -> bool:
+        try:
+            self._journal.begin(first)
+        except OSError as error:
+            if error.errno not in _SHORT or self._inbox.closed:
+                raise
+            self._fall_short()
+            return False
+        self._go_on()
+        return True
+
+    def _fall_short(self) -> None:
+        if self._inbox.refusal is None:
+            self._inbox.refuse(SHORT, _NEW_WORK)
+            self._advance(self.durable)
+
+    def _go_on(self) -> None:
+        if self._inbox.resume(SHORT):
+            self._advance(self.durable)
 
     def _put_tiles(self, tiles: Iterable[tuple[int, int, bytes]]) -> None:
         """Tiles can be made again from the segments, so a tile that cannot be written stops nothing."""
@@ -191,6 +217,20 @@ class Writer:
                 write_tile(self._home.directory, tile_path(level, number), hashes)
 
     def _put_note(self) -> None:
+        """Without a descriptor, try again later: the file is made anew, and until then the old one or this one lies
+        there, whichever a crash leaves.
+        """
+        try:
+            self._replace_note()
+        except OSError as error:
+            if error.errno not in _SHORT:
+                raise
+            self._last_note_s = time.monotonic()
+            self._fall_short()
+        else:
+            self._go_on()
+
+    def _replace_note(self) -> None:
         """Replace the checkpoint file; the records under it are durable by now."""
         if self._note is None:
             return

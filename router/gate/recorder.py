@@ -58,6 +58,7 @@ class Recorder:
         self._ledger = ledger
         self._on_refusal = on_refusal
         self._refusal = ""
+        self._failure = ""  # of these, what the ledger said when we last looked
         self._loop = asyncio.get_running_loop()
         self._waiting: deque[tuple[int, Settle]] = deque()
         self._look: asyncio.TimerHandle | None = None  # when we see for ourselves whether the ledger writes again
@@ -157,8 +158,9 @@ class Recorder:
 
     def _release(self, highest: int) -> None:
         failure = self._ledger.failure
-        if failure is not None:
-            self._tell(failure)
+        if failure is not None or self._refusal == self._failure:  # else it is a digest key's, and passes with that
+            self._tell(failure or "")
+        self._failure = failure or ""
         while self._waiting and (failure is not None or self._waiting[0][0] <= highest):
             index, settle = self._waiting.popleft()
             settle(None if index <= highest else LedgerUnavailable(failure or ""))
