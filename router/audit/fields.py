@@ -273,5 +273,11 @@ def _settle(kind: Kind, form: Body) -> None:
         setattr(form, field, round(value, 3))
 
 
+def body_decision(kind: Kind, body: Mapping[str, object]) -> int:
+    """The decision that an outcome closes; -1 if none."""
+    decision = body.get("decision") if kind is Kind.OUTCOME else None
+    return decision if isinstance(decision, int) else -1
+
+
 def _mistake(kind: Kind, what: str) -> LedgerFieldError:
     return LedgerFieldError(f"a record of kind {kind}: {what}. See docs/ledger-format.md")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from router.audit.batch import Batch, Turn
@@ -295,9 +295,3 @@ class Inbox:
         self._refusal, self._refused = sentence, _ALL
         self._closed = True
         self._ring()
-
-
-def body_decision(kind: Kind, body: Mapping[str, object]) -> int:
-    """The decision that an outcome closes; -1 if none."""
-    decision = body.get("decision") if kind is Kind.OUTCOME else None
-    return decision if isinstance(decision, int) else -1

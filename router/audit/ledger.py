@@ -10,10 +10,10 @@ from collections.abc import Callable, Mapping
 from router.audit import recovery
 from router.audit.capture import Capture
 from router.audit.errors import LedgerError, LedgerUnavailable
-from router.audit.fields import encode_body
+from router.audit.fields import body_decision, encode_body
 from router.audit.format import layout
 from router.audit.home import ON_THIS_MACHINE, Home, open_home
-from router.audit.inbox import Alarm, Inbox, body_decision
+from router.audit.inbox import Alarm, Inbox
 from router.audit.journal import Journal
 from router.audit.kinds import Kind
 from router.audit.prune import prepare, remove
