@@ -226,24 +226,37 @@ _MILLIS: Final = {Kind.OUTCOME: ("first_byte_ms", "total_ms"), Kind.PROBE: ("ms"
 _encode: Final = msgspec.json.Encoder().encode
 
 
-def encode_body(kind: Kind, body: Mapping[str, object]) -> bytes:
-    """The body as JSON, in its one spelling; LedgerFieldError names what has no place in it."""
-    try:
-        form = msgspec.convert(body, FORMS[kind])
-    except msgspec.ValidationError:
-        return _encode_cleaned(kind, body)
+def form_of(kind: Kind, body: Mapping[str, object]) -> Body:
+    """The body as a form of its kind, clean already: what of many records is the same is looked at once.
+    LedgerFieldError names what has no place in it.
+    """
+    form = _converted(kind, body)
+    return _cleaned(kind, body) if _encode(form).translate(None, _SAFE) else form
+
+
+def encode_body(kind: Kind, body: Mapping[str, object] | Body) -> bytes:
+    """The body as JSON, in its one spelling; LedgerFieldError names what has no place in it.
+
+    A form is of the right types already, and what names it holds are short: `form_of` made it, or our own code did.
+    """
+    form = body if isinstance(body, Body) else _converted(kind, body)
     _settle(kind, form)
     data = _encode(form)
-    return _encode_cleaned(kind, body) if data.translate(None, _SAFE) else data
+    return _encode(_cleaned(kind, msgspec.to_builtins(form))) if data.translate(None, _SAFE) else data
 
 
-def _encode_cleaned(kind: Kind, body: Mapping[str, object]) -> bytes:
+def _converted(kind: Kind, body: Mapping[str, object]) -> Body:
     try:
-        form = msgspec.convert({field: _clean(value) for field, value in body.items()}, FORMS[kind])
+        return msgspec.convert(body, FORMS[kind])
+    except msgspec.ValidationError:
+        return _cleaned(kind, body)
+
+
+def _cleaned(kind: Kind, body: Mapping[str, object]) -> Body:
+    try:
+        return msgspec.convert({field: _clean(value) for field, value in body.items()}, FORMS[kind])
     except msgspec.ValidationError as error:
         raise _mistake(kind, str(error)) from None
-    _settle(kind, form)
-    return _encode(form)
 
 
 def _clean(value: object) -> object:
@@ -273,9 +286,11 @@ def _settle(kind: Kind, form: Body) -> None:
         setattr(form, field, round(value, 3))
 
 
-def body_decision(kind: Kind, body: Mapping[str, object]) -> int:
+def body_decision(kind: Kind, body: Mapping[str, object] | Body) -> int:
     """The decision that an outcome closes; -1 if none."""
-    decision = body.get("decision") if kind is Kind.OUTCOME else None
+    if isinstance(body, Outcome):
+        return body.decision
+    decision = body.get("decision") if kind is Kind.OUTCOME and not isinstance(body, Body) else None
     return decision if isinstance(decision, int) else -1
 
 

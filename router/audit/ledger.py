@@ -5,12 +5,12 @@ from __future__ import annotations
 import hmac
 import os
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from router.audit import recovery
 from router.audit.capture import Capture
 from router.audit.errors import LedgerError, LedgerUnavailable
-from router.audit.fields import body_decision, encode_body
+from router.audit.fields import Body, body_decision, encode_body
 from router.audit.format import layout
 from router.audit.home import ON_THIS_MACHINE, Home, open_home
 from router.audit.inbox import Alarm, Inbox
@@ -126,11 +126,11 @@ class Ledger:
         """The reviewer's secret key still lies in the ledger's own directory: it should be moved away."""
         return self._home.custody == ON_THIS_MACHINE
 
-    def append(self, kind: Kind, body: Mapping[str, object]) -> Ticket:
+    def append(self, kind: Kind, body: Mapping[str, object] | Body) -> Ticket:
         """Give a record its place. LedgerFieldError: the caller's mistake; LedgerUnavailable: nothing may be sent."""
         return Ticket(self, self._inbox.append(kind, encode_body(kind, body), body_decision(kind, body)))
 
-    def note(self, kind: Kind, body: Mapping[str, object]) -> None:
+    def note(self, kind: Kind, body: Mapping[str, object] | Body) -> None:
         """Append a record that nobody waits for: where an alarm is set (`gather`), it goes to the disk with the next
         one that somebody waits for, and after `linger_s` at the latest. Errors as append's.
         """
@@ -138,7 +138,11 @@ class Ledger:
 
     def digest(self, caller: str, text: bytes) -> str:
         """The keyed digest of a text for a record's `prompt_mac`, `message_macs` or `answer_mac`."""
-        return self._vault.digest(caller, text)
+        return self._vault.digests(caller, (text,))[0]
+
+    def digests(self, caller: str, texts: Iterable[bytes]) -> list[str]:
+        """The same of many."""
+        return self._vault.digests(caller, texts)
 
     def digester(self, caller: str) -> hmac.HMAC:
         """The same for a text that comes in parts."""

@@ -14,7 +14,7 @@ from router.audit.fields import encode_body
 from router.audit.format import seal
 from router.audit.format.notes import Checkpoint
 from router.audit.format.ratchet import KEY_BYTES, Ratchet
-from router.audit.format.record import FIRST_PREV, covered, finish, head, leaf_hash
+from router.audit.format.record import FIRST_PREV, finish, leaf_hash, message, start
 from router.audit.format.statement import epoch_statement
 from router.audit.format.tiles import TileStack
 from router.audit.home import Home
@@ -36,6 +36,7 @@ class Scribe:
         self._place = place
         self.tree = tree
         self._ratchet: Ratchet | None = None
+        self._begun = ""  # how every line of the epoch begins
         self._leaves: list[bytes] = []  # not yet in the tree: adding many at once is cheaper
 
     def line(self, index: int, t_us: int, mono_us: int, kind: Kind, body: bytes) -> bytes:
@@ -43,8 +44,8 @@ class Scribe:
         if self._ratchet is None:
             raise AssertionError("the first record of a process begins an epoch")
         place = self._place
-        message = covered(head(self._home.log, place.epoch, index, place.prev), t_us, mono_us, kind, body)
-        line = finish(message, self._ratchet.mac(message))
+        told = message(self._begun, index, place.prev, (t_us, mono_us), kind, body)
+        line = finish(told, self._ratchet.mac(told))
         place.prev = leaf_hash(line)
         self._leaves.append(place.prev)
         return line + b"\n"
@@ -63,6 +64,7 @@ class Scribe:
             "boot": boot_id(),
         }
         statement = epoch_statement(home.log, place.epoch, index, place.prev.hex(), body)
+        self._begun = start(home.log, place.epoch)
         self._ratchet = Ratchet(key, home.log, place.epoch, index)
         return encode_body(Kind.KEY_EPOCH, {**body, "sig": base64.b64encode(home.signer.sign(statement)).decode()})
 

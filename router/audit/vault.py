@@ -7,7 +7,7 @@ import os
 import secrets
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import date
 from pathlib import Path
 from typing import Final
@@ -37,12 +37,13 @@ class Vault:
         self._key = b""
         self._callers: dict[str, content.CallerDigest] = {}
 
-    def digest(self, caller: str, text: bytes) -> str:
-        """The keyed digest of what a caller sent or got; once a day and process this draws and seals a key."""
+    def digests(self, caller: str, texts: Iterable[bytes]) -> list[str]:
+        """The keyed digests of what a caller sent or got; once a day and process this draws and seals a key."""
         with self._lock:
-            self._be_of_today()
-            digest = self._callers.get(caller)
-            return (digest if digest is not None else self._remember(caller)).of(text)
+            if int(self._clock()) // _DAY_S != self._days:
+                self._be_of_today()
+            digest = self._callers.get(caller) or self._remember(caller)
+            return [digest.of(text) for text in texts]
 
     def _be_of_today(self) -> None:
         days = int(self._clock()) // _DAY_S

@@ -11,7 +11,10 @@ import hmac
 from collections.abc import Callable
 from typing import TypeVar
 
+from msgspec import UNSET
+
 from router.audit import Capture, Ledger, LedgerUnavailable
+from router.audit.fields import Outcome
 from router.channel.messages import Cause
 from router.gate.answer_text import AnswerText
 from router.gate.connection import UpstreamFault
@@ -110,11 +113,10 @@ class AnswerTap:
         with contextlib.suppress(LedgerUnavailable):
             await self.finish()
 
-    def told(self) -> dict[str, object]:
-        """For the outcome: the sealed file's name, and the digest of the answer's text if it has one."""
-        mac = self._text.mac()
-        sealed = {"capture": self._capture.name} if self._capture.name else {}
-        return {**sealed, **({"answer_mac": mac} if mac else {})}
+    def tell(self, outcome: Outcome) -> None:
+        """Into the outcome go the sealed file's name, and the digest of the answer's text if it has one."""
+        outcome.capture = self._capture.name or UNSET
+        outcome.answer_mac = self._text.mac() or UNSET
 
 
 def _close_unused(opening: asyncio.Future[tuple[hmac.HMAC, Capture]]) -> None:

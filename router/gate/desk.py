@@ -38,6 +38,13 @@ class Afterwards:
             wait.end()
 
 
+@dataclass(slots=True)
+class Front:
+    """What is in force now; an exchange may have begun in the one before. The gate alone swaps it."""
+
+    world: World
+
+
 @dataclass(frozen=True, slots=True)
 class Desk:
     """One worker's channel and exchanges; clock and budget are the whole gate's."""
@@ -47,7 +54,7 @@ class Desk:
     bodies: Budget
     afterwards: Afterwards
     on_over: Callable[[], None]
-    in_force: Callable[[], World]  # an exchange may have begun in the one before
+    front: Front
     under_way: dict[int, GateExchange]  # by their numbers in the channel
 
     def over(self, number: int) -> None:

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from policies import Decision
 from router.audit import Kind as RecordKind
 from router.audit import LedgerUnavailable
+from router.audit.fields import Outcome
 from router.channel.frames import COUNT, PIECE, Kind
 from router.channel.messages import Cause, Failure, Open, Queued, encode
 from router.gate.admission import AT_ONCE, Admitted
@@ -20,8 +21,8 @@ from router.gate.death import of_a_program
 from router.gate.desk import Desk
 from router.gate.doors import Door
 from router.gate.judging import judged
-from router.gate.records import decision, denial
-from router.gate.relay import NOTHING_SEEN, Relay
+from router.gate.records import decision, denial, outcome
+from router.gate.relay import Relay
 from router.gate.request import post
 from router.gate.route import Route
 from router.gate.steps import Steps, Wait, in_task
@@ -49,7 +50,7 @@ class GateExchange:
         self._body: list[bytes] = []
         self._outgoing = b""  # what was judged, until it is sent: a stream need not hold its prompt
         self._message_macs: list[str] = []
-        self._captured: dict[str, object] = {}  # the sealed prompt's name, if this exchange is captured
+        self._captured = ""  # the sealed prompt's name, if this exchange is captured
         self._tap: AnswerTap | None = None
         self._missing = message.body_bytes
         self._steps: Steps | None = None
@@ -158,10 +159,11 @@ class GateExchange:
             return route
         given = self._body[0] if len(self._body) == 1 else b"".join(self._body)
         self._body.clear()
-        verdict, self._outgoing, texts = judged(given, route.served_model)
-        if not verdict.allowed:
-            return verdict
-        self._message_macs = self._world.recorder.digests(message.caller, texts)
+        found = judged(given, route.served_model)
+        if not found.verdict.allowed:
+            return found.verdict
+        self._outgoing = found.body
+        self._message_macs = self._world.recorder.digests(message.caller, found.texts)
         return route
 
     def _slowly(self, work: Coroutine[Any, Any, T]) -> Wait[T]:
@@ -179,12 +181,12 @@ class GateExchange:
             try:
                 if admitted is not AT_ONCE or own is not AT_ONCE:
                     self._tell_queued(admitted, own)
-                if not self._still_listed(route):
+                if self._desk.front.world is not self._world and not self._still_listed(route):
                     await self._deny(str(Cause.STALE_POLICY))
                     raise UpstreamFault(Cause.STALE_POLICY, "taken away while it waited")
                 if route.captured:
                     await self._slowly(self._capture())
-                body = decision(route.names, message, self._message_macs, self._captured)
+                body = decision(route.record, message, self._message_macs, self._captured)
                 await self._exchange(route, self._world.recorder.append(RecordKind.DECISION, body))
             finally:
                 upstreams.leave(message.upstream)
@@ -193,10 +195,7 @@ class GateExchange:
 
     def _still_listed(self, route: Route) -> bool:
         """What was taken away meanwhile gets nothing, however long ago its turn was asked for."""
-        world = self._desk.in_force()
-        if world is self._world:
-            return True
-        now = world.routes.find(self._open)
+        now = self._desk.front.world.routes.find(self._open)
         return not isinstance(now, Decision) and now.pool.rule.place == route.pool.rule.place
 
     async def _entered(self, waiting: Coroutine[Any, Any, Admitted]) -> Admitted:
@@ -215,7 +214,7 @@ class GateExchange:
     async def _capture(self) -> None:
         """Sealed before the decision that names it, and so before anything is sent."""
         message, recorder = self._open, self._world.recorder
-        self._captured = {"capture": await recorder.seal_prompt(message.request_id, self._outgoing)}
+        self._captured = await recorder.seal_prompt(message.request_id, self._outgoing)
         self._tap = await recorder.open_tap(message.request_id, message.caller)
 
     def _tell_queued(self, *waits: Admitted) -> None:
@@ -250,9 +249,9 @@ class GateExchange:
                 if self._tap is not None:
                     await self._slowly(self._tap.finish_cut())
             finally:
-                outcome = self._outcome(index)
-                self._world.recorder.note(RecordKind.OUTCOME, outcome)
-                self._world.metrics.exchange(self._open.tier, upstream, outcome)
+                told = self._outcome(index)
+                self._world.recorder.note(RecordKind.OUTCOME, told)
+                self._world.metrics.exchange(self._open.tier, upstream, told)
         praise(self._world.upstreams, upstream, self._relay)
 
     async def _at_its_door(self, door: Door, route: Route) -> None:
@@ -273,7 +272,7 @@ class GateExchange:
             await self._slowly(self._ready(timeouts.cold_start_s))
         if not upstreams.known(upstream):
             await self._slowly(upstreams.identified(upstream, min(timeouts.cold_start_s, self._deadline.left_s)))
-        if not self._still_listed(route):
+        if self._desk.front.world is not self._world and not self._still_listed(route):
             raise UpstreamFault(Cause.STALE_POLICY, "taken away before anything was sent")
         patience_s = timeouts.answer_s if route.waits_for_all and not self._open.stream else timeouts.first_token_s
         if not ready:
@@ -289,12 +288,9 @@ class GateExchange:
         async with self._deadline.within(cold_start_s, Cause.COLD):
             await self._world.upstreams.ready(self._open.upstream)
 
-    def _outcome(self, index: int) -> dict[str, object]:
-        relay, began = self._relay, self._deadline.at - self._deadline.total_s
-        return {
-            "decision": index,
-            "ending": self._ending,
-            **(relay.seen(began) if relay is not None else NOTHING_SEEN),
-            "total_ms": round((self._desk.clock.now() - began) * 1000, 3),
-            **(self._tap.told() if self._tap is not None else {}),
-        }
+    def _outcome(self, index: int) -> Outcome:
+        deadline = self._deadline
+        told = outcome(index, self._ending, self._relay, deadline.at - deadline.total_s, self._desk.clock.now())
+        if self._tap is not None:
+            self._tap.tell(told)
+        return told

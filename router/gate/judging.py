@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
@@ -15,7 +15,7 @@ UNREADABLE = Decision(allowed=False, reason=Reason.BODY_UNREADABLE)
 ANOTHER_MODEL = Decision(allowed=False, reason=Reason.MODEL_UNKNOWN)
 
 
-class Judged(NamedTuple):
+class Judged(msgspec.Struct, frozen=True, gc=False):
     """`body`: what may be sent, in one spelling for every parser; `texts`: what the ledger remembers by digest."""
 
     verdict: Decision

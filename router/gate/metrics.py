@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from operator import itemgetter
 
+from router.audit.fields import Outcome
 from router.channel.states import State, UpstreamReport
 from router.gate.admission import Admission
 
@@ -40,14 +41,14 @@ class Metrics:
         self._first_byte: defaultdict[tuple[str, str], Histogram] = defaultdict(Histogram)
         self._duration: defaultdict[tuple[str, str], Histogram] = defaultdict(Histogram)
 
-    def exchange(self, tier: str, upstream: str, outcome: Mapping[str, object]) -> None:
+    def exchange(self, tier: str, upstream: str, outcome: Outcome) -> None:
         """One exchange is over; `outcome` is its record's body."""
-        self._exchanges[tier, upstream, outcome["ending"], outcome["status"]] += 1
-        first, total = outcome["first_byte_ms"], outcome["total_ms"]
+        of, first, total = (tier, upstream), outcome.first_byte_ms, outcome.total_ms
+        self._exchanges[tier, upstream, outcome.ending, outcome.status] += 1
         if isinstance(first, float) and first >= 0:
-            self._first_byte[tier, upstream].observe(first / 1000)
+            self._first_byte[of].observe(first / 1000)
         if isinstance(total, float):
-            self._duration[tier, upstream].observe(total / 1000)
+            self._duration[of].observe(total / 1000)
 
     def denial(self, reason: str) -> None:
         self._denials[("reason", reason),] += 1

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 from router.audit import Kind, Ledger, LedgerUnavailable
+from router.audit.fields import Body
 from router.gate.capturing import AnswerTap, seal_prompt
 from router.gate.steps import Wait
 
@@ -81,14 +82,15 @@ class Recorder:
     def digests(self, caller: str, texts: Sequence[bytes]) -> list[str]:
         """Keyed digests of what a caller sent; LedgerUnavailable when the day's key cannot be kept."""
         try:
-            made = [self._ledger.digest(caller, text) for text in texts]
+            made = self._ledger.digests(caller, texts)
         except OSError as error:
             reason = f"the day's digest key cannot be written: {error.strerror}"
             self._tell(reason)
             if self._look is None:
                 self._look = self._loop.call_later(LOOK_AGAIN_S, self._look_again)
             raise LedgerUnavailable(reason) from None
-        self._tell(self._ledger.failure or "")
+        if self._refusal:
+            self._tell(self._ledger.failure or "")
         return made
 
     def _look_again(self) -> None:
@@ -106,7 +108,7 @@ class Recorder:
         """For the answer to come. LedgerUnavailable, as above."""
         return await AnswerTap.open(self._ledger, request_id, caller)
 
-    async def record(self, kind: Kind, body: Mapping[str, object]) -> int:
+    async def record(self, kind: Kind, body: Mapping[str, object] | Body) -> int:
         """Append and wait until durable, in a task; the index. LedgerUnavailable: it may never be."""
         index = self.append(kind, body)
         future: asyncio.Future[None] = self._loop.create_future()
@@ -114,7 +116,7 @@ class Recorder:
         await future
         return index
 
-    def append(self, kind: Kind, body: Mapping[str, object]) -> int:
+    def append(self, kind: Kind, body: Mapping[str, object] | Body) -> int:
         """Append; the index. From here on the record exists, whether or not anyone waits for the disk."""
         return self._ledger.append(kind, body).index
 
@@ -132,7 +134,7 @@ class Recorder:
         if index <= self._ledger.durable or self._ledger.failure is not None:  # meanwhile: nobody may have called us
             self._loop.call_soon(self._release, self._ledger.durable)
 
-    def note(self, kind: Kind, body: Mapping[str, object]) -> None:
+    def note(self, kind: Kind, body: Mapping[str, object] | Body) -> None:
         """Append without waiting. An outcome goes to the disk with the next record that somebody waits for, or a little
         later; what is rare goes at once. A ledger that has failed already refuses every new exchange.
         """

@@ -51,7 +51,7 @@ class Relay:
         self.status = 0
         self.retry_after = ""  # as the upstream wrote it
         self.sent = 0  # a request that went out twice, because a kept connection was closed unread, counts twice
-        self._resent = False  # that it did
+        self.resent = False  # that it did
         self.asked_at = 0.0  # by the clock, as first_byte_at: when the request was sent
         self.received = 0
         self.address = ""  # whom it was sent to, once it was
@@ -81,18 +81,6 @@ class Relay:
         deadline = self._deadline
         return self.first_byte_at is None and 0 < self.asked_at < deadline.at - deadline.total_s / 2
 
-    def seen(self, began: float) -> dict[str, object]:
-        """For the outcome of an exchange that began then, by the clock."""
-        first = self.first_byte_at
-        return {
-            "status": self.status,
-            "sent_bytes": self.sent,
-            "received_bytes": self.received,
-            **({"resent": 1} if self._resent else {}),
-            "first_byte_ms": round((first - began) * 1000, 3) if first is not None else -1.0,
-            **({"address": self.address} if self.address else {}),
-        }
-
     def grant(self, amount: int) -> None:
         """The worker takes so many bytes more."""
         self._credit += amount
@@ -113,7 +101,7 @@ class Relay:
                 except UpstreamFault as fault:
                     if fault.cause is not Cause.BROKE or kept.received:
                         raise
-                    self._resent = self.sent > 0
+                    self.resent = self.sent > 0
             connect_s = min(self._route.timeouts.connect_s, self._deadline.left_s)
             return await self._answer_of(await in_task(self._link.loop, pool.fresh(connect_s)))
         finally:
@@ -288,6 +276,3 @@ async def _through(tap: AnswerTap, data: bytes, *, last: bool) -> bytes:
     if last:
         await tap.finish()
     return data
-
-
-NOTHING_SEEN: dict[str, object] = {"status": 0, "sent_bytes": 0, "received_bytes": 0, "first_byte_ms": -1.0}

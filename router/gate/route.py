@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from policies import Decision, Reach, RequestFacts
+from router.audit.fields import Decision as Record
 from router.channel.messages import Open
 from router.gate.admission import Admission
 from router.gate.pool import Pool
-from router.gate.records import names_of
+from router.gate.records import decision_of
 from router.gate.request import heads
 from router.settings.snapshot import Timeouts
 
@@ -29,7 +30,7 @@ class Route:
     admission: Admission
     pool: Pool
     heads: tuple[bytes, bytes]  # of the request, for a whole answer and for a stream, up to what differs
-    names: dict[str, object]  # for the decision's record
+    record: Record  # the decision's, but for what each exchange has of its own
     captured: bool
 
 
@@ -66,6 +67,6 @@ class Routes:
             admission=world.admissions[message.tier],
             pool=pool,
             heads=heads(pool.rule, upstreams.credential(message.upstream), message.endpoint, message.caller),
-            names=names_of(message, policy),
+            record=decision_of(message, policy),
             captured=world.snapshot.capture.wants(message.caller, message.model),
         )

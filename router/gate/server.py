@@ -20,7 +20,7 @@ from router.channel.link import Link, attach
 from router.channel.messages import Ask, Cause, Denial, Failure, Look, Open, Warm, decode, encode
 from router.gate.budget import Budget
 from router.gate.clock import Clock
-from router.gate.desk import Afterwards, Desk
+from router.gate.desk import Afterwards, Desk, Front
 from router.gate.exchange import CLIENT_LEFT, GateExchange
 from router.gate.world import World
 
@@ -38,7 +38,7 @@ class Gate:
     """All channels and all exchanges. One per process."""
 
     def __init__(self, world: World) -> None:
-        self._world = world
+        self._front = Front(world)
         self._before: World | None = None
         self._desks: dict[Link, Desk] = {}
         self._lost: list[Desk] = []  # of workers that are gone, with exchanges that are not over yet
@@ -57,21 +57,21 @@ class Gate:
         """Serve one more worker."""
         link = await attach(sock, self._on_frame, self._on_closed)
         self._desk(link)
-        link.send(0, Kind.STATES, self._world.upstreams.states())
-        link.send(0, Kind.LEDGER, self._world.recorder.refusal.encode())
-        link.send(0, Kind.LOADS, self._world.upstreams.loads())
+        link.send(0, Kind.STATES, self._front.world.upstreams.states())
+        link.send(0, Kind.LEDGER, self._front.world.recorder.refusal.encode())
+        link.send(0, Kind.LOADS, self._front.world.upstreams.loads())
 
     def _desk(self, link: Link) -> Desk:
         """Frames may come before `attach` returns."""
         desk = self._desks.get(link)
         if desk is None:
-            desk = Desk(link, self._clock, self._bodies, self._afterwards, self._on_over, lambda: self._world, {})
+            desk = Desk(link, self._clock, self._bodies, self._afterwards, self._on_over, self._front, {})
             self._desks[link] = desk
         return desk
 
     @property
     def world(self) -> World:
-        return self._world
+        return self._front.world
 
     def swap(self, world: World) -> None:
         """New exchanges live in `world`; those whose prompt is sent finish where they began.
@@ -79,7 +79,8 @@ class Gate:
         Those of workers that have not swapped yet may begin in the old one for OLD_POLICY_S; what `world` took away,
         they do not get.
         """
-        before, self._before, self._world = self._world, self._world, world
+        before = self._before = self._front.world
+        self._front.world = world
         self.tell_states()
         self.tell_loads()  # nobody may have been told while nobody chose by them
         asyncio.get_running_loop().call_later(OLD_POLICY_S, self._forget, before)
@@ -87,36 +88,36 @@ class Gate:
     def _forget(self, world: World) -> None:
         if self._before is world:
             self._before = None
-        world.upstreams.close(heir=self._world.upstreams)
+        world.upstreams.close(heir=self._front.world.upstreams)
 
     def _world_of(self, digest: str) -> World:
         before = self._before
-        if before is None or digest in (self._world.snapshot.policy.digest, ""):
-            return self._world
-        return before if before.snapshot.policy.digest == digest else self._world
+        if before is None or digest in (self._front.world.snapshot.policy.digest, ""):
+            return self._front.world
+        return before if before.snapshot.policy.digest == digest else self._front.world
 
     def tell_states(self) -> None:
-        states = self._world.upstreams.states()
+        states = self._front.world.upstreams.states()
         for link in self._desks:
             link.send(0, Kind.STATES, states)
 
     def tell_refusal(self) -> None:
         """Whether the ledger takes records, and if not, why: workers must not look healthy without it."""
         for link in self._desks:
-            link.send(0, Kind.LEDGER, self._world.recorder.refusal.encode())
+            link.send(0, Kind.LEDGER, self._front.world.recorder.refusal.encode())
 
     def _tell_loads_soon(self) -> None:
         """Loads change with every exchange that begins or is over: they are told together, where anybody chooses by
         them.
         """
-        if self._loads_due or not self._world.chooses:
+        if self._loads_due or not self._front.world.chooses:
             return
         self._loads_due = True
         asyncio.get_running_loop().call_later(LOADS_APART_S, self.tell_loads)
 
     def tell_loads(self) -> None:
         self._loads_due = False
-        loads = self._world.upstreams.loads()
+        loads = self._front.world.upstreams.loads()
         for link in self._desks:
             link.send(0, Kind.LOADS, loads)
 
@@ -127,10 +128,10 @@ class Gate:
             for exchange in tuple(desk.under_way.values()):
                 exchange.cancel("gate_stopped")
         await self._until_idle(LAST_WORDS_S)
-        self._world.upstreams.close()
+        self._front.world.upstreams.close()
         for link in tuple(self._desks):
             link.close()
-        self._world.recorder.close()
+        self._front.world.recorder.close()
 
     async def _until_idle(self, most_s: float) -> None:
         with contextlib.suppress(TimeoutError):
@@ -182,7 +183,7 @@ class Gate:
             case Kind.REPORT:
                 self._spawn(self._report(link, number, decode(Look, payload)))
             case Kind.METRICS:
-                world = self._world
+                world = self._front.world
                 text = world.metrics.text(world.upstreams.reports(), world.admissions)
                 link.send(number, Kind.ROWS, text.encode())
             case _:
@@ -250,9 +251,9 @@ class Gate:
 
     async def _deny(self, link: Link, number: int, denial: Denial) -> None:
         body = {name: str(value) for name, value in msgspec.structs.asdict(denial).items()}
-        self._world.metrics.denial(denial.reason)
+        self._front.world.metrics.denial(denial.reason)
         try:
-            index = await self._world.recorder.record(RecordKind.DENIAL, body)
+            index = await self._front.world.recorder.record(RecordKind.DENIAL, body)
         except LedgerUnavailable as error:
             link.send(number, Kind.FAIL, encode(Failure(Cause.AUDIT, str(error))))
             return
@@ -266,7 +267,7 @@ class Gate:
 
     async def _receipt(self, link: Link, number: int, message: Ask) -> None:
         """Read in a thread: the ledger's files may be large, and other exchanges go on."""
-        directory = Path(self._world.snapshot.audit.directory)
+        directory = Path(self._front.world.snapshot.audit.directory)
         try:
             text = await asyncio.to_thread(receipt_for_caller, directory, message.index, message.caller)
         except (ProofError, OSError, ValueError):
@@ -275,13 +276,13 @@ class Gate:
         link.send(number, Kind.ROWS, text.encode())
 
     async def _report(self, link: Link, number: int, message: Look) -> None:
-        upstreams = self._world.upstreams
+        upstreams = self._front.world.upstreams
         if message.upstream and message.wait_s > 0:
             await upstreams.look(message.upstream, message.wait_s)
         link.send(number, Kind.ROWS, msgspec.json.encode(upstreams.reports(message.upstream)))
 
     async def _warm(self, link: Link, number: int, message: Warm) -> None:
-        upstreams, policy = self._world.upstreams, self._world.snapshot.policy
+        upstreams, policy = self._front.world.upstreams, self._front.world.snapshot.policy
         tiers = [tier for tier in policy.tiers.values() if message.tier in ("", tier.name)]
         rows = await asyncio.gather(
             *(upstreams.warm(name, tier.name, message.wait_s) for tier in tiers for name in tier.upstreams)

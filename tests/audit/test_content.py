@@ -104,9 +104,9 @@ def test_one_key_a_day(tmp_path: Path) -> None:
     home = open_home(tmp_path, "ringfence")
     now, made = [86_400.0 * 20_000], []
     vault = Vault(home, lambda name, sha256: made.append((name, sha256)), lambda: now[0])
-    same = {vault.digest("alice", PROMPT), vault.digest("alice", PROMPT)}
+    same = {vault.digests("alice", (PROMPT,))[0], vault.digests("alice", (PROMPT,))[0]}
     now[0] += 86_400
-    other = vault.digest("alice", PROMPT)
+    other = vault.digests("alice", (PROMPT,))[0]
     vault.close()
     home.close()
     assert len(same) == 1
@@ -120,11 +120,11 @@ def test_many_callers_do_not_fill_the_memory(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr("router.audit.vault.MOST_CALLERS", 3)
     home = open_home(tmp_path, "ringfence")
     vault = Vault(home, lambda _name, _sha256: None)
-    first = vault.digest("0", PROMPT)
+    first = vault.digests("0", (PROMPT,))[0]
     for number in range(1, 9):
-        vault.digest(str(number), PROMPT)
+        vault.digests(str(number), (PROMPT,))[0]
     assert len(vault._callers) <= 3
-    assert vault.digest("0", PROMPT) == first
+    assert vault.digests("0", (PROMPT,))[0] == first
     vault.close()
     home.close()
 

@@ -10,9 +10,10 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from router.audit import Kind, LedgerFieldError
-from router.audit.fields import _DIGESTS, FORMS, Digest, Digests, encode_body
+from router.audit.fields import _DIGESTS, FORMS, Digest, Digests, Outcome, encode_body, form_of
 from tests.audit.ledgers import DECISION, DENIAL
 
 
@@ -82,3 +83,17 @@ def test_a_body_has_one_spelling_in_two_libraries(ms: float, count: int, ending:
     assert json.dumps(read, separators=(",", ":"), ensure_ascii=False).encode() == data
     assert msgspec.json.encode(msgspec.json.decode(data)) == data
     assert abs(read["total_ms"] - ms) <= 0.001
+
+
+def test_a_form_says_what_its_mapping_would() -> None:
+    """What of many records is the same is looked at once; what a name may not have in it is cleaned in both."""
+    for names in (DECISION, {**DECISION, "caller": "Zoë <z>", "model": "m" * 200}):
+        form = form_of(Kind.DECISION, names)
+        filled = replace(form, request_id="req-7", attempt=2)
+        wanted = encode_body(Kind.DECISION, {**names, "request_id": "req-7", "attempt": 2})
+        assert encode_body(Kind.DECISION, filled) == wanted
+    ended = Outcome(decision=3, ending="up<stream>", first_byte_ms=1.23456)
+    wanted = encode_body(Kind.OUTCOME, {"decision": 3, "ending": "up<stream>", "first_byte_ms": 1.23456})
+    assert encode_body(Kind.OUTCOME, ended) == wanted
+    with pytest.raises(LedgerFieldError, match="request_id"):
+        form_of(Kind.DECISION, {"caller": "x"})

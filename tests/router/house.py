@@ -5,20 +5,23 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
+import msgspec
 from msgspec.structs import replace
 
 from policies import Destination, Endpoint, ModelRule, Policy, Reach, TierRule, UpstreamRule
 from router.audit import Kind, Ledger, LedgerUnavailable
+from router.audit.fields import Body, Outcome
 from router.channel.client import GateClient
 from router.channel.messages import Open
 from router.gate.admission import Admission
+from router.gate.capturing import AnswerTap
 from router.gate.dial import Dialler
 from router.gate.recorder import Recorder
 from router.gate.server import Gate
@@ -29,6 +32,14 @@ from router.verdicts import Verdicts
 
 Script = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 FAST = Timeouts(connect_s=1.0, cold_start_s=1.0, first_token_s=0.4, answer_s=0.4, between_tokens_s=0.4, total_s=5.0)
+
+
+def told(tap: AnswerTap) -> dict[str, object]:
+    """What sealed capture adds to an outcome."""
+    outcome = Outcome(decision=0, ending="")
+    tap.tell(outcome)
+    members: dict[str, object] = msgspec.to_builtins(outcome)
+    return {name: members[name] for name in ("capture", "answer_mac") if name in members}
 
 
 @dataclass(frozen=True)
@@ -52,15 +63,15 @@ class MemoryLedger:
     def gather(self, alarm: object) -> None:
         """Nobody waits to be woken here."""
 
-    def append(self, kind: Kind, body: Mapping[str, Any]) -> MemoryTicket:
+    def append(self, kind: Kind, body: Mapping[str, Any] | Body) -> MemoryTicket:
         if self.failure is not None:
             raise LedgerUnavailable(self.failure)
-        self.records.append((kind, dict(body)))
+        self.records.append((kind, msgspec.to_builtins(body) if isinstance(body, Body) else dict(body)))
         if not self.held:
             self.told(len(self.records) - 1)
         return MemoryTicket(len(self.records) - 1)
 
-    def note(self, kind: Kind, body: Mapping[str, Any]) -> None:
+    def note(self, kind: Kind, body: Mapping[str, Any] | Body) -> None:
         self.append(kind, body)
 
     @property
@@ -69,6 +80,9 @@ class MemoryLedger:
 
     def digest(self, caller: str, text: bytes) -> str:
         return hashlib.sha256(caller.encode() + b"\0" + text).hexdigest()
+
+    def digests(self, caller: str, texts: Sequence[bytes]) -> list[str]:
+        return [self.digest(caller, text) for text in texts]
 
     def fail(self, reason: str) -> None:
         self.failure = reason

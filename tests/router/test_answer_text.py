@@ -11,6 +11,7 @@ from router.gate import answer_text
 from router.gate.answer_text import AnswerText
 from router.gate.capturing import AnswerTap
 from router.gate.connection import UpstreamFault
+from tests.router.house import told
 
 KEY = b"k" * 32
 
@@ -97,4 +98,4 @@ async def test_nothing_passes_after_the_end() -> None:
     with pytest.raises(UpstreamFault, match="bytes after the end"):
         await tap.take(b"more")
     assert capture.done == ["seal", "finish"]
-    assert tap.told() == {}
+    assert told(tap) == {}

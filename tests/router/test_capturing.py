@@ -13,6 +13,7 @@ from router.audit.format import content, layout
 from router.audit.reveal import _unseal
 from router.gate.capturing import AnswerTap
 from tests.audit.ledgers import WAIT_S, all_keys, reviewer, settings
+from tests.router.house import told
 
 PIECE = 64 * 1024
 ANSWER = b"a" * PIECE + b"b" * PIECE + b"c" * 10
@@ -45,7 +46,7 @@ async def cut(tap: AnswerTap, work: asyncio.Task[None], held: Held) -> dict[str,
     assert not ending.done()
     held.go_on.set()
     await asyncio.wait_for(ending, WAIT_S)
-    return tap.told()
+    return told(tap)
 
 
 @pytest.mark.parametrize("name", ["seal", "finish"])
@@ -87,7 +88,7 @@ async def test_after_a_failure_nothing_more_is_written(
             await through()
     await tap.finish_cut()
     ledger.close()
-    assert "capture" not in tap.told()
+    assert "capture" not in told(tap)
     assert list((tmp_path / content.CAPTURES).rglob("*.sealed")) == []
     assert tap._capture._descriptor == -1
 

@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from router.audit import Kind
+from router.audit.fields import Outcome
 from router.channel.exchange import ExchangeFailed
 from router.channel.frames import PIECE
 from router.channel.frames import Kind as Frame
@@ -100,8 +101,8 @@ class SlowSeal:
         self.sealing.set()
         await self.go_on.wait()
 
-    def told(self) -> dict[str, object]:
-        return {"capture": "sealed"}
+    def tell(self, outcome: Outcome) -> None:
+        outcome.capture = "sealed"
 
 
 @pytest.mark.parametrize("lost", [True, False])

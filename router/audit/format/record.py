@@ -33,7 +33,19 @@ _tail: Final = itemgetter(slice(-TAIL_BYTES, None))
 
 def head(log: str, epoch: int, index: int, prev: bytes) -> bytes:
     """The beginning of the line at `index` in log `log` (32 hexadecimal digits)."""
-    return f'{{"v":1,"log":"{log}","epoch":{epoch},"i":{index},"prev":"{prev.hex()}",'.encode()
+    return f'{start(log, epoch)}{index},"prev":"{prev.hex()}",'.encode()
+
+
+def start(log: str, epoch: int) -> str:
+    """What the heads of one epoch have in common: all before the index."""
+    return f'{{"v":1,"log":"{log}","epoch":{epoch},"i":'
+
+
+def message(begun: str, index: int, prev: bytes, times_us: tuple[int, int], kind: str, body: bytes) -> bytes:
+    """covered(head(…), …), for the writer, who knows `start(…)`; `times_us`: the clock's and the monotonic clock's."""
+    t_us, mono_us = times_us
+    told = f'{begun}{index},"prev":"{prev.hex()}","t":{t_us},"mono":{mono_us},"kind":"' + kind + '","body":'
+    return told.encode() + body
 
 
 def heads(log: str, epoch: int, first: int, prevs: Sequence[bytes]) -> bytes:
@@ -43,12 +55,12 @@ def heads(log: str, epoch: int, first: int, prevs: Sequence[bytes]) -> bytes:
     """
     digits = "".join(map(str, range(first, first + len(prevs)))).encode()
     width = len(digits) // len(prevs)
-    start = f'{{"v":1,"log":"{log}","epoch":{epoch},"i":'
-    before, after = f'{start}{"0" * width},"prev":"', '",'
+    begun = start(log, epoch)
+    before, after = f'{begun}{"0" * width},"prev":"', '",'
     links = b"".join(prevs).hex("|", len(FIRST_PREV)).replace("|", after + before)
     told = bytearray((before + links + after).encode())
     for column in range(width):
-        told[len(start) + column :: len(told) // len(prevs)] = digits[column::width]
+        told[len(begun) + column :: len(told) // len(prevs)] = digits[column::width]
     return bytes(told)
 
 
@@ -75,10 +87,10 @@ def tails(macs: Sequence[bytes]) -> bytes:
     return _BEFORE_MAC + b"".join(macs).hex("|", MAC_BYTES).replace("|", between).encode() + _AFTER_MAC
 
 
-def covered(start: bytes, t_us: int, mono_us: int, kind: str, body: bytes) -> bytes:
-    """All that the MAC covers: `start` is head(…), `body` one JSON object, times in microseconds."""
+def covered(begin: bytes, t_us: int, mono_us: int, kind: str, body: bytes) -> bytes:
+    """All that the MAC covers: `begin` is head(…), `body` one JSON object, times in microseconds."""
     told = f'"t":{t_us},"mono":{mono_us},"kind":"' + kind + '","body":'  # an enumeration's word is slow to format
-    return start + told.encode() + body
+    return begin + told.encode() + body
 
 
 def finish(message: bytes, mac: bytes) -> bytes:
