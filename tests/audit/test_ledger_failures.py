@@ -20,6 +20,7 @@ from router.audit.inbox import Inbox
 from router.audit.journal import Journal
 from router.audit.scribe import Place, Scribe
 from router.audit.verify.keys import Keys
+from router.audit.writer import Writer
 from tests.audit.ledgers import (
     DECISION,
     DENIAL,
@@ -135,11 +136,25 @@ def test_a_full_disk_refuses_new_work_and_records_the_old(tmp_path: Path, monkey
 
 def test_silence_on_a_full_disk_is_no_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Heartbeats are refused then, too; the ledger must still take the outcomes of what is under way."""
-    ledger = Ledger.open(settings(tmp_path, heartbeat_s=0.02))
+    ledger = Ledger.open(settings(tmp_path, heartbeat_s=0.02, checkpoint_idle_s=0.01, checkpoint_pause_s=0.01))
     under_way = ledger.append(Kind.DECISION, DECISION)
     under_way.wait(WAIT_S)
+    looked: list[float] = []
+    real = Writer._keep_time
+
+    def looks(writer: Writer, now: float) -> None:
+        due = now - writer._last_record_s >= 0.02
+        real(writer, now)
+        if due and writer._inbox.refusal is not None:
+            looked.append(now)
+
+    monkeypatch.setattr(Writer, "_keep_time", looks)
     ledger._inbox.refuse("the disk is full", [Kind.HEARTBEAT, Kind.DECISION])
-    threading.Event().wait(0.2)
+    for _ in range(2000):
+        if len(looked) >= 3:
+            break
+        threading.Event().wait(0.01)
+    assert len(looked) >= 3, "the time of a heartbeat came"
     ledger.append(Kind.OUTCOME, {"decision": under_way.index, "ending": "completed"}).wait(WAIT_S)
     ledger.close()
 

@@ -111,6 +111,23 @@ def test_a_handshake_has_a_deadline_and_a_request_too(tmp_path: Path, monkeypatc
     told(tmp_path, story)
 
 
+async def turned_away(port: int) -> None:
+    """Without a word from it, and long before a handshake would be given up."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        with contextlib.suppress(ConnectionResetError):
+            async with asyncio.timeout(HANDSHAKE_S / 2):
+                assert await reader.read() == b""
+    finally:
+        writer.close()  # else the server waits for it, and the test with it
+
+
+async def counted(intake: Intake, connections: int) -> None:
+    async with asyncio.timeout(20):
+        while intake.connections != connections:
+            await asyncio.sleep(0.01)
+
+
 def test_connections_are_counted_before_their_handshake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("router.api.intake.MOST_CONNECTIONS", 2)
     monkeypatch.setattr("router.api.intake._LOCAL", ("nowhere",))
@@ -118,13 +135,13 @@ def test_connections_are_counted_before_their_handshake(tmp_path: Path, monkeypa
 
     async def story(_parts: House, port: int, tls: ssl.SSLContext) -> None:
         held = [await asyncio.open_connection("127.0.0.1", port) for _ in range(2)]
-        while intake.connections < 2:
-            await asyncio.sleep(0.01)
-        assert await talk(port, b"\x16\x03\x01") == b""
-        for _, writer in held:
-            writer.close()
-        while intake.connections:
-            await asyncio.sleep(0.01)
+        try:
+            await counted(intake, 2)
+            await turned_away(port)
+        finally:
+            for _, writer in held:
+                writer.close()
+        await counted(intake, 0)
         assert statuses(await talk(port, post(), tls=tls)) == [200]
 
     told(tmp_path, story, intake=intake)
@@ -134,13 +151,8 @@ def test_the_last_descriptors_are_not_for_handshakes(tmp_path: Path) -> None:
     short = Intake(Descriptors(4))
 
     async def story(_parts: House, port: int, _tls: ssl.SSLContext) -> None:
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        with contextlib.suppress(ConnectionResetError):
-            async with asyncio.timeout(HANDSHAKE_S / 2):
-                assert await reader.read() == b""
-        writer.close()
-        while short.connections:
-            await asyncio.sleep(0.01)
+        await turned_away(port)
+        await counted(short, 0)
 
     told(tmp_path, story, intake=short)
 
