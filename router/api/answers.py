@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 from starlette.responses import Response
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from router.errors import GateUnavailable, RouterError, as_openai
 
@@ -26,3 +27,11 @@ def as_error(error: RouterError, record: int | None = None) -> Response:
 
 def gate_lost() -> GateUnavailable:
     return GateUnavailable("The gate is starting again; try again.", retry_after_s=COME_BACK_S)
+
+
+def at_once(error: RouterError, request_id: str) -> bytes:
+    """The whole answer, head and body, where no request was read; the connection closes after it."""
+    body = as_openai(error) + b"\n"
+    after = b"retry-after: %d\r\n" % error.retry_after_s if error.retry_after_s is not None else b""
+    head = b"content-type: application/json\r\nconnection: close\r\n%bx-request-id: %b\r\ncontent-length: %d\r\n\r\n"
+    return STATUS_LINE[error.status] + head % (after, request_id.encode(), len(body)) + body

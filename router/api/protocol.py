@@ -11,9 +11,10 @@ from collections.abc import Callable
 from typing import Any, cast
 
 from msgspec.structs import replace
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from policies import Endpoint
+from router.api.answers import at_once
 from router.api.app import Application
 from router.api.cycle import HotCycle, Identities, TransportReply, request_id
 from router.api.host import judge_origin
@@ -21,7 +22,7 @@ from router.api.intake import Intake
 from router.api.older import OLDER, RANKING, Translation
 from router.api.patient import PatientProtocol
 from router.channel.work import Work
-from router.errors import BodyTooLarge, InvalidKey, InvalidRequest, RouterError, Unavailable, as_openai
+from router.errors import BodyTooLarge, InvalidKey, InvalidRequest, RouterError, Unavailable
 from router.logs import Log
 from router.pipeline import Arrival, Pipeline, refuse
 
@@ -102,14 +103,7 @@ class RouterProtocol(PatientProtocol):
         elif self._answering():
             self.transport.close()
             return
-        body = as_openai(error) + b"\n"
-        after = b"retry-after: %d\r\n" % error.retry_after_s if error.retry_after_s is not None else b""
-        head = (
-            b"content-type: application/json\r\nconnection: close\r\n%bx-request-id: %b\r\ncontent-length: %d\r\n\r\n"
-        )
-        self.transport.write(
-            STATUS_LINE[error.status] + head % (after, self._identities.fresh().encode(), len(body)) + body
-        )
+        self.transport.write(at_once(error, self._identities.fresh()))
         self.transport.close()
 
     # --- the generating endpoints ---

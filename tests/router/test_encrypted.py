@@ -96,7 +96,7 @@ def test_a_handshake_has_a_deadline_and_a_request_too(tmp_path: Path, monkeypatc
     monkeypatch.setattr("router.api.patient.READ_S", 0.3)
 
     async def story(_parts: House, port: int, tls: ssl.SSLContext) -> None:
-        for sent in (b"", b"\x16\x03\x01", b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"):
+        for sent in (b"", b"\x16\x03\x01", b"\x80\x2e\x01"):
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
             writer.write(sent)
             async with asyncio.timeout(10):
@@ -107,6 +107,75 @@ def test_a_handshake_has_a_deadline_and_a_request_too(tmp_path: Path, monkeypatc
         async with asyncio.timeout(10):
             assert statuses(await reader.read()) == [408]
         writer.close()
+
+    told(tmp_path, story)
+
+
+@pytest.mark.parametrize(
+    "pieces", [(post(),), tuple(post()[at : at + 1] for at in range(30)), (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",)]
+)
+def test_plain_http_is_told_so(pieces: tuple[bytes, ...], tmp_path: Path) -> None:
+    intake = Intake()
+
+    async def story(parts: House, port: int, tls: ssl.SSLContext) -> None:
+        head, _, body = (await talk(port, *pieces)).partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 400 ")
+        assert b"connection: close" in head
+        error = json.loads(body)["error"]
+        assert (error["type"], error["code"]) == ("invalid_request_error", "invalid_request")
+        assert "plain HTTP request was sent to an HTTPS port" in error["message"]
+        assert not parts.ledger.records
+        await counted(intake, 0)
+        assert statuses(await talk(port, post(), tls=tls)) == [200]
+
+    told(tmp_path, story, intake=intake)
+
+
+async def writes_on(writer: asyncio.StreamWriter) -> None:
+    while True:
+        writer.write(b"POST / HTTP/1.1\r\n" * 100)
+        await writer.drain()
+        await asyncio.sleep(0.01)
+
+
+def test_plain_http_that_goes_on_and_on_is_closed(tmp_path: Path) -> None:
+    async def story(_parts: House, port: int, _tls: ssl.SSLContext) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        try:
+            async with asyncio.timeout(HANDSHAKE_S):
+                writer.write(b"POST / HTTP/1.1\r\n")
+                assert b"HTTPS port" in await reader.readuntil(b"}}\n")
+                with pytest.raises(ConnectionError):
+                    await writes_on(writer)
+        finally:
+            writer.close()
+
+    told(tmp_path, story)
+
+
+def test_a_handshake_may_come_byte_by_byte(tmp_path: Path) -> None:
+    async def story(_parts: House, port: int, tls: ssl.SSLContext) -> None:
+        incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        client = tls.wrap_bio(incoming, outgoing, server_hostname="127.0.0.1")
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        try:
+            async with asyncio.timeout(20):
+                while True:
+                    try:
+                        client.do_handshake()
+                    except ssl.SSLWantReadError:
+                        for byte in outgoing.read():
+                            writer.write(bytes([byte]))
+                            await asyncio.sleep(0)
+                        incoming.write(await reader.read(65536))
+                    else:
+                        break
+                client.write(post())
+                writer.write(outgoing.read())
+                incoming.write(await reader.read(65536))
+                assert client.read(12) == b"HTTP/1.1 200"
+        finally:
+            writer.close()
 
     told(tmp_path, story)
 
