@@ -157,11 +157,7 @@ class Doors:
 
     def _tell_soon(self) -> None:
         if self._telling is None:
-            self._telling = asyncio.get_running_loop().call_later(TOLD_WITHIN_S, self._tell_now)
-
-    def _tell_now(self) -> None:
-        self._telling = None
-        self.tell()
+            self._telling = asyncio.get_running_loop().call_later(TOLD_WITHIN_S, self.tell)
 
 
 def _not_there(door: Door) -> UpstreamFault:

@@ -25,6 +25,12 @@ def test_nothing_is_allowed_that_was_not(narrowing: Narrowing, model: str, tier:
             assert UPSTREAMS[upstream].reach <= narrowing.reach
 
 
+def test_a_reach_takes_away_what_lies_beyond_it_and_nothing_else() -> None:
+    for reach in Reach:
+        kept = narrow(POLICY, Narrowing(reach=reach)).upstreams
+        assert set(kept) == {name for name, rule in UPSTREAMS.items() if rule.reach <= reach}
+
+
 @given(NARROWINGS, NARROWINGS)
 def test_one_after_the_other_is_both(one: Narrowing, two: Narrowing) -> None:
     assert narrow(narrow(POLICY, one), two) == narrow(POLICY, one.and_also(two))

@@ -15,6 +15,7 @@ import pytest
 
 from policies import Address, Destination, ModelRule, Policy, Reach, TierRule, UpstreamRule
 from router.channel.messages import Cause
+from router.descriptors import Descriptors
 from router.gate import resolver
 from router.gate.connection import UpstreamConnection, UpstreamFault
 from router.gate.dial import Dialler, _check_peer
@@ -177,10 +178,29 @@ async def test_a_connection_to_ourselves_is_refused(tmp_path: Path, monkeypatch:
         assert (await fault_of(Dialler(tmp_path), upstream(port))).cause is Cause.POLICY
 
 
-async def test_a_peer_that_is_not_the_judged_one_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(UpstreamConnection, "peername", lambda _: ("127.0.0.2", 1))
+@pytest.mark.parametrize(
+    ("peer", "cause"),
+    [
+        (("127.0.0.2", 0), Cause.POLICY),  # 0: the judged one's own port
+        (("127.0.0.1", 1), Cause.POLICY),
+        ("/somewhere.sock", Cause.POLICY),
+        (None, Cause.REFUSED),  # gone before it could be asked
+    ],
+)
+async def test_a_peer_that_is_not_the_judged_one_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, peer: object, cause: Cause
+) -> None:
     async with scripted(answering(plain(b"{}"))) as port:
-        assert (await fault_of(Dialler(tmp_path), upstream(port))).cause is Cause.POLICY
+        found = (peer[0], peer[1] or port) if isinstance(peer, tuple) else peer
+        monkeypatch.setattr(UpstreamConnection, "peername", lambda _: found)
+        assert (await fault_of(Dialler(tmp_path), upstream(port))).cause is cause
+
+
+async def test_the_last_descriptors_are_no_connections(tmp_path: Path) -> None:
+    """They are the ledger's; and it is nobody's failure but ours."""
+    async with scripted(answering(plain(b"{}"))) as port:
+        fault = await fault_of(Dialler(tmp_path, descriptors=Descriptors(1)), upstream(port))
+    assert fault.cause is Cause.BUSY
 
 
 async def test_a_host_that_swallows_connections_is_a_connect_timeout(

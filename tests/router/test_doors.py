@@ -79,11 +79,11 @@ async def test_who_cannot_wait_is_told_so_and_counts_as_waiting_for_a_while(supe
 
 
 async def test_a_failure_sends_everybody_on(supervisor: Supervisor) -> None:
-    entering = asyncio.create_task(supervisor.doors.enter(supervisor.door("a"), 5.0))
+    entering = asyncio.create_task(supervisor.doors.enter(supervisor.door("a"), 600.0))
     await asyncio.sleep(0)
     supervisor.tell(a="failed")
     with pytest.raises(UpstreamFault, match="its program failed: why"):
-        await entering
+        await asyncio.wait_for(entering, 10)  # at once, and not when its patience is over
     with pytest.raises(UpstreamFault, match="its program failed: why"):
         await supervisor.doors.enter(supervisor.door("a"), 5.0)
     assert supervisor.demand("a").waiting == 1  # so that it is tried again
@@ -99,6 +99,30 @@ async def test_a_poke_does_not_take_the_card_from_another(supervisor: Supervisor
     assert supervisor.demand("a").waiting == 1
     supervisor.doors.poke("c")
     assert supervisor.demand("c").waiting == 1
+
+
+async def test_nobody_waits_for_an_open_door(supervisor: Supervisor) -> None:
+    supervisor.tell(c="running")
+    supervisor.doors.found_ready("c")
+    supervisor.doors.poke("c")
+    assert supervisor.demand("c").waiting == 0
+
+
+async def test_many_requests_are_told_of_at_once(supervisor: Supervisor) -> None:
+    told: list[str] = []
+    doors = Doors(told.append)
+    doors.settle({"a": ""})
+    door = doors.get("a")
+    assert door is not None
+    for _ in range(50):
+        with doors.inside(door):
+            pass
+    assert told == []
+    async with asyncio.timeout(10):
+        while not told:
+            await asyncio.sleep(0.01)
+    await asyncio.sleep(0.1)
+    assert len(told) == 1
 
 
 async def test_one_that_is_no_longer_listed_has_no_door_and_still_tells(supervisor: Supervisor) -> None:

@@ -1,0 +1,130 @@
+"""What the documents name is there: commands with their options, settings, targets, files, modules, metrics."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+import yaml
+
+from router.cli.app import app
+from router.settings.findings import SettingsError
+from router.settings.load import load_whole
+
+ROOT = Path(__file__).parents[2]
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    *sorted((ROOT / "docs").rglob("*.md")),
+    *sorted((ROOT / "deploy").rglob("*.md")),
+]
+OTHERS = [*sorted((ROOT / "policies" / "examples").glob("*.yaml")), *sorted((ROOT / "deploy").rglob("*.service"))]
+TEXTS = {path: path.read_text() for path in (*PAGES, *OTHERS)}
+FENCED = re.compile(r"^( *)```(\w*)\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
+INLINE = re.compile(r"`([^`\n]+)`")
+SHELL = {"", "sh", "console", "bash"}
+FOLDERS = "bench|deploy|docs|local_engine|policies|requirements|router|tests|tools"
+FILE = re.compile(rf"(?<![\w/.-])((?:{FOLDERS})/[\w./*-]*\w)")
+
+
+def fenced(path: Path, languages: set[str]) -> Iterator[str]:
+    for indent, language, text in FENCED.findall(TEXTS[path]):
+        if language in languages:
+            yield "\n".join(line.removeprefix(indent) for line in text.splitlines())
+
+
+def commands(path: Path) -> set[str]:
+    """Everything that is shown as typed: in code of its own, or within a sentence."""
+    lines = [line.strip().removeprefix("$ ") for block in fenced(path, SHELL) for line in block.splitlines()]
+    lines += [found.removeprefix("$ ") for found in INLINE.findall(TEXTS[path])]
+    lines += [
+        found for line in TEXTS[path].splitlines() if path in OTHERS for found in re.findall(r"ringfence [^`#]*", line)
+    ]
+    return {line for line in lines if line.startswith("ringfence ")}
+
+
+def words_of(line: str) -> list[str]:
+    """Up to what a shell would do with it next, and without a remark."""
+    plain = re.split(r"\s*(?:[|>;#]|&&|\s\()", line.partition("  ")[0])[0]
+    return shlex.split(plain)[1:]
+
+
+def wrong_in(line: str, group: Any) -> str:
+    command = group
+    words = words_of(line)
+    while words and hasattr(command, "get_command"):
+        if words[0].startswith("-"):
+            return "" if words[0] in {"--help", "--version"} else f"no option {words[0]} of the program"
+        if words[0] in {"…", "COMMAND"}:
+            return ""
+        found = command.get_command(None, words[0])
+        if found is None:
+            return f"no command {words[0]}"
+        command, words = found, words[1:]
+    known = {name for parameter in command.params for name in (*parameter.opts, *parameter.secondary_opts)} | {"--help"}
+    given = {word.partition("=")[0].strip("[],.") for word in words if word.lstrip("[").startswith("-")}
+    missing = {word for option in given for word in option.split("|")} - known
+    return f"no option {', '.join(sorted(missing))}" if missing else ""
+
+
+def test_every_command_shown_is_one() -> None:
+    group = typer.main.get_command(app)
+    shown = {(path.name, line) for path in TEXTS for line in commands(path)}
+    assert len(shown) > 60
+    wrong = {(page, line): fault for page, line in sorted(shown) if (fault := wrong_in(line, group))}
+    assert wrong == {}
+
+
+@pytest.mark.parametrize("path", [path for path in PAGES if any(fenced(path, {"yaml"}))], ids=lambda path: path.name)
+def test_every_setting_shown_is_one(path: Path, tmp_path: Path) -> None:
+    """A fragment may lack what it needs, or name a file of the operator's; it has no key and no shape of its own."""
+    for number, block in enumerate(fenced(path, {"yaml"})):
+        if not isinstance(yaml.safe_load(block), dict) or "services" in block:
+            continue
+        file = tmp_path / f"{number}.yaml"
+        file.write_text(block)
+        try:
+            load_whole(file, {})
+        except SettingsError as error:
+            lines = block.splitlines()
+            whole = [str(one) for one in error.findings if "…" not in lines[one.line - 1]]
+            assert not [one for one in whole if "unknown key" in one or " must " in one or "not YAML" in one]
+
+
+def test_every_target_of_make_is_one() -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    for path, text in TEXTS.items():
+        code = " \n".join([*INLINE.findall(text), *fenced(path, SHELL)] if path in PAGES else [])
+        told = set(re.findall(r"(?:^|[\s`$(])make ([a-z-]+)", code, re.MULTILINE))
+        assert told <= targets, path.name
+
+
+def test_every_file_named_is_there() -> None:
+    missing = []
+    for path in PAGES:
+        if path.name == "known-pains.md":  # names tests below tests/, as test_pains.py knows
+            continue
+        code = "\n".join([*INLINE.findall(TEXTS[path]), *fenced(path, SHELL)])
+        for name in FILE.findall(code.replace("::", " ")):
+            there = any(ROOT.glob(name)) if "*" in name else (ROOT / name).exists() or (ROOT / f"{name}.py").exists()
+            if not there:
+                missing.append(f"{path.name}: {name}")
+    assert missing == []
+
+
+def test_every_module_that_is_run_is_there() -> None:
+    for path in PAGES:
+        for module in re.findall(r"python -m ((?:bench|tests|local_engine|router)[\w.]*)", TEXTS[path]):
+            place = ROOT / module.replace(".", "/")
+            assert place.with_suffix(".py").exists() or (place / "__main__.py").exists(), (path.name, module)
+
+
+def test_every_metric_named_is_counted() -> None:
+    code = "\n".join(file.read_text() for file in (ROOT / "router").rglob("*.py"))
+    told = {name for text in TEXTS.values() for name in re.findall(r"\bringfence_[a-z_]+\b", text)}
+    assert {name for name in told if name not in code} == set()
