@@ -68,7 +68,7 @@ class Status:
         )
 
     def _endpoints(self) -> list[str]:
-        """Every path there is but this one."""
+        """Every path there is but this one and the operators'."""
         others = [route.path_format for route in self.routes() if route.path != "/"]
         others_names = (path.decode() for path in RANKING)
         return [*(f"/v1/{endpoint}" for endpoint in Endpoint), *others_names, *OLDER.values(), *others]

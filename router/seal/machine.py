@@ -15,7 +15,6 @@ from router.seal.syscalls import NUMBERS
 X32_BIT: Final = 0x40000000  # a third calling convention of x86-64, with numbers of its own
 
 PR_SET_DUMPABLE: Final = 4
-PR_SET_SECCOMP: Final = 22
 PR_CAPBSET_READ: Final = 23
 PR_CAPBSET_DROP: Final = 24
 PR_SET_NO_NEW_PRIVS: Final = 38

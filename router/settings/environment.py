@@ -59,6 +59,7 @@ VARIABLES: Final = (
     ),
     Variable("RINGFENCE_EMBEDDED_LAST", (), "text", "true: the embedded engine stands behind the tiers named below."),
 )
+_NO_TEXT: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")  # os.environ has stray bytes as surrogates
 FIRST_TIER: Final = (
     Variable("CUSTOM_LLM_BASE_URL", (), "text", "Tier 1: http(s)://HOST:PORT/v1, with the port."),
     Variable("CUSTOM_LLM_MODEL", (), "text", "Tier 1: the model's name, for clients and for the server."),
@@ -98,15 +99,21 @@ def read(environment: Mapping[str, str]) -> FromEnvironment:
     ours = {name: value.strip() for name, value in environment.items() if FAMILIES.fullmatch(name) and value.strip()}
     reader = _Reader(ours)
     return FromEnvironment(
-        reader.general(), reader.tiers(), reader.secrets, ours.get("RINGFENCE_CONFIG", ""), tuple(reader.findings)
+        reader.general(),
+        reader.tiers(),
+        reader.secrets,
+        reader.ours.get("RINGFENCE_CONFIG", ""),
+        tuple(reader.findings),
     )
 
 
 class _Reader:
     def __init__(self, ours: Mapping[str, str]) -> None:
-        self.ours = ours
+        self.ours = {name: value for name, value in ours.items() if _NO_TEXT.search(value) is None}
         self.findings: list[Finding] = []
         self.secrets: dict[str, str] = {}
+        for name in sorted(ours.keys() - self.ours.keys()):
+            self._find(name, "holds a control character, or bytes that are no UTF-8", "set it again")
         self._refuse_unknown()
 
     def general(self) -> Layer:
@@ -220,7 +227,7 @@ class _Plan(Struct):
         entry: dict[str, Any] = {"name": name, "upstreams": (name,)}
         if timeout is not None:
             entry["timeouts"] = {"total": timeout}
-        for part, (variable, _) in parts.items():
+        for part, (variable, _) in sorted(parts.items(), key=lambda item: item[0] != "NAME"):  # whoever names it, first
             for path in self._stands_at(part, name, parts["MODEL"][1]):
                 self.origins.setdefault(path, _origin(variable))
         url = parts["BASE_URL"][1]
@@ -236,7 +243,7 @@ class _Plan(Struct):
         places: dict[str, tuple[Path, ...]] = {
             "BASE_URL": (upstream, (*upstream, "url"), tier, (*tier, "upstreams")),
             "THIRD_PARTY_HOST": ((*upstream, "third_party_host"),),
-            "NAME": ((*tier, "name"),),
+            "NAME": (upstream, (*tier, "name")),
             "TIMEOUT": ((*tier, "timeouts", "total"),),
             "MODEL": (("models", model), ("models", model, "tiers"), *default),
         }

@@ -67,7 +67,8 @@ class Report(Struct):
 
     def in_order(self) -> tuple[Finding, ...]:
         """All findings, file by file, from the top."""
-        return tuple(sorted(self.findings, key=lambda found: (found.file, found.line, found.column)))
+        found = sorted(self.findings, key=lambda one: (one.file, one.line, one.column))
+        return tuple(dict.fromkeys(found))  # what is wrong in two uses of one value is one mistake
 
 
 def dotted(path: Path) -> str:

@@ -5,7 +5,7 @@ Cross-references and destinations are judged later (`compiling`); here only the 
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
@@ -16,8 +16,6 @@ from router.settings.outside_entry import OutsideEntry
 from router.settings.strict import Duration, Strict
 from router.settings.tier_entries import TierEntry
 from router.settings.upstream_entry import UpstreamSettings
-
-SEALS: Final = ("seccomp", "landlock", "netns")
 
 
 def _workers(value: Any) -> Any:

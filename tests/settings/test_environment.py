@@ -43,6 +43,20 @@ def test_one_upstream_from_three_variables() -> None:
     assert snapshot.source == "environment"
 
 
+@pytest.mark.parametrize("value", ["m\udcff", "m\x1b[31m", "a\nb"])
+@pytest.mark.parametrize("name", ["CUSTOM_LLM_MODEL", "TIER2_NAME", "RINGFENCE_CONFIG", "RINGFENCE_AUDIT_DIRECTORY"])
+def test_what_is_no_text_is_named_by_its_variable(name: str, value: str) -> None:
+    found = refused(None, {**FIRST, **SECOND, name: value})
+    assert (found[0].file, found[0].key) == ("environment", name)
+    assert "control character" in found[0].message
+    assert value not in str(found)
+
+
+def test_a_tiers_name_that_is_none_is_the_names_fault() -> None:
+    found = refused(None, {**FIRST, **SECOND, "TIER2_NAME": "a b"})
+    assert {one.key for one in found} == {"TIER2_NAME"}
+
+
 def test_tiers_in_order_of_their_numbers() -> None:
     variables = {
         **FIRST,
@@ -124,7 +138,7 @@ MISTAKES = [
     ({"RINGFENCE_AUDIT_DURABILITY": "never"}, "RINGFENCE_AUDIT_DURABILITY", "must be 'strict'", ""),
     ({**FIRST, "CUSTOM_LLM_API_KEY": "two words"}, "CUSTOM_LLM_BASE_URL", "a blank", ""),
     ({**FIRST, **SECOND, "TIER2_NAME": "tier-1"}, "TIER2_NAME", "two tiers are called 'tier-1'", ""),
-    ({**SECOND, "TIER2_NAME": "my space"}, "TIER2_BASE_URL", "not a name", ""),
+    ({**SECOND, "TIER2_NAME": "my space"}, "TIER2_NAME", "not a name", ""),
 ]
 
 

@@ -13,7 +13,6 @@ from router.audit.format.notes import Checkpoint, NoteError, decode_base64, note
 
 ML_DSA_44: Final = 6
 PUBLIC_BYTES: Final = 1312
-SIGNATURE_BYTES: Final = 2420
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,6 @@ from collections.abc import Sequence
 from operator import itemgetter
 from typing import Final
 
-VERSION: Final = 1
 MOST_LINE_BYTES: Final = 65_535  # an entry bundle (C2SP tlog-tiles) counts lengths in 16 bits
 FIRST_PREV: Final = bytes(32)
 MAC_BYTES: Final = 32
