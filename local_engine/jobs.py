@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from local_engine.library import Choice
+from local_engine.pictures.prompt import Eye, Run
 from local_engine.text.template import ChatTemplate
 
 FinishReason = Literal["stop", "length"]
@@ -79,7 +80,9 @@ Event = Piece | Finished | Failed
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One generation. `logprobs` is the number of rivals wanted per token, None for no log-probabilities."""
+    """One generation. `logprobs` is the number of rivals wanted per token, None for no log-probabilities. `runs`: where
+    pictures stand in the prompt.
+    """
 
     prompt: tuple[int, ...]
     max_tokens: int
@@ -87,6 +90,7 @@ class Job:
     stops: tuple[str, ...] = ()
     logprobs: int | None = None
     scope: str = ""
+    runs: tuple[Run, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -140,6 +144,7 @@ class Loaded:
     `context` is the most tokens one request may use, `width` the length of an embedding. `tokenise` takes a text and
     whether control tokens are read in it; `grammar` translates a checked JSON schema, raising ValueError. A model that
     ranks, and writes nothing, has a `rank_limit` (tokens of a question with its text) and makes these with `pair`.
+    `eye` reads pictures, where the model does.
     """
 
     description: str
@@ -157,3 +162,4 @@ class Loaded:
     occupancy: Callable[[], Occupancy] = lambda: Occupancy(0, 0, 0)
     rank_limit: int = 0
     pair: Callable[[str, str], tuple[int, ...]] | None = None
+    eye: Eye | None = None

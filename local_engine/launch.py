@@ -47,7 +47,7 @@ class EngineSpec:
     the model's own. `idle_unload` seconds without a request unload the model until the next one; 0: never. `lora`
     adapters hold for every request. `lookup`: a request that runs alone is sped up where it repeats itself.
     `gpu_layers` go to the graphics card, where the library can; None: as many as it holds. (A caged engine has no way
-    to a card.)
+    to a card.) `mmproj`: the projector with which the model reads pictures, named as models are, and its SHA-256.
     """
 
     name: str = "small"
@@ -64,6 +64,8 @@ class EngineSpec:
     lookup: bool = False
     keep: Keep | None = None
     gpu_layers: int | None = 0
+    mmproj: str = ""
+    mmproj_sha256: str = ""
 
 
 def command(spec: EngineSpec, fd: int, state_dir: Path) -> list[str]:
@@ -81,11 +83,13 @@ def command(spec: EngineSpec, fd: int, state_dir: Path) -> list[str]:
         part for one in spec.lora for part in ("--lora", one.path, str(one.scale), *([one.sha256] * bool(one.sha256)))
     ]
     lookup = ["--lookup"] if spec.lookup else []
+    eyes = ["--mmproj", spec.mmproj] if spec.mmproj else []
+    eyes += ["--mmproj-sha256", spec.mmproj_sha256] if spec.mmproj_sha256 else []
     keep = ["--keep-prefixes", spec.keep.key_file, "--keep-bytes", str(spec.keep.size)] if spec.keep else []
     shape = ["--context", str(spec.context), "--parallel", str(spec.parallel), "--queue", str(spec.queue)]
     return [
         *(sys.executable, "-I", "-m", "local_engine"),
         *("--name", spec.name, "--model", spec.model, *pinned, *template, *idle, *shape, *threads, *aliases),
-        *(*lookup, *keep, *lora),
+        *(*lookup, *keep, *lora, *eyes),
         *("--fd", str(fd), "--parent", str(os.getpid()), "--state-dir", str(state_dir)),
     ]

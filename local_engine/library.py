@@ -91,7 +91,8 @@ def run_probe(folder: Path, model: Path) -> str:
 
 def select(choice: Choice) -> None:
     """Tell the bindings what to load. Before the first import of local_engine.native, which reads it."""
-    os.environ["LLAMA_CPP_LIB_PATH"] = str(choice.folder)  # noqa: TID251 - the bindings look nowhere else
+    for name in ("LLAMA_CPP_LIB_PATH", "MTMD_CPP_LIB"):
+        os.environ[name] = str(choice.folder)  # noqa: TID251 - the bindings look nowhere else
 
 
 def cpu_name() -> str:

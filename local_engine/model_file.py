@@ -70,6 +70,11 @@ def fingerprint(path: Path) -> str:
     return digest.hexdigest()
 
 
+def joined(first: str, second: str) -> str:
+    """One fingerprint of two files that are used together."""
+    return hashlib.sha256(f"{first} {second}".encode()).hexdigest()
+
+
 def _in_package(name: str) -> Path:
     """Found without importing the package: a model file is data."""
     spec = find_spec(name.replace("-", "_").split(".", maxsplit=1)[0])

@@ -60,6 +60,8 @@ def parse(arguments: Sequence[str] | None = None) -> Options:
         "parallel",
         "queue",
         "threads",
+        "mmproj",
+        "mmproj_sha256",
     )
     adapters = tuple(_adapter(words) for words in found.lora)
     keep = Keep(str(found.keep_prefixes), found.keep_bytes) if found.keep_prefixes else None
@@ -91,6 +93,8 @@ def _parser() -> argparse.ArgumentParser:
     model.add_argument(
         "--lora", action="append", nargs="+", default=[], metavar="WORD", help="FILE [SCALE [SHA256]] of a GGUF adapter"
     )
+    model.add_argument("--mmproj", default="", help="the model's projector for pictures, named as --model")
+    model.add_argument("--mmproj-sha256", default="", help="what the projector must have, hex")
     model.add_argument("--name", default="small", help="the model's name in requests and answers")
     model.add_argument("--alias", action="append", default=[], help="another accepted name; * accepts any")
     model.add_argument("--context", type=int, default=8192, help="tokens that all requests share")

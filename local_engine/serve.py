@@ -11,6 +11,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import uvicorn
@@ -45,6 +46,7 @@ def main() -> int:
         shut_memory()
         keep_heap_small()
         find = weights(options.spec.model, options.spec.sha256, options.hub)
+        find_eyes = _projector(options)
         key = _key(options)
         check_adapters(options.spec.lora)
         keys = read_keys(options.api_key_file)
@@ -52,7 +54,9 @@ def main() -> int:
     except (BadOptions, NoSuchModel, OSError, ValueError) as error:
         print(f"local_engine: {error}", file=sys.stderr)  # noqa: T201 - the log may not be up yet
         return 2
-    service = Service(functools.partial(_fetch_and_boot, options, find, key), options.spec.idle_unload)
+    service = Service(
+        functools.partial(_fetch_and_boot, options, Files(find, find_eyes, key)), options.spec.idle_unload
+    )
     front = Front(service, options.spec, options.max_body, options.ready_wait, keys)
     with asyncio.Runner(loop_factory=_loop) as runner:
         return runner.run(_serve(front, listener, options))
@@ -67,9 +71,26 @@ def _key(options: Options) -> bytes:
     return read_key(Path(options.spec.keep.key_file), options.spec.name)
 
 
-def _fetch_and_boot(options: Options, find: Callable[[], Path], key: bytes, post: Post) -> tuple[Loaded, Loop]:
+def _projector(options: Options) -> Callable[[], Path | None]:
+    """As `weights`, of the projector; of a model without one, nothing."""
+    if not options.spec.mmproj:
+        return lambda: None
+    return weights(options.spec.mmproj, options.spec.mmproj_sha256, options.hub)
+
+
+@dataclass(frozen=True, slots=True)
+class Files:
+    """What is found, or fetched, when the model is loaded; and the key that prefixes are sealed with."""
+
+    model: Callable[[], Path]
+    projector: Callable[[], Path | None]
+    key: bytes
+
+
+def _fetch_and_boot(options: Options, files: Files, post: Post) -> tuple[Loaded, Loop]:
     """On the engine thread: the server says "loading" meanwhile."""
-    return boot(Order(options.spec, find(), options.state_dir, options.memory, key), post)
+    order = Order(options.spec, files.model(), options.state_dir, options.memory, files.key, files.projector())
+    return boot(order, post)
 
 
 def _loop() -> asyncio.AbstractEventLoop:

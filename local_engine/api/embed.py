@@ -14,7 +14,7 @@ from starlette.responses import Response
 from local_engine.api.errors import ApiError, invalid, unsupported
 from local_engine.api.fields import Fields, read_json
 from local_engine.api.front import RETRY, Front
-from local_engine.api.prompts import Prompt, read_prompts
+from local_engine.api.prompts import Given, read_prompts
 from local_engine.jobs import Loaded
 from local_engine.service import EngineFailed
 from local_engine.text.template import Part
@@ -47,7 +47,7 @@ async def embed(front: Front, request: Request) -> Response:
     return Response(msgspec.json.encode(body) + b"\n", media_type="application/json")
 
 
-async def _tokens(front: Front, loaded: Loaded, prompt: Prompt, index: int) -> tuple[int, ...]:
+async def _tokens(front: Front, loaded: Loaded, prompt: Given, index: int) -> tuple[int, ...]:
     tokens = prompt if isinstance(prompt, tuple) else await front.service.tokens(loaded, [Part(prompt, trusted=False)])
     if not tokens:
         raise invalid(f"input[{index}]", f"input[{index}] is empty.", "empty_prompt")

@@ -10,16 +10,18 @@ from starlette.responses import Response
 
 from local_engine.api.answer import Reply, answer
 from local_engine.api.chat_shape import ChatShape
+from local_engine.api.content import Album
 from local_engine.api.errors import invalid, unsupported
 from local_engine.api.fields import Fields, read_json
 from local_engine.api.front import Front
 from local_engine.api.messages import read_messages
 from local_engine.api.parameters import MAX_RIVALS, Wish, jobs_for, read_wish
-from local_engine.api.prompts import Prompt, read_prompts
+from local_engine.api.prompts import Given, read_prompts
 from local_engine.api.response_format import read_grammar
 from local_engine.api.shapes import CompletionShape, Heading, Shape
 from local_engine.api.tools import Toolset, read_tools
 from local_engine.jobs import Job, Loaded
+from local_engine.pictures.prompt import Prompt, Unreadable
 from local_engine.text.markup import Markup
 from local_engine.text.template import ChatTemplate, Part, TemplateRefusal
 
@@ -32,7 +34,8 @@ async def chat(front: Front, request: Request) -> Response:
     fields = Fields(await read_json(request, front.max_body))
     model = front.model_name(fields.text("model"))
     loaded = await front.writer()
-    messages = read_messages(fields, loaded.template)
+    album = Album(loaded.template if loaded.eye else None)
+    messages = read_messages(fields, loaded.template, album)
     tools = read_tools(fields, loaded)
     switches = _switches(fields, loaded.template)
     _refuse_for_chat(fields)
@@ -41,7 +44,7 @@ async def chat(front: Front, request: Request) -> Response:
     parts, markup = _render(loaded, messages, tools, switches)
     if wish.sampling.grammar:  # such an answer has no room for reasoning
         markup = Markup(tools=markup.tools)
-    prompt = await front.service.tokens(loaded, parts)
+    prompt = await _prompt(front, loaded, parts, album)
     wish = replace(wish, stops=(*wish.stops, *tools.stops))
     jobs, clamped = jobs_for(wish, prompt, loaded, front.scope(request))
     shape = ChatShape(Heading(model, front.fingerprint(loaded), wish.usage_chunk), markup)
@@ -78,9 +81,7 @@ async def run_jobs(front: Front, request: Request, work: Work) -> Response:
     return await answer(request, front.service.submit(work.jobs), reply, stream=work.stream)
 
 
-async def prompt_jobs(
-    front: Front, request: Request, prompts: list[Prompt], wish: Wish
-) -> tuple[list[Job], int | None]:
+async def prompt_jobs(front: Front, request: Request, prompts: list[Given], wish: Wish) -> tuple[list[Job], int | None]:
     """Jobs for raw prompts, and the tightest limit that had to replace the asked one."""
     loaded = await front.loaded()
     jobs: list[Job] = []
@@ -90,7 +91,7 @@ async def prompt_jobs(
         tokens = (
             prompt if isinstance(prompt, tuple) else await front.service.tokens(loaded, [Part(prompt, trusted=True)])
         )
-        more, limit = jobs_for(wish, tokens, loaded, front.scope(request))
+        more, limit = jobs_for(wish, Prompt(tokens), loaded, front.scope(request))
         jobs += more
         limits += [] if limit is None else [limit]
     return jobs, min(limits, default=None)
@@ -127,6 +128,19 @@ def _render(
         return parts, loaded.template.markup(parts, tools=bool(tools.shown))
     except TemplateRefusal as refusal:
         raise invalid("messages", f"The model's chat template refuses these messages: {refusal}") from None
+
+
+async def _prompt(front: Front, loaded: Loaded, parts: list[Part], album: Album) -> Prompt:
+    """The tokens of a rendered chat, its pictures read and shown to be readable."""
+    if loaded.eye is None or not album.pictures:
+        return Prompt(await front.service.tokens(loaded, parts))
+    shown = [part.picture for part in parts if part.picture is not None]
+    if sorted(shown) != list(range(len(album.pictures))):
+        raise unsupported("messages", "The model's chat template does not show every picture of these messages once.")
+    try:
+        return await front.service.off_loop(loaded.eye.read, parts, album.pictures, loaded.tokenise, loaded.beginning)
+    except Unreadable as found:
+        raise album.refusal(found.number, found.why) from None
 
 
 def _chat_logprobs(fields: Fields) -> int | None:

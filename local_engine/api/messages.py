@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from local_engine.api.content import Album
 from local_engine.api.errors import invalid, unsupported
 from local_engine.api.fields import Fields
 from local_engine.api.tools import why_no_tools
@@ -14,14 +15,15 @@ ROLES = {"system": "system", "developer": "system", "user": "user", "assistant":
 MAX_MESSAGES = 4096
 
 
-def read_messages(fields: Fields, template: ChatTemplate | None) -> list[dict[str, Any]]:
+def read_messages(fields: Fields, template: ChatTemplate | None, album: Album) -> list[dict[str, Any]]:
+    """Pictures go into the album, where they are read."""
     found = fields.take("messages")
     if not isinstance(found, list) or not 0 < len(found) <= MAX_MESSAGES:
         raise invalid("messages", f"messages must be a list of 1 to {MAX_MESSAGES} messages.")
-    return [_message(message, f"messages[{index}]", template) for index, message in enumerate(found)]
+    return [_message(message, f"messages[{index}]", template, album) for index, message in enumerate(found)]
 
 
-def _message(message: object, place: str, template: ChatTemplate | None) -> dict[str, Any]:
+def _message(message: object, place: str, template: ChatTemplate | None, album: Album) -> dict[str, Any]:
     if not isinstance(message, dict):
         raise invalid(place, f"{place} must be an object.")
     fields = Fields(message, place)
@@ -33,11 +35,11 @@ def _message(message: object, place: str, template: ChatTemplate | None) -> dict
         raise invalid(f"{place}.role", f"{place}.role must be one of {', '.join(ROLES)}.")
     more = {**_reasoning(fields, template), **(_result(fields) if role == "tool" else _calls(fields, place, why))}
     found = fields.take("content")
-    content = "" if found is None and "tool_calls" in more else _content(found, f"{place}.content")
+    content = "" if found is None and "tool_calls" in more else album.content(found, f"{place}.content")
     fields.refuse("function_call", "the older form of tools is not read; send tool_calls.")
     if role != "tool":
         fields.refuse("name", "this model's template has no names of participants.")
-    fields.refuse("audio", "this model reads text only.")
+    fields.refuse("audio", "this engine hears nothing.")
     fields.refuse("refusal", "this model's template has no refusals.")
     fields.finish()
     return {"role": ROLES.get(role, role), "content": content, **more}
@@ -85,27 +87,3 @@ def _call(found: object, place: str) -> dict[str, Any]:
     if name is None or not isinstance(arguments, dict):
         raise invalid(place, f"{place} must have a name, and arguments that are the JSON text of an object.")
     return {"type": "function", "id": number or "", "function": {"name": name, "arguments": arguments}}
-
-
-def _content(content: object, place: str) -> str:
-    if isinstance(content, str):
-        return content
-    if not isinstance(content, list) or not content:
-        raise invalid(place, f"{place} must be a string or a list of text parts.")
-    return "".join(_part(part, f"{place}[{index}]") for index, part in enumerate(content))
-
-
-def _part(part: object, place: str) -> str:
-    if not isinstance(part, dict):
-        raise invalid(place, f"{place} must be an object.")
-    fields = Fields(part, place)
-    kind = fields.text("type")
-    if kind != "text":
-        raise unsupported(
-            f"{place}.type", f"{place}: parts of type {kind!r} cannot be read; this model reads text only."
-        )
-    text = fields.text("text")
-    if text is None:
-        raise invalid(f"{place}.text", f"{place}.text is missing.")
-    fields.finish()
-    return text

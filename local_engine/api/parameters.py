@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from local_engine.api.errors import ApiError, invalid
 from local_engine.api.fields import Fields
 from local_engine.jobs import Job, Loaded, Sampling
+from local_engine.pictures.prompt import Prompt
 
 SEEDS = 0xFFFFFFFF
 """llama.cpp reads the seed 2³²-1 as "choose one yourself", so seeds are taken modulo this."""
@@ -45,21 +46,25 @@ def read_wish(fields: Fields, loaded: Loaded, *, logprobs: int | None, grammar: 
     )
 
 
-def jobs_for(wish: Wish, prompt: tuple[int, ...], loaded: Loaded, scope: str) -> tuple[list[Job], int | None]:
+def jobs_for(wish: Wish, prompt: Prompt, loaded: Loaded, scope: str) -> tuple[list[Job], int | None]:
     """One job per choice, and the limit that had to replace the asked one, if it had to."""
-    room = loaded.context - len(prompt)
-    if not prompt:
+    tokens = prompt.tokens
+    room = loaded.context - len(tokens)
+    if not tokens:
         raise invalid("prompt", "The prompt is empty.", "empty_prompt")
     if room < 1:
         raise ApiError(
             400,
-            f"The prompt has {len(prompt)} tokens; the context holds {loaded.context}, one of them for the answer.",
+            f"The prompt has {len(tokens)} tokens; the context holds {loaded.context}, one of them for the answer.",
             "context_length_exceeded",
             "messages",
         )
     granted = min(wish.max_tokens or room, room)
     seeds = ((wish.sampling.seed + choice) % SEEDS for choice in range(wish.choices))
-    jobs = [Job(prompt, granted, replace(wish.sampling, seed=seed), wish.stops, wish.logprobs, scope) for seed in seeds]
+    jobs = [
+        Job(tokens, granted, replace(wish.sampling, seed=seed), wish.stops, wish.logprobs, scope, prompt.runs)
+        for seed in seeds
+    ]
     return jobs, granted if wish.max_tokens is not None and granted < wish.max_tokens else None
 
 

@@ -6,10 +6,10 @@ from local_engine.api.errors import invalid
 from local_engine.jobs import Loaded
 
 MAX_INPUTS = 256
-Prompt = str | tuple[int, ...]
+Given = str | tuple[int, ...]
 
 
-def read_prompts(found: object, name: str, loaded: Loaded) -> list[Prompt]:
+def read_prompts(found: object, name: str, loaded: Loaded) -> list[Given]:
     """One entry per prompt: text, or token ids that the vocabulary has."""
     if isinstance(found, str):
         return [found]
@@ -22,7 +22,7 @@ def read_prompts(found: object, name: str, loaded: Loaded) -> list[Prompt]:
     return [_entry(item, f"{name}[{index}]", loaded) for index, item in enumerate(found)]
 
 
-def _entry(item: object, place: str, loaded: Loaded) -> Prompt:
+def _entry(item: object, place: str, loaded: Loaded) -> Given:
     if isinstance(item, str):
         return item
     if isinstance(item, list) and item and all(_is_token(token) for token in item):

@@ -76,7 +76,9 @@ async def model(front: Front, request: Request) -> Response:
 def _card(front: Front) -> dict[str, object]:
     card: dict[str, object] = {"id": front.spec.name, "object": "model", "created": 0, "owned_by": "local"}
     loaded = front.service.ready
-    return card if loaded is None else {**card, "description": loaded.description, "context": loaded.context}
+    if loaded is None:
+        return card
+    return {**card, "description": loaded.description, "context": loaded.context, "pictures": loaded.eye is not None}
 
 
 def _facts(front: Front, loaded: Loaded) -> dict[str, object]:
@@ -90,6 +92,7 @@ def _facts(front: Front, loaded: Loaded) -> dict[str, object]:
         "waiting": now.waiting,
         "threads": now.threads,
         "library": loaded.choice.name,
+        "pictures": loaded.eye is not None,
     }
     return {**facts, "reason": loaded.choice.reason} if loaded.choice.reason else facts
 

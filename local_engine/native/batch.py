@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from local_engine.native.model import lib
 
@@ -27,9 +28,11 @@ class Batch:
             *(ctypes.cast(ctypes.c_void_p(address + index * step), pointer) for index in range(size))
         )
         self._native = self._structure()
+        self._embeddings: NDArray[np.float32] | None = None
 
     def clear(self) -> None:
         self.count = 0
+        self._embeddings = None
 
     def add(self, sequence: int, start: int, tokens: Sequence[int], *, output: bool, before: int = 0) -> int:
         """Append a run of tokens at positions `start`…; returns the row of its last token.
@@ -45,14 +48,28 @@ class Batch:
         self.count = last
         return last - 1
 
+    def look(self, sequence: int, start: int, rows: NDArray[np.float32]) -> None:
+        """A run of embeddings instead of tokens, alone in the batch, of which no output is wanted."""
+        self.add(sequence, start, [0] * len(rows), output=False)
+        self._embeddings = np.ascontiguousarray(rows)
+
     def mark_all(self) -> None:
         """Ask for the output of every token (embeddings)."""
         self._outputs[: self.count] = 1
 
     def native(self) -> Any:
         """The one structure over the arrays, with the count of this moment."""
+        if self._embeddings is not None:
+            return self._looked(self._embeddings)
         self._native.n_tokens = self.count
         return self._native
+
+    def _looked(self, rows: NDArray[np.float32]) -> Any:
+        """A structure of its own, over the same arrays but the tokens'."""
+        batch = self._structure()
+        batch.n_tokens, batch.token = self.count, None
+        batch.embd = rows.ctypes.data_as(ctypes.POINTER(ctypes.c_float))
+        return batch
 
     def _structure(self) -> Any:
         batch = lib.llama_batch()

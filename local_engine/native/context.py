@@ -83,6 +83,14 @@ class Context:
             raise ModelError(f"llama_decode failed with status {status}")
         return True
 
+    def decode_together(self) -> bool:
+        """As `decode`, of tokens that see each other both ways."""
+        lib.llama_set_causal_attn(self.pointer, False)
+        try:
+            return self.decode()
+        finally:
+            lib.llama_set_causal_attn(self.pointer, True)
+
     def logits(self, row: int) -> NDArray[np.float32]:
         """The raw scores of a batch row: a view, valid until the next decode."""
         pointer = lib.llama_get_logits_ith(self.pointer, row)

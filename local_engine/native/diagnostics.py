@@ -20,10 +20,10 @@ def _forward(level: int, text: bytes, _user: ctypes.c_void_p) -> None:
         log.log(logging.ERROR if level == ERROR else logging.WARNING, "%s", line)
 
 
-_callback: Any = lib.llama_log_callback(_forward)
+callback: Any = lib.llama_log_callback(_forward)
 """Native code holds this pointer for the life of the process."""
 
 
 def forward_logs() -> None:
     """llama.cpp never logs prompt text at these levels."""
-    lib.llama_log_set(_callback, ctypes.c_void_p(0))
+    lib.llama_log_set(callback, ctypes.c_void_p(0))

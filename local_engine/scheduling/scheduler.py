@@ -30,6 +30,7 @@ class Scheduler:
         self.queue = FairQueue(limits.queue)
         self.running: dict[int, Sequence] = {}
         self.preemptions = 0
+        self._looked = False
         self._edits: list[Edit] = []
         self._clock = count(1)
 
@@ -47,11 +48,13 @@ class Scheduler:
     def plan(self) -> Step:
         """The next step. Without spans there is nothing to do, or nothing fits until `relieve` makes room."""
         self._admit()
-        spans = self._spans()
+        self._looked = look = self._is_time_to_look()
+        choose = self._look if look else self._spans
+        spans = choose()
         while self.running and sum(len(span.tokens) for span in spans) > self.cells.free and self._make_room():
-            spans = self._spans()
+            spans = choose()
         edits, self._edits = tuple(self._edits), []
-        return Step(edits, tuple(sorted(spans, key=lambda span: span.slot)))
+        return Step(edits, tuple(sorted(spans, key=lambda span: span.slot)), look)
 
     def commit(self, step: Step) -> list[Sequence]:
         """Book a decode that succeeded. Returns the sequences to sample for, in the order of their spans."""
@@ -179,12 +182,27 @@ class Scheduler:
         one after the other instead of all at the end (a token of a chunk costs no more than one of a whole batch).
         """
         decoding = [s for s in self.running.values() if s.missing == 1]
-        reading = sorted((s for s in self.running.values() if s.missing > 1), key=lambda s: s.key)
+        reading = sorted((s for s in self.running.values() if s.missing > 1 and not s.looking), key=lambda s: s.key)
         spans = [self._next(sequence) for sequence in decoding]
         budget = self.limits.batch - len(spans)
         if len(self.running) > 1 or len(self.queue):
             budget = min(budget, self.limits.chunk)
         return spans + [self._span(sequence, size) for sequence, size in _shares(reading, budget) if size]
+
+    def _is_time_to_look(self) -> bool:
+        """A picture and text cannot share a decode: where some want the one and some the other, they take turns."""
+        looking = sum(sequence.looking for sequence in self.running.values())
+        return looking > 0 and (not self._looked or looking == len(self.running))
+
+    def _look(self) -> list[Span]:
+        """A chunk of a picture, or a piece of it as a whole, of the oldest that has one to read."""
+        looking = [sequence for sequence in self.running.values() if sequence.looking]
+        if not looking:
+            return []
+        oldest = min(looking, key=lambda sequence: sequence.key)
+        alone = len(self.running) == 1 and not len(self.queue)
+        most = self.limits.batch if alone or self.limits.whole else self.limits.chunk
+        return [self._span(oldest, min(oldest.readable, most))]
 
     def _next(self, sequence: Sequence) -> Span:
         """The token to go on from, with the guesses there is room for: nothing is given up for a guess."""
@@ -229,11 +247,11 @@ def _shares(reading: list[Sequence], budget: int) -> list[tuple[Sequence, int]]:
     """Split a token budget over the prompts being read; `reading` is sorted by age."""
     if not reading or budget <= 0:
         return []
-    share = {reading[0].key: min(reading[0].missing, max(1, budget // 4))}
+    share = {reading[0].key: min(reading[0].readable, max(1, budget // 4))}
     left = budget - share[reading[0].key]
     for sequence in sorted(reading, key=lambda s: (s.missing, s.key)):
         already = share.get(sequence.key, 0)
-        more = min(sequence.missing - already, left)
+        more = min(sequence.readable - already, left)
         share[sequence.key] = already + more
         left -= more
     return [(sequence, share[sequence.key]) for sequence in reading]

@@ -10,7 +10,8 @@ class Sequence:
     """One generation as the scheduler sees it.
 
     `tokens` is the prompt followed by what was sampled; `cached` of them have their cells in the cache. `guesses` are
-    decoded together with the last token, and forgotten where sampling finds otherwise.
+    decoded together with the last token, and forgotten where sampling finds otherwise. `pictures`: where pieces of
+    pictures stand in the prompt, from which token up to which, in order; they are decoded apart from text.
     """
 
     key: int
@@ -21,6 +22,7 @@ class Sequence:
     cached: int = 0
     reused: int = 0
     guesses: tuple[int, ...] = ()
+    pictures: tuple[tuple[int, int], ...] = ()
 
     def __post_init__(self) -> None:
         self.prompt = self.prompt or len(self.tokens)
@@ -28,6 +30,20 @@ class Sequence:
     @property
     def missing(self) -> int:
         """Tokens that must still be decoded before the next one can be sampled; 1 while generating."""
+        return len(self.tokens) - self.cached
+
+    @property
+    def looking(self) -> bool:
+        """Whether the next token to decode is of a picture."""
+        return any(start <= self.cached < end for start, end in self.pictures)
+
+    @property
+    def readable(self) -> int:
+        """Tokens of one kind that come next: of text up to the next picture, or of the piece of a picture."""
+        for bounds in self.pictures:
+            for bound in bounds:
+                if bound > self.cached:
+                    return bound - self.cached
         return len(self.tokens) - self.cached
 
 
@@ -67,18 +83,26 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """Edits of the cache in order, then one decode of all spans, which are sorted by slot."""
+    """Edits of the cache in order, then one decode of all spans, which are sorted by slot.
+
+    `look`: the one span is of a picture.
+    """
 
     edits: tuple[Edit, ...]
     spans: tuple[Span, ...]
+    look: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What the context was made for. `batch` bounds one decode; `chunk` bounds prefill while others are there."""
+    """What the context was made for. `batch` bounds one decode; `chunk` bounds prefill while others are there.
+
+    `whole`: a piece of a picture must be decoded at once; it has at most `batch` tokens then.
+    """
 
     slots: int
     cells: int
     batch: int = 256
     chunk: int = 128
     queue: int = 64
+    whole: bool = False

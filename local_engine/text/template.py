@@ -19,10 +19,15 @@ from local_engine.text.sandbox import Sandbox
 MAX_TEMPLATE = 64 * 1024
 GIVEN = frozenset({"messages", "tools", "add_generation_prompt", "documents", "xml_tools", "custom_tools", "loop"})
 """Variables that no client may set as a switch."""
+TRIAL = "a text to look for"
 
 
 class TemplateRefusal(Exception):
     """The template cannot be used, or it refuses these messages; the sentence says why."""
+
+
+class EndlessTemplate(TemplateRefusal):
+    """It took more steps than it may."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +36,8 @@ class Part:
 
     text: str
     trusted: bool
+    picture: int | None = None
+    """The number of the picture that stands here instead of text."""
 
 
 class ChatTemplate:
@@ -55,10 +62,27 @@ class ChatTemplate:
         self.takes_tools = self.has_tools and CALL in source and CALLED in source
         self.thinks = THINK in source
         self.switches = frozenset(unbound) - GIVEN - environment.globals.keys()
+        self._wants_parts = not self._writes(TRIAL) and self._writes([{"type": "text", "text": TRIAL}])
         self._special = _any_of(special_texts)
         # Nobody outside this process can write these marks, so nobody can end a quotation early.
         self._open, self._shut = (f"\ufdd0{secrets.token_hex(16)}{side}" for side in "\ufdd1\ufdd2")
-        self._seam = re.compile(f"{self._open}({self._special.pattern}){self._shut}|{self._open}|{self._shut}")
+        self._frame = f"\ufdd0{secrets.token_hex(16)}\ufdd2"
+        self._seam = re.compile(
+            f"{self._open}({self._special.pattern}){self._shut}|{self._open}|{self._shut}|{self._frame}([0-9]+);"
+        )
+
+    def _writes(self, content: str | list[dict[str, str]]) -> bool:
+        """Whether a message's content comes out in this form. A template that fails says nothing about it."""
+        try:
+            return TRIAL in self._template.render(messages=[{"role": "user", "content": content}])
+        except EndlessTemplate:
+            raise
+        except Exception:  # noqa: BLE001 - a model file's template is foreign code: it may raise anything
+            return False
+
+    def picture(self, number: int) -> str:
+        """What a message says where a picture stands."""
+        return f"{self._frame}{number};"
 
     def render(
         self,
@@ -67,7 +91,8 @@ class ChatTemplate:
         switches: Mapping[str, bool | str | int] | None = None,
     ) -> list[Part]:
         """Raises TemplateRefusal with the template's own sentence, e.g. for a role that it does not know."""
-        given = self._quoted({**(switches or {}), "messages": messages, **({"tools": tools} if tools else {})})
+        shaped = [_in_parts(message) for message in messages] if self._wants_parts else messages
+        given = self._quoted({**(switches or {}), "messages": shaped, **({"tools": tools} if tools else {})})
         try:
             text = self._template.render(**given, add_generation_prompt=True)
         except TemplateRefusal:
@@ -80,9 +105,10 @@ class ChatTemplate:
         """A quotation that the template has cut in two leaves lone marks: they part what they stand between."""
         parts, at = [], 0
         for seam in self._seam.finditer(text):
-            parts += [Part(text[at : seam.start()], trusted=True), Part(seam[1] or "", trusted=False)]
+            picture = int(seam[2]) if seam[2] else None
+            parts += [Part(text[at : seam.start()], trusted=True), Part(seam[1] or "", False, picture)]
             at = seam.end()
-        return [part for part in (*parts, Part(text[at:], trusted=True)) if part.text]
+        return [part for part in (*parts, Part(text[at:], trusted=True)) if part.text or part.picture is not None]
 
     def markup(self, parts: list[Part], *, tools: bool) -> Markup:
         """What to look for in the answer to this prompt."""
@@ -96,6 +122,12 @@ class ChatTemplate:
         if isinstance(value, dict):
             return {self._quoted(key): self._quoted(one) for key, one in value.items()}
         return [self._quoted(one) for one in value] if isinstance(value, list) else value
+
+
+def _in_parts(message: dict[str, Any]) -> dict[str, Any]:
+    """For templates of models that see, some of which drop a content that is a text."""
+    content = message.get("content")
+    return {**message, "content": [{"type": "text", "text": content}]} if isinstance(content, str) else message
 
 
 def prompt_tokens(parts: list[Part], tokenise: Callable[[str, bool], list[int]]) -> list[int]:

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
-from local_engine.text.template import ChatTemplate, TemplateRefusal
+from local_engine.text.template import ChatTemplate, EndlessTemplate
 
 MESSAGES = [{"role": "user", "content": "Hello."}]
 MOST_LINES = 200_000
@@ -21,9 +21,8 @@ MOST_LINES = 200_000
 
 def try_template(source: str) -> None:
     """TemplateRefusal when the sandbox cannot render one user's message, or not within MOST_LINES."""
-    template = ChatTemplate(source, ())
     with _counted(MOST_LINES):
-        template.render(MESSAGES)
+        ChatTemplate(source, ()).render(MESSAGES)
 
 
 @contextmanager
@@ -36,7 +35,7 @@ def _counted(most: int) -> Iterator[None]:
     ) -> Callable[..., Any]:  # pragma: no cover - traced by nobody
         left[0] -= 1
         if left[0] < 0:
-            raise TemplateRefusal(f"the chat template does not end within {most} steps")
+            raise EndlessTemplate(f"the chat template does not end within {most} steps")
         return trace
 
     before = sys.gettrace()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import secrets
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,14 +13,16 @@ from typing import TYPE_CHECKING
 from local_engine import library, memory
 from local_engine.adapter_file import mark, read_adapters
 from local_engine.confine import limit_memory
-from local_engine.gguf import Header, read_model
+from local_engine.gguf import BadModelFile, Header, read_model
 from local_engine.hardware.detect import detect, free_bytes, usable_cores
 from local_engine.hardware.offload import Machine as OffloadTo
 from local_engine.hardware.offload import offload
 from local_engine.jobs import Loaded
 from local_engine.launch import EngineSpec
 from local_engine.library import Choice
-from local_engine.model_file import fingerprint, parts_of
+from local_engine.model_file import fingerprint, joined, parts_of
+from local_engine.pictures.projector_file import read_projector
+from local_engine.pictures.prompt import Eye
 from local_engine.scheduling.step import Limits
 from local_engine.text.template import ChatTemplate, TemplateRefusal
 from local_engine.text.trial import try_template
@@ -46,13 +49,17 @@ class Order:
     state_dir: Path | None = None
     most_memory: int = 0
     key: bytes = b""
+    projector: Path | None = None
 
 
 def boot(order: Order, post: Post) -> tuple[Loaded, Loop]:
     """Raises BadModelFile, NotEnoughMemory, NoLibrary or ModelError with a sentence for the operator."""
     spec, path = order.spec, order.path
     header = read_model(parts_of(path))
-    need = memory.need(header, spec.context, read_adapters(spec.lora, header))
+    eyes = read_projector(order.projector) if order.projector else None
+    if eyes and header.ranks:
+        raise BadModelFile(f"{path.name} ranks texts: it has no use for a projector")
+    need = memory.need(header, spec.context, read_adapters(spec.lora, header), eyes)
     if short := memory.refusal(need, free_bytes()):
         raise NotEnoughMemory(short)
     choice = library.choose(library.candidates(), path, order.state_dir, library.run_probe)
@@ -75,8 +82,12 @@ def _load_writer(order: Order, choice: Choice, post: Post) -> tuple[Loaded, Loop
     spec, path = order.spec, order.path
     limits = Limits(slots=spec.parallel, cells=spec.context, queue=spec.queue)
     layers = _layers(order, offloads())
-    machine: Machine = load(Plan(path, limits, spec.threads or usable_cores(), spec.lora, layers), log.info)
+    machine: Machine = load(
+        Plan(path, limits, spec.threads or usable_cores(), spec.lora, layers, order.projector), log.info
+    )
     facts, source = _facts(machine.model, spec, path, choice), _source(spec, machine.model)
+    if order.projector:
+        facts = replace(facts, fingerprint=joined(facts.fingerprint, fingerprint(order.projector)))
     loop = StepLoop(machine, post, LoopOptions(spec.lookup, _keeper(order, facts, source)))
     return replace(
         facts,
@@ -84,6 +95,7 @@ def _load_writer(order: Order, choice: Choice, post: Post) -> tuple[Loaded, Loop
         template=_template(source, machine.model),
         grammar=grammar_for,
         occupancy=loop.occupancy,
+        eye=Eye(machine.projector.layout, secrets.token_bytes(32)) if machine.projector else None,
     ), loop
 
 

@@ -21,7 +21,9 @@ class Generation:
         self.ticket = ticket
         self.sequence = sequence
         self._model = model
-        self._sampler = Sampler(model, ticket.job.sampling, ticket.job.prompt)
+        # What stands for a picture is no token: nothing can be penalised for it.
+        words = [token for token in ticket.job.prompt if token >= 0] if ticket.job.runs else ticket.job.prompt
+        self._sampler = Sampler(model, ticket.job.sampling, words)
         self._text = Assembler(ticket.job.stops)
         self._scores: list[Chosen] = []
         self._produced = 0

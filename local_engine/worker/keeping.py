@@ -69,8 +69,8 @@ class Keeper:
         """The last used first, as many as fit."""
         left = self.most
         for slot in sorted(scheduler.cells.slots, key=lambda slot: -slot.used):
-            if len(slot.tokens) < WORTH_SAVING:
-                continue
+            if len(slot.tokens) < WORTH_SAVING or min(slot.tokens) < 0:
+                continue  # a picture's name is this process's own: nobody could ask for it after a restart
             overhead = 4 * len(slot.tokens) + len(slot.scope.encode()) + 4 * NONCE
             if state := states.save(slot.index, left - overhead):
                 left -= len(state) + overhead

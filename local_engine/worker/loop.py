@@ -7,6 +7,7 @@ import queue
 import time
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import TYPE_CHECKING
 
 from local_engine.jobs import (
@@ -21,12 +22,14 @@ from local_engine.jobs import (
     Ticket,
 )
 from local_engine.native.sampler import DeadEnd, GrammarError
+from local_engine.pictures.bounds import BadPicture
 from local_engine.scheduling.governor import ThreadGovernor
 from local_engine.scheduling.lookup import Prices, worth_guessing
 from local_engine.scheduling.scheduler import Scheduler
-from local_engine.scheduling.step import Sequence, Step
+from local_engine.scheduling.step import Sequence, Span, Step
 from local_engine.worker.contention import WINDOW, Contention
 from local_engine.worker.generation import Generation
+from local_engine.worker.looking import Looker
 from local_engine.worker.machine import Machine
 
 if TYPE_CHECKING:
@@ -59,6 +62,7 @@ class StepLoop:
         self._guesses = options.guesses and machine.model.forgets
         self._prices = Prices()
         self._keeper = options.keeper
+        self._looker = Looker(machine)
         self._ended = False
         self._post = post
         self._generations: dict[int, Generation] = {}
@@ -97,7 +101,7 @@ class StepLoop:
         step = self.scheduler.plan()
         for edit in step.edits:
             self._machine.context.edit(edit)
-        if step.spans:
+        if step.spans and (not step.look or self._see(step.spans[0])):
             self._decode(step)
         self._advance_embeddings()
         self._share_cores()
@@ -134,7 +138,8 @@ class StepLoop:
         if self.scheduler.queue.full:
             self._news.append((ticket.deliver, QUEUE_FULL))
             return
-        sequence = Sequence(ticket.number, ticket.job.scope, list(ticket.job.prompt))
+        pictures = tuple((run.start, run.end) for run in ticket.job.runs)
+        sequence = Sequence(ticket.number, ticket.job.scope, list(ticket.job.prompt), pictures=pictures)
         try:
             generation = Generation(ticket, sequence, self._machine.model)
         except GrammarError as error:
@@ -152,19 +157,15 @@ class StepLoop:
             return
         generation = self._generations[sequence.key]
         most = generation.left - 1
-        sequence.guesses = worth_guessing(generation.lookup, self._prices, sequence.tokens, most)
+        guesses = worth_guessing(generation.lookup, self._prices, sequence.tokens, most)
+        sequence.guesses = tuple(takewhile(lambda token: token >= 0, guesses))  # nobody says a picture
 
     def _decode(self, step: Step) -> None:
         context = self._machine.context
-        context.batch.clear()
-        rows = []
-        for span in step.spans:
-            row = context.batch.add(span.slot, span.start, span.tokens, output=span.sample, before=span.guesses)
-            if span.sample:
-                rows.append((row - span.guesses, span.tokens[len(span.tokens) - span.guesses :]))
+        rows = [] if step.look else self._fill(step)
         began = time.monotonic()
         with self._contention.decoding():
-            decoded = context.decode()
+            decoded = context.decode_together() if step.look and self._machine.limits.whole else context.decode()
         if self.scheduler.only is not None:
             self._prices.observe(context.batch.count, time.monotonic() - began)
         if not decoded:
@@ -173,6 +174,31 @@ class StepLoop:
             return
         for sequence, (row, guesses) in zip(self.scheduler.commit(step), rows, strict=True):
             self._sample_all(self._generations[sequence.key], row, guesses)
+
+    def _fill(self, step: Step) -> list[tuple[int, tuple[int, ...]]]:
+        """Put the spans into the batch; the first row to sample from of each that is to be, and its guesses."""
+        batch = self._machine.context.batch
+        batch.clear()
+        rows = []
+        for span in step.spans:
+            row = batch.add(span.slot, span.start, span.tokens, output=span.sample, before=span.guesses)
+            if span.sample:
+                rows.append((row - span.guesses, span.tokens[len(span.tokens) - span.guesses :]))
+        return rows
+
+    def _see(self, span: Span) -> bool:
+        """Put a picture's span, which is never sampled for, into the batch. False when it cannot be seen."""
+        generation = self._generations[self.scheduler.running[span.slot].key]
+        try:
+            rows = self._looker.rows(generation.ticket.number, generation.ticket.job.runs, span)
+        except BadPicture as error:
+            failed = Failed("invalid_picture", f"A picture of this prompt cannot be read: {error}.")
+            self._news.append((generation.ticket.deliver, failed))
+            self._end(generation)
+            return False
+        self._machine.context.batch.clear()
+        self._machine.context.batch.look(span.slot, span.start, rows)
+        return True
 
     def _sample_all(self, generation: Generation, row: int, guesses: tuple[int, ...]) -> None:
         """The next token, and for each guess that it bears out the one after it."""
@@ -201,6 +227,7 @@ class StepLoop:
 
     def _end(self, generation: Generation) -> None:
         self.scheduler.release(generation.sequence)
+        self._looker.forget(generation.ticket.number)
         generation.close()
         del self._generations[generation.ticket.number]
 

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Generator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from local_engine.launch import Adapter
 from local_engine.native.adapters import Adapters
 from local_engine.native.context import Context, ContextShape
 from local_engine.native.diagnostics import forward_logs
-from local_engine.native.model import Model
+from local_engine.native.model import Model, ModelError
+from local_engine.pictures.bounds import BadPicture
 from local_engine.scheduling.lookup import MOST
 from local_engine.scheduling.step import Limits
+
+if TYPE_CHECKING:
+    from local_engine.native.projector import Projector
 
 EMBED_CELLS = 2048
 EMBED_BATCH = 64
@@ -33,6 +39,7 @@ class Machine:
     limits: Limits
     threads: int
     adapters: Adapters
+    projector: Projector | None = None
     _embedder: Context | None = field(default=None)
 
     def use_threads(self, threads: int) -> None:
@@ -73,9 +80,17 @@ class Machine:
             yield
         return [float(value) for value in total / max(float(np.linalg.norm(total)), 1e-12)]
 
+    def embeddings(self, picture: bytes, number: int) -> NDArray[np.float32]:
+        """What stands for one piece of a picture. Raises BadPicture."""
+        if self.projector is None:
+            raise BadPicture("this model has no eyes")
+        return self.projector.embeddings(picture, number)
+
     def close(self) -> None:
         if self._embedder:
             self._embedder.close()
+        if self.projector:
+            self.projector.close()
         self.context.close()
         self.model.close()
 
@@ -89,6 +104,7 @@ class Plan:
     threads: int
     lora: tuple[Adapter, ...] = ()
     gpu_layers: int = 0
+    projector: Path | None = None
 
 
 def load(plan: Plan, progress: Callable[[str], None]) -> Machine:
@@ -98,10 +114,26 @@ def load(plan: Plan, progress: Callable[[str], None]) -> Machine:
     progress(f"loading {plan.path.name}")
     model = Model(plan.path, plan.gpu_layers)
     adapters = Adapters(model, plan.lora)
+    projector = _projector(plan, model, progress)
+    if projector and projector.whole:
+        limits = replace(limits, whole=True)
     progress(f"{model.describe()}: making a context of {limits.cells} tokens for {limits.slots} at once")
     shape = ContextShape(limits.cells, limits.slots, limits.batch, plan.threads, rows=1 + MOST)
     context = Context(model, shape)
     adapters.apply(context.pointer)
-    machine = Machine(model, context, limits, plan.threads, adapters)
+    machine = Machine(model, context, limits, plan.threads, adapters, projector)
     machine.warm_up()
     return machine
+
+
+def _projector(plan: Plan, model: Model, progress: Callable[[str], None]) -> Projector | None:
+    if plan.projector is None:
+        return None
+    progress(f"loading the projector {plan.projector.name}")
+    # Without pictures, its library is neither needed nor loaded.
+    try:
+        from local_engine.native.projector import Projector  # noqa: PLC0415
+    except (OSError, RuntimeError, AttributeError) as error:
+        raise ModelError(f"the engine was compiled without what reads pictures: run `make` again ({error})") from None
+
+    return Projector(plan.projector, model, plan.threads, plan.limits.batch)

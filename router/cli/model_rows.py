@@ -49,9 +49,9 @@ def rows(settings: SettingsFile, directory: Path) -> list[Row]:
     pins = read_pins(directory)
     named = {name: _row(name, directory) for name in pins}
     for engine, entry in settings.engines.items():
-        reference = reference_of(entry.model)
-        if reference is not None:
-            for part in reference.parts:
+        for source in (entry.model, entry.mmproj):
+            reference = reference_of(source) if source is not None else None
+            for part in reference.parts if reference is not None else ():
                 named.setdefault(part.name, _row(part.name, directory)).engines.append(engine)
     for name, row in named.items():
         if name in pins:
@@ -62,10 +62,11 @@ def rows(settings: SettingsFile, directory: Path) -> list[Row]:
 def absent(snapshot: Snapshot) -> list[str]:
     """A sentence for each engine in use whose model was not pulled yet."""
     return [
-        f"engine {engine.name}: {engine.reference} is not on this machine yet. Fetch it with 'ringfence models pull' "
+        f"engine {engine.name}: {reference} is not on this machine yet. Fetch it with 'ringfence models pull' "
         "(the same --config). Nothing was started."
         for engine in snapshot.engines.values()
-        if engine.reference and not all(part.exists() for part in parts_of(Path(engine.model)))
+        for model, reference in ((engine.model, engine.reference), (engine.mmproj, engine.mmproj_reference))
+        if reference and not all(part.exists() for part in parts_of(Path(model)))
     ]
 
 

@@ -20,9 +20,11 @@ from local_engine.model_file import JOINT
 from router.cli.model_rows import Row, rows
 from router.pull.order import AnyNews, Arrived, Failed, Progressed, PullOrder, Wanted, pulls_beside
 from router.pull.run import run_pull
+from router.settings.engine_entries import FileSource
 from router.settings.environment import current
 from router.settings.findings import SettingsError
 from router.settings.load import Loaded, load_whole
+from router.settings.model import SettingsFile
 from router.settings.snapshot import AuditSettings
 from router.supervisor.scrub import scrubbed
 
@@ -142,24 +144,31 @@ def _rows(loaded: Loaded) -> list[Row]:
 
 
 def _wanted(names: list[str], loaded: Loaded, sha256: str) -> tuple[Wanted, ...]:
-    engines = {name: entry.model for name, entry in loaded.settings.engines.items() if entry.model.repo}
+    engines = _sources(loaded.settings)
     unknown = [name for name in names if "/" not in name and name not in engines]
     if unknown:
         typer.echo(f"'{unknown[0]}' is neither OWNER/NAME:FILE.gguf nor an engine with a 'repo'", err=True)
         raise typer.Exit(WRONG)
-    if sha256 and len(names) != 1:
+    if sha256 and (len(names) != 1 or len(engines.get(names[0], "1")) > 1):
         typer.echo("--sha256 is for one model: name it", err=True)
         raise typer.Exit(WRONG)
     found = []
     for name in names or engines:
-        source = engines.get(name)
-        if source is None:
-            reference, expected = _reference(name), sha256
-        else:
+        if name not in engines:
+            found += _files(_reference(name), sha256)
+        for source in engines.get(name, ()):
             reference = Reference(source.repo or "", source.file or "", source.revision or "main")
-            expected = sha256 or source.sha256 or ""
-        found += _files(reference, expected)
+            found += _files(reference, sha256 or source.sha256 or "")
     return tuple(dict.fromkeys(found))
+
+
+def _sources(settings: SettingsFile) -> dict[str, list[FileSource]]:
+    """What each engine takes from a repository: its model, its projector; engines that take nothing are left out."""
+    found = {
+        name: [source for source in (entry.model, entry.mmproj) if source is not None and source.repo]
+        for name, entry in settings.engines.items()
+    }
+    return {name: sources for name, sources in found.items() if sources}
 
 
 def _files(reference: Reference, sha256: str) -> list[Wanted]:

@@ -32,8 +32,10 @@ def serve(
         loaded = load_whole(config, environment, flags)
         for note in loaded.notes:
             typer.echo(f"note: {note}", err=True)
-        for sentence in absent(loaded.snapshot):
+        missing = absent(loaded.snapshot)
+        for sentence in missing:
             typer.echo(sentence, err=True)
+        if missing:
             raise typer.Exit(BAD)
         run_service(loaded.snapshot, scrubbed(environment), typer.echo, partial(load, config, environment, flags))
     except SettingsError as error:

@@ -10,13 +10,15 @@ MOST = 64  # the newest ones
 def texts_of(document: dict[str, Any]) -> list[bytes]:
     """Messages of a chat in order, or the prompts or inputs, or a question and the documents to rank by it.
 
-    Parts of one message, and what else a text is wrapped in, are joined by nothing.
+    Parts of one message, and what else a text is wrapped in, are joined by nothing. A picture is a text of its own, as
+    its URL brings it (one that would have to be fetched is refused before).
     """
     messages = document.get("messages")
     found: list[object] = []
     if isinstance(messages, list):
-        contents = [message.get("content") for message in messages if isinstance(message, dict)]
-        found += [content if isinstance(content, str) else _joined(content) for content in contents]
+        for message in messages:
+            content = message.get("content") if isinstance(message, dict) else None
+            found += (content,) if isinstance(content, str) else (_joined(content), *_pictures(content))
     for name in ("prompt", "input", "query", "documents"):
         if name in document:
             value = document[name]
@@ -32,3 +34,8 @@ def _bare(value: object) -> object:
 def _joined(content: object) -> str:
     parts = [part for part in content if isinstance(part, dict)] if isinstance(content, list) else []
     return "".join(part["text"] for part in parts if isinstance(part.get("text"), str))
+
+
+def _pictures(content: object) -> list[object]:
+    parts = [part.get("image_url") for part in content if isinstance(part, dict)] if isinstance(content, list) else []
+    return [part.get("url") if isinstance(part, dict) else part for part in parts]

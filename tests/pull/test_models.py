@@ -113,6 +113,23 @@ def test_a_model_in_parts_is_pulled_listed_verified_and_removed_as_one(hub: Hub,
     assert json.loads(models(tmp_path, "list", "--json").stdout)[0]["state"] == "absent"
 
 
+def test_a_model_and_its_projector_are_pulled_together(hub: Hub, tmp_path: Path) -> None:
+    hub.others = {"mmproj.gguf": gguf(500)}
+    eyes = f"mmproj: {{repo: {REPO}, file: mmproj.gguf}}"
+    (tmp_path / "policy.yaml").write_text(policy(hub).replace("engines: {coder: {", f"engines: {{coder: {{{eyes}, "))
+    refused = ringfence(tmp_path, "serve", "--config", "policy.yaml", "--port", "0")
+    assert [line.split(" is not ")[0] for line in refused.stderr.splitlines() if "is not on this machine" in line] == [
+        f"engine coder: {NAME}", f"engine coder: {REPO}:mmproj.gguf"
+    ]  # fmt: skip
+    one = models(tmp_path, "pull", "coder", "--sha256", "0" * 64)
+    assert (one.returncode, "--sha256 is for one model" in one.stderr) == (2, True)
+    assert models(tmp_path, "pull", "coder").returncode == 0
+    rows = json.loads(models(tmp_path, "list", "--json").stdout)
+    assert {(row["name"], row["state"], *row["engines"]) for row in rows} == {
+        (NAME, "here", "coder"), (f"{REPO}:mmproj.gguf", "here", "coder")
+    }  # fmt: skip
+
+
 def test_every_request_of_a_pull_stands_in_a_ledger_of_its_own(hub: Hub, tmp_path: Path) -> None:
     (tmp_path / "policy.yaml").write_text(policy(hub))
     hub.cut_after = [1000]

@@ -17,6 +17,11 @@ from router.gate.digests import MOST, texts_of
             {"messages": [{"content": [{"type": "text", "text": "a"}, {"type": "image_url"}, {"text": "b"}]}]},
             [b"ab"],
         ),
+        (
+            {"messages": [{"content": [{"text": "a"}, {"image_url": {"url": "data:1"}}, {"image_url": "data:2"}]}]},
+            [b"a", b"data:1", b"data:2"],
+        ),
+        ({"messages": [{"content": [{"image_url": {}}, {"image_url": 7}]}]}, []),
         ({"prompt": "p"}, [b"p"]),
         ({"prompt": ["p", "q"]}, [b"p", b"q"]),
         ({"prompt": [1, 2, 3]}, []),

