@@ -111,21 +111,14 @@ class UpstreamConnection(asyncio.Protocol):
             else:
                 self._transport.resume_reading()
 
-    def forget(self) -> None:
-        """Nobody waits for news any more, or keeps it from reading."""
+    def release(self) -> bool:
+        """Nobody waits for news any more, or keeps it from reading. Whether it can serve again."""
         self._on_news = None
         if self._paused:
             self.pause(paused=False)
-
-    @property
-    def reusable(self) -> bool:
-        return (
-            self.complete
-            and self.fault is None
-            and self._transport is not None
-            and not self._transport.is_closing()
-            and self._keep_alive
-        )
+        transport = self._transport
+        whole = self.complete and self._keep_alive and self.fault is None
+        return whole and transport is not None and not transport.is_closing()
 
     @property
     def alive(self) -> bool:

@@ -67,7 +67,9 @@ class Patience:
     def begin(self, seconds: float, cause: Cause) -> None:
         """A wait begins: `lost` hears of it after `seconds`, or at the deadline."""
         self._seconds, self._cause, self._left = seconds, cause, -1.0
-        self._wait(seconds)
+        self._due = min(self._clock.now() + seconds, self._deadline.at)
+        if self._due < self._rings_at:
+            self._ring_at(self._due)
 
     def hold(self) -> None:
         """The wait is for ourselves now: until `go_on`, only the deadline counts."""

@@ -60,8 +60,7 @@ class Pool:
 
     def give_back(self, connection: UpstreamConnection) -> None:
         """Keep the connection if it can serve again, else close it."""
-        connection.forget()
-        if self._retired or not connection.reusable:
+        if not connection.release() or self._retired:
             connection.abort()
             return
         self._idle.append((time.monotonic(), connection))

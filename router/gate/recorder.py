@@ -62,6 +62,7 @@ class Recorder:
         self._failure = ""  # of these, what the ledger said when we last looked
         self._loop = asyncio.get_running_loop()
         self._waiting: deque[tuple[int, Settle]] = deque()
+        self._highest, self._failed = ledger.durable, False  # as the ledger told last
         self._look: asyncio.TimerHandle | None = None  # when we see for ourselves whether the ledger writes again
         self._alarm = LoopAlarm(self._loop)
         ledger.on_durable(self._on_durable)
@@ -131,8 +132,8 @@ class Recorder:
             settle(None)
             return
         self._waiting.append((index, settle))
-        if index <= self._ledger.durable or self._ledger.failure is not None:  # meanwhile: nobody may have called us
-            self._loop.call_soon(self._release, self._ledger.durable)
+        if index <= self._highest or self._failed:  # meanwhile: nobody may have called us
+            self._loop.call_soon(self._release, self._highest)
 
     def note(self, kind: Kind, body: Mapping[str, object] | Body) -> None:
         """Append without waiting. An outcome goes to the disk with the next record that somebody waits for, or a little
@@ -152,10 +153,15 @@ class Recorder:
         self._ledger.close()
 
     def _on_durable(self, highest: int) -> None:
-        """By whoever wrote. From the writer's thread, the loop is only woken for somebody, or for news."""
+        """By whoever wrote. From the writer's thread, the loop is only woken for somebody, or for news.
+
+        First it is noted, then looked who waits: whoever comes meanwhile does it the other way round.
+        """
+        failure = self._ledger.failure
+        self._highest, self._failed = highest, failure is not None
         if self._alarm.here:
             self._release(highest)
-        elif self._waiting or (self._ledger.failure or "") != self._refusal:
+        elif self._waiting or (failure or "") != self._refusal:
             self._loop.call_soon_threadsafe(self._release, highest)
 
     def _release(self, highest: int) -> None:

@@ -59,8 +59,8 @@ def decision(form: Decision, message: Open, message_macs: list[str], capture: st
 
 
 def outcome(decision: int, ending: str, relay: Relay | None, began: float, now: float) -> Outcome:
-    """The body of an `outcome`, by what was seen between these times of the loop's clock."""
-    total_ms = round((now - began) * 1000, 3)
+    """The body of an `outcome`, by what was seen between these times of the loop's clock. The ledger rounds."""
+    total_ms = (now - began) * 1000
     if relay is None:
         return Outcome(
             decision=decision, ending=ending, status=0, sent_bytes=0, received_bytes=0,
@@ -74,7 +74,7 @@ def outcome(decision: int, ending: str, relay: Relay | None, began: float, now: 
         sent_bytes=relay.sent,
         received_bytes=relay.received,
         resent=1 if relay.resent else UNSET,
-        first_byte_ms=round((first - began) * 1000, 3) if first is not None else -1.0,
+        first_byte_ms=(first - began) * 1000 if first is not None else -1.0,
         total_ms=total_ms,
         address=relay.address or UNSET,
     )

@@ -110,8 +110,6 @@ class Gate:
         """Loads change with every exchange that begins or is over: they are told together, where anybody chooses by
         them.
         """
-        if self._loads_due or not self._front.world.chooses:
-            return
         self._loads_due = True
         asyncio.get_running_loop().call_later(LOADS_APART_S, self.tell_loads)
 
@@ -210,7 +208,8 @@ class Gate:
         if not desk.under_way:
             self._idle.clear()
         desk.under_way[number] = exchange
-        self._tell_loads_soon()
+        if self._front.world.chooses and not self._loads_due:
+            self._tell_loads_soon()
         if self._sweeper is None:
             self._sweeper = asyncio.get_running_loop().call_later(SWEEP_S, self._sweep)
 
@@ -227,7 +226,8 @@ class Gate:
             self._sweeper = asyncio.get_running_loop().call_later(SWEEP_S, self._sweep)
 
     def _on_over(self) -> None:
-        self._tell_loads_soon()
+        if self._front.world.chooses and not self._loads_due:
+            self._tell_loads_soon()
         if self._lost:
             self._lost = [desk for desk in self._lost if desk.under_way]
         for desk in (*self._desks.values(), *self._lost):

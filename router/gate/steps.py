@@ -36,7 +36,12 @@ class Wait(Generic[T]):
 
     def settle(self, error: BaseException | None) -> None:
         """The end, of a wait that brings nothing."""
-        self.end(error=error)
+        if self.ended:
+            return
+        self.ended, self._error = True, error
+        if (steps := self.steps) is not None:
+            self.steps = None
+            steps.go_on()
 
     def __await__(self) -> Generator[Wait[T], None, T]:
         if not self.ended:
