@@ -19,6 +19,7 @@ from router.view import View
 
 PROBE_WAIT_S = 15.0
 EXPOSITION = "text/plain; version=0.0.4; charset=utf-8"
+CERTIFICATE = b"ringfence_listener_certificate_expiry_timestamp_seconds"
 
 
 class Admin:
@@ -46,7 +47,15 @@ class Admin:
             text = await self._gate.metrics().answered()
         except ExchangeFailed:
             raise gate_lost() from None
-        return Response(text, media_type=EXPOSITION)
+        return Response(text + self._listener(), media_type=EXPOSITION)
+
+    def _listener(self) -> bytes:
+        """What the gate cannot know: the listener's certificate is the workers' alone."""
+        ends = self._snapshot.front.ends
+        if not ends:
+            return b""
+        about = b"# HELP %b When the certificate of listen.tls ends, UNIX time.\n# TYPE %b gauge\n%b %d\n"
+        return about % (CERTIFICATE, CERTIFICATE, CERTIFICATE, ends)
 
     async def upstreams(self, request: Request) -> Response:
         self._operator(request)

@@ -63,6 +63,7 @@ class UpstreamReport(msgspec.Struct, frozen=True, kw_only=True):
     failures_in_a_row: int
     rest_until: float
     looked_at: float
+    certificate_ends: float  # of the TLS certificate that it showed last
     transitions: tuple[Transition, ...]
 
 

@@ -23,6 +23,7 @@ from router.channel.control import Control, Message, Word, read_memory_file
 from router.channel.sealed import seal_process
 from router.channel.states import State, UpstreamState
 from router.descriptors import take_all
+from router.expiry import tell
 from router.gate.admission import Admission
 from router.gate.capturing import KEY_IS_HERE
 from router.gate.dial import Dialler
@@ -140,6 +141,7 @@ class GateProcess:
             )
             for tier in tiers
         ]
+        self._keepers.append(asyncio.create_task(tell(lambda: _certificates(world), self._log)))
 
     def _world(self, snapshot: Snapshot, recorder: Recorder, before: Upstreams | None) -> World:
         kept = self._gate.world if self._gate is not None else None
@@ -223,6 +225,10 @@ class GateProcess:
     def _tell_loads(self) -> None:
         if self._gate is not None:
             self._gate.tell_loads()
+
+
+def _certificates(world: World) -> list[tuple[str, float]]:
+    return [(f"the upstream '{report.name}'", report.certificate_ends) for report in world.upstreams.reports()]
 
 
 def _open_ledger(snapshot: Snapshot) -> Ledger:

@@ -148,6 +148,11 @@ class UpstreamConnection(asyncio.Protocol):
         tls = self._transport.get_extra_info("ssl_object") if self._transport is not None else None
         return tls.getpeercert(binary_form=True) if tls is not None else b""
 
+    def certificate_ends(self) -> str:
+        """When the upstream's certificate ends, as ssl.cert_time_to_seconds reads it; "" where there is none."""
+        tls = self._transport.get_extra_info("ssl_object") if self._transport is not None else None
+        return str((tls.getpeercert() or {}).get("notAfter", "")) if tls is not None else ""
+
     async def _wait(self) -> None:
         self._waiter = self._loop.create_future()
         await self._waiter

@@ -16,6 +16,7 @@ from router.channel.states import State, UpstreamReport
 from router.gate.admission import Admission
 
 SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
+CERTIFICATE = "ringfence_upstream_certificate_expiry_timestamp_seconds"
 Labels = tuple[tuple[str, str], ...]
 
 
@@ -92,6 +93,8 @@ def _now(reports: tuple[UpstreamReport, ...], admissions: Mapping[str, Admission
     yield from _family("ringfence_upstream_state", "gauge", "1 for the state that it is in.", states)
     yield from _family("ringfence_upstream_in_flight", "gauge", "Exchanges under way.", each("in_flight"))
     yield from _family("ringfence_upstream_failing_ratio", "gauge", "Moving share of failures.", each("failing"))
+    ends = [((("upstream", report.name),), report.certificate_ends) for report in reports if report.certificate_ends]
+    yield from _family(CERTIFICATE, "gauge", "When the TLS certificate that it showed last ends, UNIX time.", ends)
     yield from _family("ringfence_tier_queued", "gauge", "Requests that wait for a place.", queued)
 
 

@@ -26,6 +26,7 @@ class Pool:
         self._dialler = dialler
         self.material = material
         self.asked = ""  # whom the newest question about the upstream itself was sent to, as the ledger will say
+        self.certificate_ends = 0.0  # of the one that was shown last, UNIX time
         self._tls: ssl.SSLContext | None = None  # made of it at the first dial
         self._judged: dict[tuple[bytes, ...], Decision] = {}  # by the names of an answer's headers
         self._idle: deque[tuple[float, UpstreamConnection]] = deque()
@@ -46,7 +47,10 @@ class Pool:
                 self._tls = tls_context(self.material)
             except OSError as error:  # ssl.SSLError is one
                 raise UpstreamFault(Cause.TLS, f"its certificates cannot be used: {error.strerror}") from None
-        return await self._dialler.dial(self.rule, timeout_s, self._tls)
+        connection = await self._dialler.dial(self.rule, timeout_s, self._tls)
+        if ends := connection.certificate_ends():
+            self.certificate_ends = float(ssl.cert_time_to_seconds(ends))
+        return connection
 
     def judge(self, connection: UpstreamConnection) -> Decision:
         """What the head of an answer gives away, by its names alone; an upstream sends the same ones again."""

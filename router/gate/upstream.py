@@ -114,6 +114,7 @@ class Upstream:
             failures_in_a_row=self.breaker.in_a_row,
             rest_until=load.rest_until,
             looked_at=self.looked_at,
+            certificate_ends=self.pool.certificate_ends,
             transitions=tuple(self.transitions),
         )
 

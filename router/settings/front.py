@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import datetime as dt
+import time
 from typing import TYPE_CHECKING, Final
 
+from router.expiry import ending
 from router.settings.authorities import Resolve, check_pair, read_pem
 from router.settings.findings import Path, Report
 from router.settings.model import SettingsFile
@@ -16,7 +18,6 @@ if TYPE_CHECKING:  # at run time when there is a certificate to read
 
 _CERTIFICATE: Final[Path] = ("listen", "tls", "certificate")
 _KEY: Final[Path] = ("listen", "tls", "key")
-SOON: Final = dt.timedelta(days=14)
 
 
 def compile_front(settings: SettingsFile, resolve: Resolve, report: Report) -> TlsMaterial:
@@ -37,19 +38,14 @@ def compile_front(settings: SettingsFile, resolve: Resolve, report: Report) -> T
     _check_time(chain[0], report)
     if len(report.findings) == before:
         _try(certificate, key, report)
-    return TlsMaterial(certificate=certificate, key=key)
+    ends = min(one.not_valid_after_utc for one in chain)
+    return TlsMaterial(certificate=certificate, key=key, ends=ends.timestamp())
 
 
 def ends_soon(material: TlsMaterial) -> tuple[str, ...]:
     """What the operator should know of the listener's certificate while it is still good."""
-    if not material.certificate:
-        return ()
-    from cryptography import x509  # noqa: PLC0415 - as said above
-
-    ends = x509.load_pem_x509_certificate(material.certificate.encode()).not_valid_after_utc
-    if ends - dt.datetime.now(dt.UTC) > SOON:
-        return ()
-    return (f"the certificate of 'listen.tls' ends on {ends:%Y-%m-%d %H:%M} UTC: renew it, then 'ringfence reload'",)
+    when = ending(material.ends, time.time())
+    return (f"the certificate of 'listen.tls' {when}: renew it, then 'ringfence reload'",) if when else ()
 
 
 def _check_time(certificate: x509.Certificate, report: Report) -> None:

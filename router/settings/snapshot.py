@@ -163,6 +163,7 @@ class TlsMaterial(Struct, frozen=True):
     authorities: str = ""
     certificate: str = ""
     key: str = ""
+    ends: float = 0.0  # when the certificate, or one of its chain, ends, UNIX time; the listener's alone
 
     def __repr__(self) -> str:
         return "TlsMaterial()"  # a private key is for no log

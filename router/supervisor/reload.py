@@ -18,7 +18,7 @@ from policies.narrowing import Narrowing, NotNarrower, Unfit, asked_narrowing, l
 from router.logs import Log
 from router.settings.compiling import digest
 from router.settings.findings import SettingsError
-from router.settings.snapshot import Snapshot
+from router.settings.snapshot import Snapshot, TlsMaterial
 from router.supervisor.tree import CannotReload, Tree
 
 IN_FORCE_S: Final = 20.0
@@ -77,6 +77,11 @@ class Reloader:
         target = asked.words if isinstance(asked, Narrowing) else ""
         result = "taken" if reloaded.taken else f"refused: {reloaded.unfit or 'see the reload record'}"
         self._tree.ordered({"action": "narrow", "actor": actor, "target": target, "result": result})
+
+    @property
+    def front(self) -> TlsMaterial:
+        """What the listener shows."""
+        return self._loaded.front
 
     @property
     def policy(self) -> Policy:

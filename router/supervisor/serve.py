@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+from router.expiry import tell
 from router.logs import Log, hear_libraries
 from router.seal.process import gain_nothing, shut_memory
 from router.settings.snapshot import Snapshot
@@ -69,6 +70,7 @@ async def _serve(
     await orders.start()
     tasks: set[asyncio.Task[object]] = {asyncio.create_task(_greet(tree, _greeting(snapshot, listener), say))}
     tasks.add(asyncio.create_task(reloader.watch()))
+    tasks.add(asyncio.create_task(tell(lambda: [("'listen.tls'", reloader.front.ends)], Log("supervisor"))))
     loop.add_signal_handler(signal.SIGHUP, lambda: tasks.add(asyncio.create_task(reloader.reload("SIGHUP"))))
     await tree.run()
     orders.close()

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+from cryptography import x509
+
 from tests.fakes import answers
 from tests.fakes.running import fake_upstream
 from tests.router.certificates import Authority
@@ -103,4 +105,8 @@ models: {{m: {{tiers: [first, second]}}, n: {{tiers: [second]}}}}
             assert answer.json()["choices"][0]["message"]["content"] == "over mutual TLS"
             named = service.post("/v1/chat/completions", {"model": "n", "messages": [{"role": "user", "content": "x"}]})
             assert (named.status_code, named.headers["x-ringfence-upstream"]) == (200, "named")
+            metric = 'ringfence_upstream_certificate_expiry_timestamp_seconds{upstream="mutual"} '
+            [line] = [line for line in service.get("/metrics").text.splitlines() if line.startswith(metric)]
+            shown = x509.load_pem_x509_certificate(pem.encode()).not_valid_after_utc
+            assert abs(float(line.removeprefix(metric)) - shown.timestamp()) < 60  # made a moment apart
             assert dict(fake.asked()[0]["headers"])["Host"] == f"gpu.lan.example:{fake.port}"

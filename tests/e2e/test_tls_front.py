@@ -67,6 +67,10 @@ default_model: m
         assert (warm.returncode, warm.stdout.splitlines()[-1:]) == (0, ["warm"]), warm.stdout + warm.stderr
         assert ringfence(tmp_path, "warm", "--port", str(service.port), "--https").returncode == 2, "nobody's authority"
 
+        metric = r"^ringfence_listener_certificate_expiry_timestamp_seconds (\d+)$"
+        shown = re.findall(metric, service.get("/metrics").text, re.MULTILINE)
+        assert shown == [str(int(first.certificate.not_valid_after_utc.timestamp()))]
+
         kept = connect(service.port, trusting)
         assert (serial(kept), live(kept)) == (first.certificate.serial_number, True)
         install(second, tmp_path)
