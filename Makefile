@@ -1,4 +1,5 @@
 # Two commands are all a user needs: `make serve` and `make test`. Everything they write lies in this checkout.
+# What .venv is made with, once; `make clean`, then `make serve PYTHON=/usr/bin/python3` takes another (docs/how-to/install.md).
 PYTHON ?= python3
 BIN := .venv/bin
 TESTS ?= tests

@@ -21,6 +21,7 @@ from bench.gateways.rounds import Plan, Row, play
 from bench.gateways.scenarios import BY_NAME, SCENARIOS
 from bench.gateways.table import table
 from bench.gateways.wire import CACHE, HERE
+from router.cli.interpreter import this_interpreter
 
 
 def machine() -> Row:
@@ -33,6 +34,7 @@ def machine() -> Row:
             "cores": len(cores()),
             "kernel": platform.release(),
             "python": sys.version.split()[0],
+            "optimised": this_interpreter().optimised,
         },
         "when": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "command": " ".join(["python -m bench.gateways", *sys.argv[1:]]),

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from bench.gateways.certificates import NAME
 from bench.gateways.contestant import BIN, Contestant, Place, Program, executable, output
+from router.cli.interpreter import this_interpreter
 from router.settings.keystore import Ceiling, create
 
 PROGRAM = BIN / "ringfence"
@@ -49,7 +50,10 @@ def prepare(durability: str, place: Place) -> Program:
 
 
 def version() -> str:
-    return output("git", "-C", str(BIN), "describe", "--always", "--dirty")
+    commit = output("git", "-C", str(BIN), "describe", "--always", "--dirty")
+    python = this_interpreter()
+    how = {True: "optimised", False: "not optimised", None: "optimised or not: unknown"}[python.optimised]
+    return f"{commit}, Python {python.version} ({how})"
 
 
 RINGFENCE = Contestant(

@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from msgspec.structs import asdict
 
 from local_engine.hardware.decide import UnknownBackend
 from local_engine.model_file import NoSuchModel, locate
 from router.cli.hardware import Machine
+from router.cli.interpreter import this_interpreter
 from router.seal.attestation import NONE, Attestation, Result
 from router.seal.profiles import Profile
 from router.settings.environment import current
@@ -36,16 +38,18 @@ def doctor(
     """Say what the kernel can forbid each process of the service here, and which models this machine can run."""
     machine = _machine(model, config, bench=bench)  # first: what was asked for may not be there
     found = [examine(profile) for profile in Profile]
+    interpreter = this_interpreter()
     if json:
         seals = [encoding.loads(attestation.to_json()) for attestation in found]
-        typer.echo(encoding.dumps({"seals": seals, "machine": machine.document()}, indent=2))
+        whole = {"seals": seals, "interpreter": asdict(interpreter), "machine": machine.document()}
+        typer.echo(encoding.dumps(whole, indent=2))
         return
     typer.echo(f"Linux {platform.release()} on {platform.machine()}, Landlock version {found[0].landlock or NONE}")
     for attestation in found:
         typer.echo("\n".join(described(attestation)))
     for file in found[0].path_files:
         typer.echo(f"runs at every start of Python: {file.name} sha256 {file.sha256}")
-    typer.echo("\n".join(machine.lines()))
+    typer.echo("\n".join((*interpreter.lines(), *machine.lines())))
 
 
 def _machine(model: str, config: Path | None, *, bench: bool) -> Machine:
