@@ -13,7 +13,7 @@ import pytest
 
 from router.cli.interpreter import Interpreter, of_distribution, recorded_flags, this_interpreter, verdict
 
-PYENV = "'--prefix=/home/a/.pyenv/versions/3.11.7' '--enable-shared'"
+PYENV = "'--prefix=/opt/pyenv/versions/3.11.7' '--enable-shared'"
 PLAIN = "GNU C11 12.2.0 -mtune=generic -march=x86-64 -g -O3 -std=c11 -fwrapv"
 BUILDS: dict[str, tuple[dict[str, str | None], str, bool | None]] = {
     "pyenv as it is": ({"CONFIG_ARGS": PYENV}, PLAIN, False),
