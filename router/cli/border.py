@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import sys
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ def border() -> Iterator[None]:
 
     A full disk or a reader that has gone is no verdict: it must not look like "tampered" or "refused".
     """
+    _take_every_character()
     try:
         try:
             yield
@@ -33,13 +35,21 @@ def border() -> Iterator[None]:
         raise SystemExit(CANNOT_REVIEW if sys.argv[1:2] == ["audit"] else CANNOT) from None
 
 
+def _take_every_character() -> None:
+    """What a terminal or locale cannot show (`LC_ALL=POSIX`) is written as an escape, as on standard error."""
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
 def _say(error: OSError) -> None:
     """A reader that has gone wants to hear nothing more."""
     if isinstance(error, BrokenPipeError) or sys.stderr is None:
         return
     place = f"{error.filename}: " if isinstance(error.filename, str) else ""
+    # Only the working directory has no name to tell.
+    gone = " (is the working directory still there?)" if isinstance(error, FileNotFoundError) and not place else ""
     with contextlib.suppress(OSError):
-        sys.stderr.write(f"ringfence: {place}{error.strerror or error}\n")
+        sys.stderr.write(f"ringfence: {place}{error.strerror or error}{gone}\n")
 
 
 def _let_go() -> None:

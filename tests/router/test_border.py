@@ -116,9 +116,26 @@ def test_a_full_disk_or_a_reader_that_is_gone_is_no_verdict(whole: Path, tmp_pat
         assert gone.stderr == ""
 
 
-def _run(directory: Path, command: list[str], stdout: int) -> subprocess.CompletedProcess[str]:
+def test_a_locale_without_the_letters_gets_escapes(tmp_path: Path) -> None:
+    (tmp_path / "p.yaml").write_text("models: {modèle: {tiers: [embedded]}}\n", encoding="utf-8")
+    done = _run(tmp_path, ["check", "p.yaml"], subprocess.PIPE, PYTHONIOENCODING="ascii")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "model mod\\xe8le: ceiling" in done.stdout
+
+
+def test_a_working_directory_that_is_gone_is_told(tmp_path: Path) -> None:
+    (tmp_path / "gone").mkdir()
+    command = ["sh", "-c", f"cd gone && rmdir ../gone && exec {RINGFENCE} check"]
+    done = subprocess.run(
+        command, cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == CANNOT
+    assert "is the working directory still there?" in done.stderr
+
+
+def _run(directory: Path, command: list[str], stdout: int, **given: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [RINGFENCE, *command], cwd=directory, env=environment(), stdin=subprocess.DEVNULL, stdout=stdout,
+        [RINGFENCE, *command], cwd=directory, env=environment(**given), stdin=subprocess.DEVNULL, stdout=stdout,
         stderr=subprocess.PIPE, text=True, timeout=60, check=False,
     )  # fmt: skip
 
