@@ -117,8 +117,8 @@ def page() -> str:
 def sample() -> str:
     """The sample of an environment file: every variable, commented out, with its reason."""
     lines = [
-        "# Every variable that the service reads, with a sample value and why one would set it. An empty value counts as",
-        "# not set; an unknown RINGFENCE_*, CUSTOM_LLM_* or TIERn_* is refused. Load it with: set -a; . ./.env; set +a",
+        "# Every variable that the service reads, with a sample value and why one would set it. An empty value counts",
+        "# as unset; an unknown RINGFENCE_*, CUSTOM_LLM_* or TIERn_* is refused. Load it by: set -a; . ./.env; set +a",
         "# With none of them, the embedded engine alone serves on 127.0.0.1:7860. Written by tools/reference.py.",
     ]
     first = [(variable.name, variable.why) for variable in FIRST_TIER]

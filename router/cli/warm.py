@@ -40,9 +40,10 @@ def warm(
     except (OSError, http.client.HTTPException, ValueError) as error:
         typer.echo(f"no answer from {host}:{port}: {error}", err=True)
         raise typer.Exit(UNREACHABLE) from None
-    typer.echo(json.dumps(answer) if as_json else _table(answer))
+    told = "upstreams" in answer  # else an error: what is warm is not known
+    typer.echo(json.dumps(answer) if as_json else _table(answer), err=not (told or as_json))
     if status != 200:
-        raise typer.Exit(BAD)
+        raise typer.Exit(BAD if told else UNREACHABLE)
 
 
 def _key(file: Path) -> str:

@@ -106,6 +106,9 @@ def test_warm_says_200_and_a_row_for_each_upstream(service: Service) -> None:
     assert (row["upstream"], row["tier"], row["state"], row["was_cold"]) == ("up-1", "tier-1", "ready", False)
     assert row["ms"] >= 0
     assert ringfence(service.directory, "warm", "--port", str(service.port)).returncode == 0
+    unknown = ringfence(service.directory, "warm", "--port", str(service.port), "--tier", "nowhere")
+    assert (unknown.returncode, unknown.stdout) == (2, "")  # it was not asked anything that it could answer
+    assert "There is no tier 'nowhere'" in unknown.stderr
 
 
 def test_warm_waits_as_long_as_asked(fake: Fake, tmp_path: Path) -> None:
