@@ -51,6 +51,7 @@ COMMON_FLAGS = (
     "-DGGML_RPC=OFF",
     "-DLLAMA_BUILD_MTMD=ON",  # pictures; what it has for video starts programs, and is left out
     "-DMTMD_VIDEO=OFF",
+    f"-DCMAKE_PROJECT_llama.cpp_INCLUDE={ROOT / 'tools' / 'mtmd_unity.cmake'}",
     *(f"-DLLAMA_BUILD_{part}=OFF" for part in ("COMMON", "TESTS", "TOOLS", "EXAMPLES", "SERVER", "APP")),
 )
 AVX2_SET = ("SSE42", "AVX", "AVX2", "BMI2", "FMA", "F16C")

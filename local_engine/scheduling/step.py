@@ -35,6 +35,8 @@ class Sequence:
     @property
     def looking(self) -> bool:
         """Whether the next token to decode is of a picture."""
+        if not self.pictures:  # nearly all: asked of everyone at every step
+            return False
         return any(start <= self.cached < end for start, end in self.pictures)
 
     @property
