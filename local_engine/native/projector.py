@@ -7,6 +7,7 @@ projector's. A picture is decoded by the stb_image in it.
 from __future__ import annotations
 
 import ctypes
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -43,6 +44,7 @@ class Projector:
         self._width = int(llama.llama_model_n_embd_inp(model.pointer))
         self._most = most
         self._heap = Heap()
+        self._in_use = threading.Lock()
         self._open: tuple[bytes, Any] = (b"", None)
         self._pointer = mtmd.mtmd_init_from_file(str(path).encode(), model.pointer, parameters)
         if not self._pointer:
@@ -66,13 +68,22 @@ class Projector:
         return ""
 
     def layout(self, picture: bytes) -> Layout:
-        """Decodes it once, to see that it can be. BadPicture where it cannot, or has too many tokens."""
-        with self._chunks(self._bitmap(picture)) as chunks:
-            found = tuple(_length(chunk) if _is_picture(chunk) else _texts(chunk) for chunk in _each(chunks))
+        """Decodes it once, to see that it can be. BadPicture where it cannot, or has too many tokens.
+
+        Who asked may have left meanwhile, and the model be unloaded: that waits for the end of this.
+        """
+        with self._in_use:
+            if not self._pointer:
+                raise BadPicture("the model was unloaded meanwhile; send it again")
+            found = self._found(picture)
         pieces = [one for one in found if isinstance(one, int)]
         if len(pieces) > MOST_PIECES or max(pieces, default=0) > (self._most if self.whole else MOST_TOKENS):
             raise BadPicture(f"it takes {sum(pieces)} tokens in {len(pieces)} pieces, which is too many")
         return found
+
+    def _found(self, picture: bytes) -> Layout:
+        with self._chunks(self._bitmap(picture)) as chunks:
+            return tuple(_length(chunk) if _is_picture(chunk) else _texts(chunk) for chunk in _each(chunks))
 
     def embeddings(self, picture: bytes, number: int) -> NDArray[np.float32]:
         """What stands for one piece of a picture, a row for each token. Takes as long as a long prompt."""
@@ -126,7 +137,9 @@ class Projector:
 
     def close(self) -> None:
         self._forget()
-        mtmd.mtmd_free(self._pointer)
+        with self._in_use:
+            mtmd.mtmd_free(self._pointer)
+            self._pointer = None
 
 
 def _array(data: bytes) -> Any:

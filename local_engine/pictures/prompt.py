@@ -16,6 +16,8 @@ from local_engine.text.template import Part, prompt_tokens
 
 MOST_TOKENS = 1 << 20
 MOST_PIECES = 1 << 12
+MOST_TOGETHER = 1 << 26
+"""Pixels of one request: all who send texts wait in one line while pictures are decoded."""
 Layout = tuple[tuple[int, ...] | int, ...]
 """What stands for one picture: runs of text tokens, and between them how many tokens each of its pieces has."""
 
@@ -59,6 +61,7 @@ class Eye:
         beginning: tuple[int, ...] = (),
     ) -> Prompt:
         """`beginning`: tokens that stand before all, unless the template has written them. Raises Unreadable."""
+        _check_all(pictures)
         tokens: list[int] = []
         runs: list[Run] = []
         for part in parts:
@@ -76,7 +79,6 @@ class Eye:
 
     def _place(self, number: int, picture: bytes, tokens: list[int], runs: list[Run]) -> None:
         try:
-            check(picture)
             layout = self.layout(picture)
         except BadPicture as why:
             raise Unreadable(number, why) from None
@@ -89,3 +91,16 @@ class Eye:
             runs.append(Run(len(tokens), len(tokens) + one, picture, piece))
             tokens += range(-first, -first - one, -1)
             piece += 1
+
+
+def _check_all(pictures: Sequence[bytes]) -> None:
+    """Before the first is decoded. Raises Unreadable."""
+    pixels = 0
+    for number, picture in enumerate(pictures):
+        try:
+            width, height = check(picture)
+        except BadPicture as why:
+            raise Unreadable(number, why) from None
+        pixels += width * height
+        if pixels > MOST_TOGETHER:
+            raise Unreadable(number, BadPicture(f"the request has more than {MOST_TOGETHER} pixels in all"))

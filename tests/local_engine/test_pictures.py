@@ -194,6 +194,11 @@ def test_the_picture_that_cannot_be_read_is_named() -> None:
         with pytest.raises(Unreadable) as found:
             read(ONE, bad)
         assert found.value.number == 1
+    large = b"\xff\xd8" + frame(4096, 4096)
+    parts = [Part("", False, number) for number in range(5)]
+    with pytest.raises(Unreadable, match="in all") as found:
+        EYE.read(parts, [large] * 5, words)
+    assert found.value.number == 4
     with pytest.raises(Unreadable, match="ends with it"):
         Eye(lambda _: (3,), b"k").read(SHOWN[:2], [ONE], words)
 
