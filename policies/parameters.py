@@ -121,4 +121,4 @@ def is_hosted(name: str) -> bool:
 def is_cloud_model(name: str) -> bool:
     """Would Ollama send this model's requests to its cloud? (Its own rule: `NAME:cloud` and `NAME:SIZE-cloud`.)"""
     plain = name.strip().lower()
-    return plain.rpartition(":")[2] == "cloud" or plain.endswith("-cloud")
+    return plain.endswith(("-cloud", ":cloud")) or plain == "cloud"

@@ -65,13 +65,12 @@ async def deliver(answer: Answer, reply: Reply, headers: Headers, hear: Hear | N
 
 async def deliver_whole(answer: Answer, reply: Reply, headers: Headers) -> None:
     """What is no stream goes out in one piece."""
-    body, status = answer.first or b"", answer.head.status
+    body = answer.first or b""
     if reply.started:  # heartbeats went out: this stream's status is spent
         await reply.write(b"data: " + b" ".join(body.splitlines()) + b"\n\n")
+        await reply.finish()
     else:
-        await reply.start(status, [*headers, (b"content-length", str(len(body)).encode())])
-        await reply.write(body)
-    await reply.finish()
+        await reply.whole(answer.head.status, headers, body)
 
 
 async def _first_event(exchange: Exchange) -> bytes | None:

@@ -193,17 +193,11 @@ async def refuse(reply: Reply, error: RouterError, request_id: str, record: int 
         await reply.write(b"data: " + body + b"\n\n")
         await reply.finish()
         return
-    await reply.start(error.status, error_headers(error, request_id, record, len(body) + 1))
-    await reply.write(body + b"\n")
-    await reply.finish()
+    await reply.whole(error.status, error_headers(error, request_id, record), body + b"\n")
 
 
-def error_headers(error: RouterError, request_id: str, record: int | None, length: int) -> Headers:
-    headers = [
-        (b"content-type", b"application/json"),
-        (b"content-length", str(length).encode()),
-        (b"x-request-id", request_id.encode()),
-    ]
+def error_headers(error: RouterError, request_id: str, record: int | None) -> Headers:
+    headers = [(b"content-type", b"application/json"), (b"x-request-id", request_id.encode())]
     if record is not None:
         headers.append((b"x-ringfence-record", str(record).encode()))
     if error.retry_after_s is not None:

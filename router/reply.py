@@ -9,10 +9,15 @@ Headers = Sequence[tuple[bytes, bytes]]
 
 
 class Reply(Protocol):
-    """One answer. `start` once, then `write`, then `finish` — or nothing more, and the connection is cut."""
+    """One answer: `whole` alone, or `start` once, then `write`, then `finish` — or nothing more, and the connection is
+    cut.
+    """
 
     @property
     def started(self) -> bool: ...
+
+    async def whole(self, status: int, headers: Headers, body: bytes) -> None:
+        """All of an answer, whose length the headers do not tell."""
 
     async def start(self, status: int, headers: Headers) -> None: ...
 

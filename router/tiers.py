@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import chain
 
 import msgspec
@@ -52,11 +52,12 @@ class _Members(Struct, frozen=True):
 
 
 class _Chain(Struct, frozen=True):
-    """A model's tiers in order of trying, by the states told."""
+    """A model's tiers in order of trying, by the states told; `attempts`: all of them, where no tier has a choice."""
 
     states: Mapping[str, UpstreamState]
     tiers: tuple[_Members, ...]
     wait: bool  # nothing is ready
+    attempts: tuple[Attempt, ...]
 
 
 class _Standing(Struct, frozen=True):
@@ -90,6 +91,9 @@ class Planner:
         upstreams all fail stands behind the others. `model` is the one decided on; `key` tells the conversation's.
         """
         known = self._chain(model, decision, load.states)
+        return iter(known.attempts) if known.attempts else self._balanced(known, decision, load, key)
+
+    def _balanced(self, known: _Chain, decision: Decision, load: Load, key: Callable[[], bytes]) -> Iterator[Attempt]:
         number = 0
         for members in known.tiers:
             for name in self._in_tier(members, decision.ceiling, load, key):
@@ -103,7 +107,7 @@ class Planner:
             tiers = [self._within(tier, decision.ceiling) for tier in decision.tiers]
             tiers.sort(key=lambda members: all(_rank(states, name) == _RANK[State.FAILING] for name in members.names))
             wait = all(_rank(states, name) for members in tiers for name in members.names)
-            known = self._chains[model, decision.ceiling] = _Chain(states, tuple(tiers), wait)
+            known = self._chains[model, decision.ceiling] = _Chain(states, tuple(tiers), wait, _attempts(tiers, wait))
         return known
 
     def _within(self, tier: str, ceiling: Reach) -> _Members:
@@ -136,6 +140,14 @@ class Planner:
             )
         start = turn % len(members.cycle)
         return chain.from_iterable(_turned(at, cycle, start) for at, cycle in known.rotations)
+
+
+def _attempts(tiers: Sequence[_Members], wait: bool) -> tuple[Attempt, ...]:  # noqa: FBT001 - as Attempt has it
+    """In order, whatever the moment; none where a tier has several upstreams, whose turns change."""
+    if any(len(members.names) > 1 for members in tiers):
+        return ()
+    alone = [(members.tier, name) for members in tiers for name in members.names]
+    return tuple(Attempt(number, tier, name, wait) for number, (tier, name) in enumerate(alone, start=1))
 
 
 def _turned(at: tuple[int, ...], cycle: tuple[str, ...], start: int) -> Iterator[str]:

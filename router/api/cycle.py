@@ -19,6 +19,7 @@ READ_S = 30.0  # for a client to read something of its answer
 _WELL_FORMED = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 _UNSAFE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 _LENGTH: Final = b"\r\ncontent-length: "
+_CLOSES: Final = b"\r\nconnection: close\r\n\r\n"
 _VALUE: Final = itemgetter(1)
 
 
@@ -117,27 +118,47 @@ class TransportReply:
         self._chunked = True
         self.started = False
 
+    async def whole(self, status: int, headers: Headers, body: bytes) -> None:
+        """In one write."""
+        head = self._head(status, headers)
+        self.started = True
+        if self._flow.write_paused:  # by an answer before this one
+            await self._writable()
+        if not self._cycle.disconnected:
+            last = b"\r\n\r\n" if self._cycle.keep_alive else _CLOSES
+            self._transport.write(b"%b%b%d%b%b" % (head, _LENGTH, len(body), last, body))
+        self._cycle.response_complete = True
+
     async def start(self, status: int, headers: Headers) -> None:
+        self._chunked = self._cycle.chunks  # an answer to HTTP/1.0 ends with its connection
+        more = b"\r\ntransfer-encoding: chunked" if self._chunked else b""
+        last = b"\r\n\r\n" if self._cycle.keep_alive else _CLOSES
+        self._pending = [self._head(status, headers), more, last]
+        self.started = True
+
+    def _head(self, status: int, headers: Headers) -> bytes:
+        """Without its end, and without what tells the body's."""
         lines = (*self._fixed, *headers)
         if _UNSAFE.search(b"".join(map(_VALUE, lines))) is not None:  # hardly ever: one look at all values
             lines = tuple((name, _UNSAFE.sub(b"", value)) for name, value in lines)
-        head = STATUS_LINE[status] + b"\r\n".join(map(b": ".join, lines))
-        self._chunked = self._cycle.chunks and _LENGTH not in head  # an answer to HTTP/1.0 ends with its connection
-        more = b"\r\ntransfer-encoding: chunked" if self._chunked else b""
-        last = b"\r\n\r\n" if self._cycle.keep_alive else b"\r\nconnection: close\r\n\r\n"
-        self._pending = [head, more, last]
-        self.started = True
+        return STATUS_LINE[status] + b"\r\n".join(map(b": ".join, lines))
 
     async def write(self, data: bytes) -> None:
-        while self._flow.write_paused:
-            if not await self._drained():
-                self._transport.abort()  # it has read nothing for so long: it is not coming back
-                return
+        if self._flow.write_paused:
+            await self._writable()
         pending = self._pending
         pending += (b"%x\r\n" % len(data), data, b"\r\n") if self._chunked else (data,)
         if not self._cycle.disconnected:
             self._transport.write(b"".join(pending))
         self._pending = []
+
+    async def _writable(self) -> None:
+        """Returns when more can be sent, or never will be: who has read nothing for so long is not coming back."""
+        while self._flow.write_paused:
+            if not await self._drained():
+                self._transport.abort()
+                self._cycle.disconnected = True
+                return
 
     def pour(self, data: bytes) -> bool:
         if self._flow.write_paused or not self._chunked or self._pending:

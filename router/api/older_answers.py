@@ -10,7 +10,6 @@ from router.reply import Headers, Reply
 
 _DATA: Final = b"data:"
 _DONE: Final = b"[DONE]"
-_LENGTH: Final = "content-length"
 
 
 class Shape(Protocol):
@@ -79,25 +78,20 @@ class OlderReply:
     def __init__(self, inner: Reply, shape: Shape) -> None:
         self._inner = inner
         self._shape = shape
-        self._held: tuple[int, Headers] | None = None  # a head whose length is not known before its body
-        self._body: list[bytes] = []
 
     @property
     def started(self) -> bool:
         return self._inner.started
 
+    async def whole(self, status: int, headers: Headers, body: bytes) -> None:
+        """What is no answer passes."""
+        await self._inner.whole(status, headers, body if status >= 400 else self._whole(body))
+
     async def start(self, status: int, headers: Headers) -> None:
-        """An answer that is no stream waits for its body; what is no answer passes."""
-        streamed = any(name == b"content-type" and value.startswith(b"text/event-stream") for name, value in headers)
-        if status >= 400 or streamed:
-            await self._inner.start(status, headers)
-        else:
-            self._held = (status, headers)
+        await self._inner.start(status, headers)
 
     async def write(self, data: bytes) -> None:
-        if self._held is not None:
-            self._body.append(data)
-        elif data.startswith((_DATA, b":", b"event:", b"id:", b"retry:")):
+        if data.startswith((_DATA, b":", b"event:", b"id:", b"retry:")):
             if events := b"".join(self._event(event) for event in data.split(b"\n\n") if event):
                 await self._inner.write(events)
         else:
@@ -108,12 +102,6 @@ class OlderReply:
         return False
 
     async def finish(self) -> None:
-        if self._held is not None:
-            (status, headers), body = self._held, self._whole(b"".join(self._body))
-            length = (b"content-length", str(len(body)).encode())
-            kept = [(name, value) for name, value in headers if name.decode().lower() != _LENGTH]
-            await self._inner.start(status, [*kept, length])
-            await self._inner.write(body)
         await self._inner.finish()
 
     def _whole(self, body: bytes) -> bytes:

@@ -65,7 +65,7 @@ class Exchange:
         An answer of the content type `whole` is waited for to its end, or until more than a little of it is here.
         """
         self._whole = whole
-        while self.head is None or not self._is_enough(self.head):
+        while self.head is None or not (self.ended or self._is_enough(self.head)):
             self._raise_failure()
             await self._wait()
         return self.head

@@ -44,6 +44,11 @@ class Recorded:
     async def write(self, data: bytes) -> None:
         self.writes.append(data)
 
+    async def whole(self, status: int, headers: Headers, body: bytes) -> None:
+        await self.start(status, headers)
+        await self.write(body)
+        await self.finish()
+
     def pour(self, data: bytes) -> bool:
         self.writes.append(data)
         return True

@@ -28,7 +28,7 @@ class Client:
         self.reads = asyncio.Event()
         self.reads.set()
         self.got: list[bytes] = []
-        self.whole = False
+        self.finished = False
         self.poured = 0
 
     async def start(self, status: int, headers: Headers) -> None:
@@ -39,6 +39,9 @@ class Client:
             await self.reads.wait()
         self.got.append(data)
 
+    async def whole(self, status: int, headers: Headers, body: bytes) -> None:
+        raise AssertionError("it is a stream")
+
     def pour(self, data: bytes) -> bool:
         if self.reads.is_set():
             self.got.append(data)
@@ -47,7 +50,7 @@ class Client:
         return False
 
     async def finish(self) -> None:
-        self.whole = True
+        self.finished = True
 
 
 def opened() -> tuple[Link, Wire, Exchange]:
@@ -79,7 +82,7 @@ async def relay(steps: list[str], size: int) -> tuple[Client, list[bytes], int]:
     client.reads.set()
     link.data_received(pack(1, Kind.END))
     async with asyncio.timeout(5):
-        while not client.whole:
+        while not client.finished:
             await asyncio.sleep(0)
     frames = Splitter().feed(b"".join(wire.written))
     credited = sum(COUNT.unpack(payload)[0] for _, kind, payload in frames if kind is Kind.CREDIT)

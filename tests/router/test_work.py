@@ -264,6 +264,9 @@ class Slow:
         await self.reads.wait()
         self.wrote.append(data)
 
+    async def whole(self, status: int, headers: Headers, body: bytes) -> None:
+        raise AssertionError("it is a stream")
+
     def pour(self, data: bytes) -> bool:
         return False
 
