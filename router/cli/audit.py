@@ -44,11 +44,12 @@ def verify(
     vkey: Vkey = None,
     note: Notes = None,
     strict: Annotated[bool, typer.Option("--strict", help="exit 2 also when something could not be checked")] = False,
+    jobs: Annotated[int, typer.Option(min=0, help="so many processes; 0: one for each core")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="print the report as JSON")] = False,
 ) -> None:
     """Was anything changed, deleted, added, moved or cut? Exit: 0 intact, 1 tampered, 2 incomplete, 3 cannot tell."""
-    options = argparse.Namespace(directory=directory, key=key, vkey=vkey, note=note or [], strict=strict, json=as_json)
-    raise typer.Exit(run(options, CODEC))
+    given = {"directory": directory, "key": key, "vkey": vkey, "note": note or [], "strict": strict}
+    raise typer.Exit(run(argparse.Namespace(**given, jobs=jobs, json=as_json), CODEC))
 
 
 @audit_app.command()

@@ -6,6 +6,7 @@ import shutil
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -22,6 +23,7 @@ from router.audit.verify.check import verify
 from router.audit.verify.findings import Report
 from router.audit.verify.keys import Keys, Note
 from router.audit.verify.lines import STANDARD
+from router.audit.verify.parts import examine, verify_parts
 from router.audit.verify.story import Story
 from router.audit.verify.stream import Stream
 
@@ -126,6 +128,7 @@ def agreed(directory: Path, keys: Keys | None = None) -> Report:
         for size in (CHUNK, 4000, 1500, 700):
             with patch("router.audit.format.segments.CHUNK", size):
                 reports.append(verify(directory, keys, codec))
+        reports.append(verify_parts(directory, keys, codec, partial(map, examine)) or reports[-1])
     with patch.object(Stream, "_read_whole", lambda *_: None), patch.object(Story, "_is_usual", lambda *_: False):
         exact = verify(directory, keys, STANDARD)
     for report in reports:

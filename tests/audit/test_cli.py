@@ -167,6 +167,11 @@ def test_where_no_ledger_lies_it_is_said(tmp_path: Path, words: list[object]) ->
     assert not list(tmp_path.iterdir())
 
 
+def test_a_name_that_no_file_can_have_is_said(tmp_path: Path) -> None:
+    done = run("verify", tmp_path / ("x" * 300))
+    assert (done.exit_code, "cannot be looked at: File name too long" in done.output) == (3, True)
+
+
 def test_a_note_or_key_that_is_none_is_named(good: Path) -> None:
     assert "--note bla: neither SIZE:ROOT" in run("verify", good, "--note", "bla").output
     assert "--vkey bla: neither a file nor a key" in run("verify", good, "--vkey", "bla").output

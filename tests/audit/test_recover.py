@@ -112,6 +112,15 @@ def test_a_sound_ledger_is_left_alone(good: Path, tmp_path: Path) -> None:
     assert files(directory) | {layout.LOCK: b""} == before | {layout.LOCK: b""}
 
 
+def test_a_segment_that_was_begun_and_not_written_is_left_alone(good: Path, tmp_path: Path) -> None:
+    """A start would remove it; asking what is wrong removes nothing."""
+    directory = copy(good, tmp_path / "ledger")
+    empty = directory / layout.SEGMENTS / layout.segment_name(len(fields(directory)))
+    empty.touch()
+    assert "nothing to recover" in run("recover", directory).output
+    assert empty.exists()
+
+
 def test_how_much_is_left_is_told(good: Path, tmp_path: Path) -> None:
     directory = copy(good, tmp_path / "ledger")
     firsts = [first for first, _ in list_segments(directory)]

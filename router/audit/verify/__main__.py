@@ -8,10 +8,10 @@ import sys
 from pathlib import Path
 
 from router.audit.format import layout
-from router.audit.verify.check import verify
 from router.audit.verify.findings import CannotVerifyError
 from router.audit.verify.keys import load_keys
 from router.audit.verify.lines import STANDARD, Codec
+from router.audit.verify.processes import cores, verify_with
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -25,6 +25,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--vkey", help="the log's public key (text or file) as you noted it; else DIR/log.vkey")
     parser.add_argument("--note", action="append", default=[], help="SIZE:ROOT from a notebook, or a saved checkpoint")
     parser.add_argument("--strict", action="store_true", help="exit 2 also when something could not be checked")
+    parser.add_argument("--jobs", type=int, default=0, help="so many processes; else one for each core")
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
     return parser
 
@@ -49,7 +50,7 @@ def run(options: argparse.Namespace, codec: Codec = STANDARD) -> int:
     try:
         directory = ledger_directory(options.directory)
         keys = load_keys(directory, options.key, options.vkey, tuple(options.note))
-        report = verify(directory, keys, codec)
+        report = verify_with(directory, keys, codec, options.jobs or cores())
     except CannotVerifyError as error:
         print(f"cannot verify: {error}", file=sys.stderr)  # noqa: T201 - a command-line tool
         return 3

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 from router.audit.format import layout
 from router.audit.format.cosignature import CosignerKey
@@ -34,11 +35,36 @@ def each(see: Callable[[Record], None]) -> Sink:
     return sink
 
 
+class Checks(NamedTuple):
+    """All that looks at the records of one ledger, and what they say."""
+
+    report: Report
+    stream: Stream
+    macs: MacCheck
+    tree: TreeCheck
+    story: Story
+    sealed: SealedCheck
+
+
 def verify(directory: Path, keys: Keys, codec: Codec = STANDARD, sink: Sink | None = None) -> Report:
     """Check everything that the keys at hand allow; `sink` sees all checked records, until one is tampered with.
 
     CannotVerifyError if the directory holds no ledger.
     """
+    checks = begin(directory, keys, codec)
+    report, stream, macs, tree, story, sealed = checks
+    for batch in stream.batches():
+        macs.see(batch)
+        tree.see(batch)
+        story.see(batch)
+        sealed.see(batch)
+        if sink is not None and not report.counts.get(Weight.TAMPERED):
+            sink(batch)
+    return conclude(checks, keys)
+
+
+def begin(directory: Path, keys: Keys, codec: Codec) -> Checks:
+    """Before the first record. CannotVerifyError as verify() says."""
     report = Report(str(directory))
     try:
         report.log, report.origin = layout.log_of(keys.vkey.name), keys.vkey.name
@@ -51,14 +77,12 @@ def verify(directory: Path, keys: Keys, codec: Codec = STANDARD, sink: Sink | No
     macs = MacCheck(report.log, keys.vkey, keys.reviewer, report.add)
     report.first = stream.index
     story = Story(report.first, report.add)
-    sealed = SealedCheck(directory, report.add)
-    for batch in stream.batches():
-        macs.see(batch)
-        tree.see(batch)
-        story.see(batch)
-        sealed.see(batch)
-        if sink is not None and not report.counts.get(Weight.TAMPERED):
-            sink(batch)
+    return Checks(report, stream, macs, tree, story, SealedCheck(directory, report.add))
+
+
+def conclude(checks: Checks, keys: Keys) -> Report:
+    """After the last one."""
+    report, stream, macs, tree, story, sealed = checks
     tree.finish()
     story.finish()
     sealed.finish()

@@ -6,7 +6,7 @@ from collections import Counter
 from datetime import date, timedelta
 from functools import lru_cache
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from router.audit.format import content
 from router.audit.format.segments import SegmentError, read_small
@@ -28,6 +28,14 @@ def day_of(days: int) -> str:
         return (date(1970, 1, 1) + timedelta(days=days)).isoformat()
     except OverflowError:
         return ""
+
+
+class SealedPart(NamedTuple):
+    """What the records of one segment name."""
+
+    keys: dict[str, tuple[int, str]]
+    lost: Counter[str]
+    erased: set[str]
 
 
 class SealedCheck:
@@ -66,6 +74,16 @@ class SealedCheck:
         places = [self._directory / content.CAPTURES / day / name for day in days]
         if "/" in name or not any(path.is_file() for path in places):
             self._lost[days[0]] += 1
+
+    def part(self) -> SealedPart:
+        return SealedPart(self._keys, self._lost, self._erased)
+
+    def join(self, part: SealedPart) -> bool:
+        """What a segment names; False: more than we remember."""
+        self._keys.update(part.keys)
+        self._lost.update(part.lost)
+        self._erased |= part.erased
+        return len(self._keys) < MOST_KEYS
 
     def finish(self) -> None:
         for name, (number, digest) in self._keys.items():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from operator import itemgetter, sub
-from typing import Final
+from typing import Final, NamedTuple
 
 from router.audit.verify.batch import Batch, Record
 from router.audit.verify.findings import Finding, Weight
@@ -62,10 +62,28 @@ def _gap(body: Fields) -> str:
     )
 
 
+class Chapter(NamedTuple):
+    """The story of a segment that was read by itself, without its first record, an epoch's: who reads on tells that."""
+
+    open: dict[int, None]  # decisions that it leaves open
+    earlier: list[int]  # decisions before it that its outcomes name
+    gap_us: int  # the longest silence in it, as long as it says nothing of its process
+    ended: bool | None
+    silence_us: int
+    boot: object
+    mono: int
+    wall: int
+    may_begin: int
+    kinds: Counter[str]
+
+
 class Story:
     """One pass over the meaning of the records. It remembers what is open, never what is over."""
 
-    def __init__(self, first: int, add: Add) -> None:
+    def __init__(self, first: int, add: Add, *, apart: bool = False) -> None:
+        """`apart`: this is one segment's, for a Chapter; what it needs of those before is kept for who joins them."""
+        self._earlier: list[int] | None = [] if apart else None
+        self._gap_us = 0
         self._first = first  # what lies before was pruned, or given up
         self._begins = first
         self._may_begin = 0  # as erasure records say
@@ -82,6 +100,9 @@ class Story:
         self.kinds.update(columns.kinds)
         if columns.kinds[0] == "key_epoch":
             self._enter_boot(columns)
+        elif self._earlier is not None and self._ended is None:
+            monos = [self._mono, *columns.monos]
+            self._gap_us = max(self._gap_us, *map(sub, monos[1:], monos))
         if self._is_usual(columns):
             self._mono, self._wall = columns.monos[-1], columns.times[-1]
             self._exchanges(batch)
@@ -153,6 +174,8 @@ class Story:
         elif decision >= self._first:
             told = f"an outcome of no open decision: {decision!s:.20}"
             self._say(record, Weight.TAMPERED, "orphan", told)
+        elif self._earlier is not None:
+            self._earlier.append(decision)
 
     def _process(self, record: Record, kind: str, body: Fields) -> None:
         if kind == "erasure":
@@ -183,6 +206,40 @@ class Story:
         if abs(shown - passed) > _SLACK_US:
             told = f"before it the wall clock was set by {round((shown - passed) / 1_000_000)} s"
             self._say(record, Weight.NOTE, "clock", told)
+
+    def chapter(self) -> Chapter:
+        return Chapter(
+            self._open,
+            self._earlier or [],
+            self._gap_us,
+            self._ended,
+            self._silence_us,
+            self._boot,
+            self._mono,
+            self._wall,
+            self._may_begin,
+            self.kinds - Counter(["key_epoch"]),
+        )
+
+    def join(self, told: Chapter) -> bool:
+        """Go on behind a segment whose first record was seen; False if something of it must be looked at in its place.
+
+        Its times were compared with those of its first record, and each of its outcomes names one decision.
+        """
+        if told.gap_us > self._silence_us or len(self._open) + told.kinds["decision"] > MOST_OPEN:
+            return False
+        for decision in told.earlier:
+            if decision in self._open:
+                del self._open[decision]
+            elif decision >= self._first:
+                return False
+        self._open.update(told.open)
+        self.kinds.update(told.kinds)
+        self._boot, self._mono, self._wall = told.boot, told.mono, told.wall
+        self._may_begin = max(self._may_begin, told.may_begin)
+        if told.ended is not None:
+            self._ended, self._silence_us = told.ended, told.silence_us
+        return True
 
     def finish(self) -> None:
         """Exchanges under way are open in a running ledger; in one that has stopped, their outcomes are missing."""

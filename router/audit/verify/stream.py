@@ -50,15 +50,25 @@ class Stream:
         """Begin behind pruned records: `prev` is the leaf hash of the last of them. Any epoch may begin there."""
         self.index, self.prev, self._pruned = index, prev, True
 
+    def skip(self, index: int, epoch: int, prev: bytes, size: int) -> None:
+        """A segment of `size` bytes was read by somebody else; the record that is due now, and what it follows."""
+        self.index, self.epoch, self.prev, self._pruned = index, epoch, prev, False
+        self.segments += 1
+        self.bytes += size
+
     def batches(self) -> Iterator[Batch]:
         for first, path in list_segments(self._directory):
-            self._enter(first, path)
-            try:
-                for lines, ending in segment_blocks(path):
-                    whole = self._read_whole(lines) if ending else None
-                    yield from self._read_each(lines, ending) if whole is None else (whole,)
-            except (OSError, SegmentError) as error:
-                self._say(Weight.TAMPERED, "unreadable", f"{path.name} cannot be read on: {error}")
+            yield from self.segment(first, path)
+
+    def segment(self, first: int, path: Path) -> Iterator[Batch]:
+        """Of one segment, which is due."""
+        self._enter(first, path)
+        try:
+            for lines, ending in segment_blocks(path):
+                whole = self._read_whole(lines) if ending else None
+                yield from self._read_each(lines, ending) if whole is None else (whole,)
+        except (OSError, SegmentError) as error:
+            self._say(Weight.TAMPERED, "unreadable", f"{path.name} cannot be read on: {error}")
 
     def _read_whole(self, lines: list[bytes]) -> Batch | None:
         """The common case, some hundred lines at once; None if anything about any of them is not as usual."""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
-from router.audit.format.notes import Checkpoint, NoteError
+from router.audit.format.notes import Checkpoint, NoteError, VerifierKey
 from router.audit.format.proofs import ProofError, check_consistency, consistency
 from router.audit.format.tiles import HashReader, TileError, TileStack
 from router.audit.format.tree import empty_root
@@ -13,6 +13,17 @@ from router.audit.verify.batch import Batch, Record
 from router.audit.verify.findings import Finding, Weight
 from router.audit.verify.keys import Keys, Note
 from router.audit.verify.stream import Add
+
+
+def signed_checkpoint(vkey: VerifierKey, record: Record) -> Checkpoint | None:
+    """What a checkpoint record states; None if the log's key did not sign that."""
+    body = record.body
+    try:
+        stated = Checkpoint(vkey.name, int(body["size"]), bytes.fromhex(body["root"]))
+        vkey.verify(stated.text().encode(), base64.b64decode(body["sig"], validate=True))
+    except (NoteError, KeyError, TypeError, ValueError):
+        return None
+    return stated
 
 
 class TreeCheck:
@@ -49,6 +60,18 @@ class TreeCheck:
             done = at + 1
         self._extend(leaves[done:])
 
+    def join(self, leaves: Sequence[bytes], checkpoints: Iterable[tuple[int, Checkpoint]]) -> bool:
+        """Many leaves at once, and signed checkpoints, each with how many of the leaves lie before it: do they fit?"""
+        done = 0
+        for at, stated in checkpoints:
+            self._extend(leaves[done:at])
+            done = at
+            if stated.size != self._tree.size or stated.root != self._tree.root():
+                return False
+            self.signed = stated.size
+        self._extend(leaves[done:])
+        return True
+
     def _extend(self, leaves: Sequence[bytes]) -> None:
         """Stops where a note tells of a size."""
         tree, done = self._tree, 0
@@ -84,11 +107,8 @@ class TreeCheck:
         """A checkpoint record covers all records before it. After the first that fails, all others would fail too."""
         if self._broken:
             return
-        body = record.body
-        try:
-            stated = Checkpoint(self._vkey.name, int(body["size"]), bytes.fromhex(body["root"]))
-            self._vkey.verify(stated.text().encode(), base64.b64decode(body["sig"], validate=True))
-        except (NoteError, KeyError, TypeError, ValueError):
+        stated = signed_checkpoint(self._vkey, record)
+        if stated is None:
             self._say(record, "signature", "the checkpoint is not signed by the log's key")
             return
         if stated.size != self._tree.size or stated.root != self._tree.root():

@@ -1,0 +1,244 @@
+"""Segments checked each by itself and joined: the same report as in one pass, or none."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from router.audit import Kind, Ledger
+from router.audit.codec import CODEC
+from router.audit.format.layout import segment_name
+from router.audit.format.segments import list_segments
+from router.audit.verify import processes
+from router.audit.verify.check import verify
+from router.audit.verify.findings import MOST_FINDINGS, CannotVerifyError, Report
+from router.audit.verify.keys import Keys
+from router.audit.verify.parts import Part, Task, examine, verify_parts
+from router.audit.verify.processes import cores, verify_with
+from tests.audit.attacker import Forger, steal
+from tests.audit.ledgers import (
+    DECISION,
+    DENIAL,
+    WAIT_S,
+    all_keys,
+    codes,
+    copy,
+    crashed,
+    exchange,
+    settings,
+)
+
+PYTEST = os.getpid()
+SMALL = 4000  # bytes of a segment: a few records
+
+
+def written(directory: Path, *, exchanges: int = 30, runs: int = 2, long: bool = True) -> Path:
+    """Several processes and segments; an exchange that goes over the border of segments, if `long`."""
+    for _ in range(runs):
+        ledger = Ledger.open(settings(directory, segment_bytes=SMALL))
+        under_way = ledger.append(Kind.DECISION, DECISION).index if long else -1
+        for _ in range(exchanges):
+            exchange(ledger)
+        if long:
+            ledger.append(Kind.OUTCOME, {"decision": under_way, "ending": "completed"}).wait(WAIT_S)
+        ledger.close()
+    assert len(list_segments(directory)) > 3
+    return directory
+
+
+def joined(directory: Path, keys: Keys | None = None) -> Report | None:
+    return verify_parts(directory, keys or all_keys(directory), CODEC, partial(map, examine))
+
+
+def test_parts_say_what_the_whole_says(tmp_path: Path) -> None:
+    directory = written(tmp_path)
+    keys = all_keys(directory)
+    for known in (keys, replace(keys, reviewer=None, pinned=False)):
+        report = joined(directory, known)
+        assert report == verify(directory, known, CODEC)
+        assert report.exit_code() == 0
+
+
+def test_what_no_one_did_is_told_of_parts_too(tmp_path: Path) -> None:
+    """A crash, with an exchange under way and a torn tail: notes and gaps, in the same order."""
+    directory = crashed(tmp_path / "died", exchanges=30, segment_bytes=SMALL)
+    _, newest = list_segments(directory)[-1]
+    with newest.open("ab") as file:
+        file.write(b'{"v":1,')
+    torn = joined(directory)
+    assert torn == verify(directory, all_keys(directory), CODEC)
+    assert codes(torn) == ["torn"]
+    written(directory, runs=1)
+    after = joined(directory)
+    assert after == verify(directory, all_keys(directory), CODEC)
+    assert codes(after) == ["gap"]
+    assert "crash" in [finding.code for finding in after.findings]
+
+
+def test_a_pruned_log_is_joined_to_what_stands_in_for_its_beginning(tmp_path: Path) -> None:
+    directory = written(tmp_path)
+    ledger = Ledger.open(settings(directory, segment_bytes=SMALL))
+    ledger.prune(list_segments(directory)[2][0], "retention")
+    ledger.close()
+    report = joined(directory)
+    assert report == verify(directory, all_keys(directory), CODEC)
+    assert report.first > 0
+    assert codes(report) == []
+
+
+def silent(directory: Path) -> None:
+    """Half a day between two records in the middle of a segment whose process began in another."""
+    forger = Forger(directory, steal(directory, mac_at=0, signing=True))
+    for record in forger.records[-30:]:
+        record["mono"] += 43_200_000_000
+        record["t"] += 43_200_000_000
+    forger.rebuild()
+
+
+def orphaned(directory: Path) -> None:
+    """An outcome is given twice, once in a later segment."""
+    forger = Forger(directory, steal(directory, mac_at=0, signing=True))
+    outcomes = [record for record in forger.records if record["kind"] == "outcome"]
+    outcomes[-1]["body"]["decision"] = outcomes[0]["body"]["decision"]
+    forger.rebuild()
+
+
+def swapped(directory: Path) -> None:
+    one, other = (path for _, path in list_segments(directory)[1:3])
+    data = one.read_bytes()
+    one.write_bytes(other.read_bytes())
+    other.write_bytes(data)
+
+
+def emptied(directory: Path) -> None:
+    list_segments(directory)[2][1].write_bytes(b"")
+
+
+def missing(directory: Path) -> None:
+    list_segments(directory)[2][1].unlink()
+
+
+def altered(directory: Path) -> None:
+    _, path = list_segments(directory)[2]
+    path.write_bytes(path.read_bytes().replace(b"alice", b"alicf", 1))
+
+
+def beheaded(directory: Path) -> None:
+    _, path = list_segments(directory)[2]
+    path.write_bytes(path.read_bytes().partition(b"\n")[2])
+
+
+def no_record(directory: Path) -> None:
+    _, path = list_segments(directory)[2]
+    path.write_bytes(b"\xff" + path.read_bytes())
+
+
+def foreign(directory: Path) -> None:
+    """A segment holds a line of another log."""
+    _, path = list_segments(directory)[2]
+    line = path.read_bytes().partition(b"\n")[0]
+    log = line.split(b'"', 6)[5]
+    path.write_bytes(line.replace(log, b"00" * 16) + b"\n")
+
+
+WRONG = [silent, orphaned, swapped, emptied, missing, altered, beheaded, no_record, foreign]
+
+
+@pytest.mark.parametrize("attack", WRONG)
+def test_of_anything_wrong_parts_say_nothing(tmp_path: Path, attack: Callable[[Path], None]) -> None:
+    directory = written(tmp_path, exchanges=40, runs=1)
+    attack(directory)
+    assert joined(directory) is None
+    assert codes(verify(directory, all_keys(directory), CODEC))
+
+
+def test_a_segment_that_goes_on_with_a_key_is_left_to_the_whole(tmp_path: Path) -> None:
+    """Somebody has cut one file in two: each record is where it was."""
+    directory = written(tmp_path, runs=1)
+    first, path = list_segments(directory)[-1]
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join(lines[:3]))
+    path.with_name(segment_name(first + 3)).write_bytes(b"".join(lines[3:]))
+    assert joined(directory) is None
+    assert verify(directory, all_keys(directory), CODEC).exit_code() == 0
+
+
+def test_a_part_of_another_epoch_is_not_joined(tmp_path: Path) -> None:
+    directory = written(tmp_path, runs=1)
+
+    def run(tasks: Iterable[Task]) -> Iterator[Part | None]:
+        for part in map(examine, tasks):
+            assert part is not None
+            yield part._replace(opening=part.opening._replace(epoch=part.opening.epoch + 1))
+
+    assert verify_parts(directory, all_keys(directory), CODEC, run) is None
+
+
+def test_findings_that_were_only_counted_are_counted_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    directory = written(tmp_path)
+    other = all_keys(written(tmp_path / "other", runs=1))
+    foreign = replace(all_keys(directory), reviewer=other.reviewer)
+    monkeypatch.setattr("router.audit.verify.findings.MOST_FINDINGS", 2)
+    report = joined(directory, foreign)
+    assert report == verify(directory, foreign, CODEC)
+    assert sum(report.counts.values()) > len(report.findings) == 2 < MOST_FINDINGS
+
+
+def test_processes_say_the_same(tmp_path: Path) -> None:
+    directory = written(tmp_path)
+    keys = all_keys(directory)
+    wanted = verify(directory, keys, CODEC)
+    assert [verify_with(directory, keys, CODEC, jobs) for jobs in (1, 2)] == [wanted] * 2
+    altered(copy(directory, tmp_path / "altered"))
+    assert verify_with(tmp_path / "altered", keys, CODEC, 2).exit_code() == 1
+    assert cores() > 0
+
+
+def killed(_: Task) -> Part | None:
+    assert os.getppid() == PYTEST
+    os.kill(os.getpid(), signal.SIGKILL)
+    raise AssertionError
+
+
+def test_a_process_that_is_killed_costs_time_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    directory = written(tmp_path)
+    monkeypatch.setattr(processes, "examine", killed)
+    assert verify_with(directory, all_keys(directory), CODEC, 2) == verify(directory, all_keys(directory), CODEC)
+
+
+def test_where_no_process_can_be_forked_one_does_it_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    directory = written(tmp_path)
+    monkeypatch.setattr(processes, "FORK", "none")
+    assert verify_with(directory, all_keys(directory), CODEC, 2).exit_code() == 0
+
+
+def test_a_ledger_without_segments_is_verified_as_ever(tmp_path: Path) -> None:
+    directory = written(tmp_path)
+    keys = all_keys(directory)
+    for _, path in list_segments(directory):
+        path.unlink()
+    assert verify_with(directory, keys, CODEC, 2) == verify(directory, keys, CODEC)
+    (directory / "segments").rmdir()
+    with pytest.raises(CannotVerifyError):
+        verify_with(directory, keys, CODEC, 2)
+
+
+def test_more_than_is_remembered_is_left_to_the_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    directory = written(tmp_path)
+    assert joined(directory) is not None
+    with monkeypatch.context() as patch:
+        patch.setattr("router.audit.verify.story.MOST_OPEN", 3)
+        assert joined(directory) is None
+    ledger = Ledger.open(settings(directory, segment_bytes=SMALL))
+    ledger.append(Kind.DENIAL, DENIAL)
+    ledger.digest("alice", b"text")
+    ledger.close()
+    assert joined(directory) is not None
+    monkeypatch.setattr("router.audit.verify.sealed.MOST_KEYS", 1)
+    assert joined(directory) is None
