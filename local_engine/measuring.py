@@ -21,8 +21,8 @@ PROMPT, ANSWER = 512, 64
 
 def run(model: Path, threads: int, rounds: int) -> Speed:
     from local_engine.native.context import Context, ContextShape  # noqa: PLC0415 - after the library is chosen
-    from local_engine.native.diagnostics import forward_logs  # noqa: PLC0415
-    from local_engine.native.model import Model  # noqa: PLC0415
+    from local_engine.native.diagnostics import forward_logs  # noqa: PLC0415 - likewise
+    from local_engine.native.model import Model  # noqa: PLC0415 - likewise
 
     forward_logs()
     loaded = Model(model)

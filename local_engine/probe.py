@@ -20,10 +20,10 @@ TOKENS = 96
 def decode(model: Path) -> None:
     """One batch of TOKENS, then one token: the two shapes that serving uses."""
     from local_engine.native.adapters import Adapters  # noqa: PLC0415 - after the library is chosen
-    from local_engine.native.context import Context, ContextShape  # noqa: PLC0415
-    from local_engine.native.diagnostics import forward_logs  # noqa: PLC0415
-    from local_engine.native.model import Model  # noqa: PLC0415
-    from local_engine.native.ranker import Ranker  # noqa: PLC0415
+    from local_engine.native.context import Context, ContextShape  # noqa: PLC0415 - likewise
+    from local_engine.native.diagnostics import forward_logs  # noqa: PLC0415 - likewise
+    from local_engine.native.model import Model  # noqa: PLC0415 - likewise
+    from local_engine.native.ranker import Ranker  # noqa: PLC0415 - likewise
 
     forward_logs()
     header = read_header(model)

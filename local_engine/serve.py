@@ -66,7 +66,7 @@ def _key(options: Options) -> bytes:
     """That prefixes are sealed with; empty when none are kept, and then no cipher is loaded."""
     if options.spec.keep is None:
         return b""
-    from local_engine.prefix_file import read_key  # noqa: PLC0415
+    from local_engine.prefix_file import read_key  # noqa: PLC0415 - see above
 
     return read_key(Path(options.spec.keep.key_file), options.spec.name)
 

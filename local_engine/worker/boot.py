@@ -74,10 +74,10 @@ def boot(order: Order, post: Post) -> tuple[Loaded, Loop]:
 
 
 def _load_writer(order: Order, choice: Choice, post: Post) -> tuple[Loaded, Loop]:
-    from local_engine.native.grammar import grammar_for  # noqa: PLC0415
-    from local_engine.native.model import offloads  # noqa: PLC0415
-    from local_engine.worker.loop import LoopOptions, StepLoop  # noqa: PLC0415
-    from local_engine.worker.machine import Machine, Plan, load  # noqa: PLC0415
+    from local_engine.native.grammar import grammar_for  # noqa: PLC0415 - native: see above
+    from local_engine.native.model import offloads  # noqa: PLC0415 - native: see above
+    from local_engine.worker.loop import LoopOptions, StepLoop  # noqa: PLC0415 - native: see above
+    from local_engine.worker.machine import Machine, Plan, load  # noqa: PLC0415 - native: see above
 
     spec, path = order.spec, order.path
     limits = Limits(slots=spec.parallel, cells=spec.context, queue=spec.queue)
@@ -100,11 +100,11 @@ def _load_writer(order: Order, choice: Choice, post: Post) -> tuple[Loaded, Loop
 
 
 def _load_ranker(spec: EngineSpec, path: Path, header: Header, choice: Choice, post: Post) -> tuple[Loaded, Loop]:
-    from local_engine.native.adapters import Adapters  # noqa: PLC0415
-    from local_engine.native.diagnostics import forward_logs  # noqa: PLC0415
-    from local_engine.native.model import Model  # noqa: PLC0415
-    from local_engine.native.pair import pairing  # noqa: PLC0415
-    from local_engine.native.ranker import Ranker  # noqa: PLC0415
+    from local_engine.native.adapters import Adapters  # noqa: PLC0415 - native: see above
+    from local_engine.native.diagnostics import forward_logs  # noqa: PLC0415 - native: see above
+    from local_engine.native.model import Model  # noqa: PLC0415 - native: see above
+    from local_engine.native.pair import pairing  # noqa: PLC0415 - native: see above
+    from local_engine.native.ranker import Ranker  # noqa: PLC0415 - native: see above
 
     forward_logs()
     threads = spec.threads or usable_cores()
@@ -133,9 +133,9 @@ def _keeper(order: Order, facts: Loaded, template: str | None) -> Keeper | None:
     if order.spec.keep is None or order.state_dir is None:
         return None
     # Only who keeps prefixes pays for loading the cipher: a start, and a restart, should be quick.
-    from importlib.metadata import version  # noqa: PLC0415
+    from importlib.metadata import version  # noqa: PLC0415 - see above
 
-    from local_engine.worker.keeping import Keeper  # noqa: PLC0415
+    from local_engine.worker.keeping import Keeper  # noqa: PLC0415 - see above
 
     parts = (facts.fingerprint, order.spec.sha256, facts.choice.name, version("llama-cpp-python"), template or "")
     identity = hashlib.sha256("\0".join(parts).encode()).digest()

@@ -132,7 +132,7 @@ def _projector(plan: Plan, model: Model, progress: Callable[[str], None]) -> Pro
     progress(f"loading the projector {plan.projector.name}")
     # Without pictures, its library is neither needed nor loaded.
     try:
-        from local_engine.native.projector import Projector  # noqa: PLC0415
+        from local_engine.native.projector import Projector  # noqa: PLC0415 - see above
     except (OSError, RuntimeError, AttributeError) as error:
         raise ModelError(f"the engine was compiled without what reads pictures: run `make` again ({error})") from None
 
