@@ -60,7 +60,7 @@ class Child:
         self._watcher = watcher
         self._control: Control | None = None
         self._process: asyncio.subprocess.Process | None = None
-        self._heard = 0.0
+        self._unanswered = 0  # pings
         self._stopping = asyncio.Event()
         self.digest = ""  # of the policy that it said it serves by
         self.attestation: Attestation | None = None  # what it found out about its seal
@@ -134,7 +134,7 @@ class Child:
             theirs.close()
         if self._stopping.is_set():  # told to stop before there was anything to tell
             self.kill()
-        self._heard = time.monotonic()
+        self._unanswered = 0
         self.attestation = None
         self._control = Control(ours, self._on_message, lambda: None)
         self._become("starting" if self.program.controlled else "running", self.reason)
@@ -148,11 +148,16 @@ class Child:
                 pinging.cancel()
 
     async def _ping(self) -> None:
-        """A process that hangs is as dead as one that ended."""
+        """A process that hangs is as dead as one that ended.
+
+        Its silence is counted in pings, not by the clock: while we stood still ourselves (SIGSTOP, a machine that
+        swaps) nobody was asked.
+        """
         while True:
             await asyncio.sleep(PING_EVERY_S)
             self.send(Message(Word.PING))
-            if time.monotonic() - self._heard > SILENT_TOO_LONG_S:
+            self._unanswered += 1
+            if self._unanswered * PING_EVERY_S > SILENT_TOO_LONG_S:
                 self._log("process_silent", state=self.program.name, after_s=SILENT_TOO_LONG_S)
                 self.kill()
 
@@ -160,7 +165,7 @@ class Child:
         """What a child says is believed to be no more than that: it may be taken over."""
         for descriptor in descriptors:
             os.close(descriptor)  # there is none that we would ask for
-        self._heard = time.monotonic()
+        self._unanswered = 0
         try:
             self._take(message)
         except (KeyError, TypeError, ValueError, msgspec.DecodeError):

@@ -55,7 +55,7 @@ class Reloader:
         async with self._turn:
             self._seen = signature(self._loaded.files)
             try:
-                loaded = self._load()
+                loaded = await asyncio.to_thread(self._load)  # a large file takes long to read
             except SettingsError as error:
                 return self._refused(str(error), in_public(error), actor)
             return await self._swap(loaded, Narrowing() if lift else self._narrowing, actor)

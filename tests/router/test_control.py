@@ -6,11 +6,13 @@ import asyncio
 import os
 import socket
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from router.channel.control import Control, Message, Word
 from router.logs import Log
@@ -102,3 +104,35 @@ async def test_what_a_child_hands_over_is_closed() -> None:
     generous.stop()
     generous.kill()
     await running
+
+
+ANSWERS = """
+import socket, sys
+control = socket.socket(fileno=int(sys.argv[1]))
+while control.recv(65536):
+    control.send(b'{"word":"pong"}')
+"""
+SILENT = "import signal; signal.pause()"
+
+
+@pytest.mark.parametrize("program", [ANSWERS, SILENT])
+async def test_silence_is_not_counted_while_we_stand_still_ourselves(
+    program: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("router.supervisor.child.PING_EVERY_S", 0.05)
+    monkeypatch.setattr("router.supervisor.child.SILENT_TOO_LONG_S", 2.0)
+    events: list[str] = []
+    made = child(b"", events)
+    made.program = replace(made.program, command=lambda control: [sys.executable, "-I", "-c", program, str(control)])
+    running = asyncio.create_task(made.run())
+    await until(lambda: "started" in events)
+    await asyncio.sleep(0.3)
+    time.sleep(2.5)  # in the loop: that is the point
+    await asyncio.sleep(0.3)
+    assert events == ["started"]
+    if program is SILENT:
+        await until(lambda: len(events) > 1)
+    made.stop()
+    made.kill()
+    await running
+    assert ("process_silent" in capfd.readouterr().err) is (program is SILENT)
