@@ -36,6 +36,9 @@ def broken(rows: Sequence[Row], budgets: Budgets) -> Iterator[str]:
         held = [row["rss_mb_by_process"].get(process, 0.0) for row in ours]
         if held and min(held) > most_mb:
             yield f"{process}: holds {min(held):.0f} to {max(held):.0f} MB, the budget is {most_mb:g}"
+    starts = [row["cpu_s"] for row in rows if row.get("started") == "ringfence"]
+    if starts and min(starts) > (most_s := budgets["start"]["cpu_s"]):
+        yield f"a start takes {min(starts):.2f} to {max(starts):.2f} s of CPU, the budget is {most_s:g}"
     failed = sum(row["wire"]["failed"] for row in ours)
     if failed:
         yield f"{failed} requests to ringfence failed"

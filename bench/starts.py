@@ -1,7 +1,7 @@
-"""How long gateways take to start, and what they hold: `python -m bench.starts [--times N] [--only a,b]`.
+"""How long gateways take to start, and what they hold: `python -m bench.starts [--times N] [--only a,b] [--all-cores]`.
 
 From the exec to the first whole answer of a chat request, asked every few milliseconds; for Ringfence also to the first
-good `/health`. Each gateway is started N times, in turns. One line of JSON per gateway.
+good `/health`. Each gateway is started N times, in turns, on one core, or on all. One line of JSON per gateway.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from bench.gateways.contestant import Contestant, Place, running
 from bench.gateways.field import FIELD, named
 from bench.gateways.processes import usage
 from bench.gateways.rounds import split_cores
-from bench.gateways.scenarios import PLAIN
+from bench.gateways.scenarios import BOTH, PLAIN
 from bench.gateways.wire import CACHE, Mock, free_ports, mock
 
 
@@ -38,9 +38,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.starts", description=__doc__)
     parser.add_argument("--times", type=int, default=5)
     parser.add_argument("--only", default=",".join(contestant.name for contestant in FIELD))
+    parser.add_argument("--all-cores", action="store_true", help="as on a machine with nothing else to do")
     options = parser.parse_args()
     present = [contestant for contestant in named(options.only) if not contestant.missing()]
-    rest, own = split_cores(PLAIN)
+    rest, own = split_cores(BOTH if options.all_cores else PLAIN)
     CACHE.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix="starts-", dir=CACHE))
     had: dict[str, list[dict[str, float]]] = {contestant.name: [] for contestant in present}
@@ -59,7 +60,7 @@ def main() -> None:
             for figure in starts[0]
             if any(start[figure] for start in starts)
         }
-        print(json.dumps({"gateway": name, "starts": len(starts), **shown}))
+        print(json.dumps({"gateway": name, "starts": len(starts), "cores": len(own), **shown}))
     shutil.rmtree(scratch)
 
 

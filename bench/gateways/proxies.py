@@ -78,14 +78,20 @@ def traefik(place: Place) -> Program:
     scheme = "https" if place.tls else "http"
     servers = [{"url": f"{scheme}://127.0.0.1:{port}"} for port in place.upstreams]
     service: dict[str, object] = {"servers": servers, "passHostHeader": True}
+    router: dict[str, object] = {"rule": "PathPrefix(`/`)", "service": "mocks"}
     http: dict[str, object] = {
-        "routers": {"all": {"rule": "PathPrefix(`/`)", "service": "mocks"}},
+        "routers": {"all": router},
         "services": {"mocks": {"loadBalancer": service}},
     }
     if place.tls:
         service["serversTransport"] = "trusting"
         http["serversTransports"] = {"trusting": {"serverName": NAME, "rootCAs": [str(place.authority)]}}
-    (place.directory / "dynamic.yml").write_text(as_json({"http": http}))
+    dynamic: dict[str, object] = {"http": http}
+    if place.front is not None:
+        pair = {"certFile": str(place.front.server), "keyFile": str(place.front.key)}
+        router["tls"] = {}
+        dynamic["tls"] = {"certificates": [pair], "stores": {"default": {"defaultCertificate": pair}}}
+    (place.directory / "dynamic.yml").write_text(as_json(dynamic))
     options = [
         f"--entrypoints.web.address=127.0.0.1:{place.port}",
         "--providers.file.filename=dynamic.yml",
@@ -102,7 +108,9 @@ CADDYFILE = """{{
   auto_https off
   persist_config off
 }}
-http://127.0.0.1:{port} {{
+{site} {{
+  bind 127.0.0.1
+  {shown}
   reverse_proxy {upstreams} {{
     flush_interval -1
     transport http {{
@@ -118,8 +126,11 @@ def caddy(place: Place) -> Program:
     scheme = "https" if place.tls else "http"
     upstreams = " ".join(f"{scheme}://127.0.0.1:{port}" for port in place.upstreams)
     tls = f"tls_trust_pool file {place.authority}\n      tls_server_name {NAME}" if place.tls else ""
+    front = place.front
+    site = f"{'https' if front else 'http'}://:{place.port}"  # of any name: for another's it says 200, and no more
+    shown = f"tls {front.server} {front.key}" if front else ""
     file = place.directory / "Caddyfile"
-    file.write_text(CADDYFILE.format(port=place.port, upstreams=upstreams, tls=tls))
+    file.write_text(CADDYFILE.format(site=site, shown=shown, upstreams=upstreams, tls=tls))
     return Program([str(CADDY), "run", "--config", str(file)], _go(place))
 
 
@@ -129,6 +140,6 @@ def _go(place: Place) -> dict[str, str]:
 
 PROXIES = (
     Contestant("envoy", envoy, lambda: output(ENVOY, "--version"), executable(ENVOY), near=True, does_front=True),
-    Contestant("traefik", traefik, lambda: output(TRAEFIK, "version"), executable(TRAEFIK)),
-    Contestant("caddy", caddy, lambda: output(CADDY, "version"), executable(CADDY)),
+    Contestant("traefik", traefik, lambda: output(TRAEFIK, "version"), executable(TRAEFIK), does_front=True),
+    Contestant("caddy", caddy, lambda: output(CADDY, "version"), executable(CADDY), does_front=True),
 )

@@ -100,7 +100,8 @@ def set_up(
         except (OSError, RuntimeError, TimeoutError) as error:
             tell({"failed_to_start": contestant.name, "arrangement": arrangement.name, "why": str(error)})
             continue
-        tell({"started": contestant.name, "arrangement": arrangement.name, "seconds": round(gateway.started_s, 3)})
+        took = {"seconds": round(gateway.started_s, 3), "cpu_s": round(usage(gateway.process.pid).cpu_s, 3)}
+        tell({"started": contestant.name, "arrangement": arrangement.name, **took})
         started.append(gateway)
     return Stage(upstream, started, directory)
 

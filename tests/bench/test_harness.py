@@ -179,7 +179,11 @@ def judged(ratios: tuple[float, ...], budget: float = 3.0, rss: float = 60, fail
     rows = [row("nginx", number, 10.0) for number in range(len(ratios))]
     rows += [row("ringfence", number, 10.0 * ratio, failed) for number, ratio in enumerate(ratios)]
     assert ratios_to_nginx(rows, "chat-1k") == pytest.approx(ratios)
-    return list(broken(rows, {"cpu_to_nginx": {"chat-1k": budget}, "rss_mb": {"router.worker": rss}}))
+    return list(broken(rows, budgets({"chat-1k": budget}, {"router.worker": rss})))
+
+
+def budgets(cpu_to_nginx: dict[str, float], rss_mb: dict[str, float]) -> dict[str, dict[str, float]]:
+    return {"cpu_to_nginx": cpu_to_nginx, "rss_mb": rss_mb, "start": {"cpu_s": 1.0}}
 
 
 def test_a_budget_is_broken_when_every_round_breaks_it() -> None:
@@ -191,7 +195,14 @@ def test_a_budget_is_broken_when_every_round_breaks_it() -> None:
 
 
 def test_a_budget_that_nothing_was_measured_for_is_no_pass() -> None:
-    assert list(broken([], {"cpu_to_nginx": {"chat-1k": 3}, "rss_mb": {}})) == ["chat-1k: nothing was measured"]
+    assert list(broken([], budgets({"chat-1k": 3.0}, {}))) == ["chat-1k: nothing was measured"]
+
+
+def test_a_start_has_a_budget() -> None:
+    took = [("nginx", 9.0), ("ringfence", 1.2), ("ringfence", 1.1)]
+    starts = [{"started": name, "cpu_s": cpu_s} for name, cpu_s in took]
+    assert list(broken(starts, budgets({}, {}))) == ["a start takes 1.10 to 1.20 s of CPU, the budget is 1"]
+    assert list(broken([*starts, {"started": "ringfence", "cpu_s": 0.6}], budgets({}, {}))) == []
 
 
 def test_costs_are_of_the_window_alone() -> None:
