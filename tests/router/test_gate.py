@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from policies import Endpoint
 from router.audit import Kind
 from router.channel.exchange import ExchangeFailed
-from router.channel.frames import COUNT, HEADER, Splitter, pack
+from router.channel.frames import COUNT, HEADER, PIECE, Splitter, pack
 from router.channel.frames import Kind as Frame
 from router.channel.messages import Cause, Denial, Open, encode
 from router.channel.states import State
@@ -67,6 +67,21 @@ async def test_the_upstream_sees_our_headers_only_and_the_whole_body(tmp_path: P
     ]  # fmt: skip
     assert b"Authorization: Bearer secret" in head
     assert head.startswith(b"POST /v1/chat/completions HTTP/1.1\r\n")
+
+
+@pytest.mark.parametrize("pieces", [1, 2, 3])
+async def test_a_body_in_so_many_pieces_arrives_whole(pieces: int, tmp_path: Path) -> None:
+    seen: list[bytes] = []
+
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        seen.append(await read_request(reader))
+        writer.write(OK)
+        writer.close()
+
+    body = b'{"model":"m","prompt":"' + b"x" * (PIECE * pieces - 1000) + b'"}'
+    async with scripted(script) as port, house(port, tmp_path) as gate:
+        assert await gate.answer(body=body) == b'{"ok":true}'
+    assert seen[0].endswith(b"\r\n\r\n" + body)
 
 
 async def test_nothing_is_dialled_before_the_decision_is_durable(tmp_path: Path) -> None:
@@ -220,8 +235,11 @@ async def test_a_kept_connection_is_used_again_and_a_stale_one_replaced_once(tmp
 
 
 @pytest.mark.parametrize("phase", ["before the head", "before the first byte", "in mid-stream"])
-async def test_a_client_that_leaves_stops_the_upstream(phase: str, tmp_path: Path) -> None:
-    closed = asyncio.Event()
+async def test_a_client_that_leaves_stops_the_upstream(
+    phase: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed, praised = asyncio.Event(), []
+    monkeypatch.setattr("router.gate.exchange.praise", lambda *told: praised.append(told))
     before = {"before the head": b"", "before the first byte": SSE, "in mid-stream": SSE + b"9\r\ndata: 1\n\n\r\n"}[
         phase
     ]
@@ -246,6 +264,7 @@ async def test_a_client_that_leaves_stops_the_upstream(phase: str, tmp_path: Pat
         assert outcome["ending"] == "client_left"
         await asyncio.sleep(0.02)
         assert gate.client.states["u"].state is not State.FAILING
+    assert praised == []  # nor is it a success: how fast it would have been is not known
 
 
 async def test_a_worker_that_dies_leaves_outcomes_and_no_work_behind(tmp_path: Path) -> None:
