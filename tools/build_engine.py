@@ -40,6 +40,7 @@ MODEL_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53
 # GCC 12 declares that `ldtilecfg` reads 8 of its 64 bytes, so dead-store elimination drops the tile configuration
 # and every AMX kernel faults (llama.cpp pull request 26954). Without the two passes AMX works, at 2-4 times the speed.
 KEEP_STORES = "-fno-tree-dse -fno-dse"
+UNITY = ROOT / "tools" / "mtmd_unity.cmake"
 COMMON_FLAGS = (
     "-DCMAKE_BUILD_TYPE=Release",
     "-DCMAKE_BUILD_WITH_INSTALL_RPATH=ON",
@@ -51,7 +52,7 @@ COMMON_FLAGS = (
     "-DGGML_RPC=OFF",
     "-DLLAMA_BUILD_MTMD=ON",  # pictures; what it has for video starts programs, and is left out
     "-DMTMD_VIDEO=OFF",
-    f"-DCMAKE_PROJECT_llama.cpp_INCLUDE={ROOT / 'tools' / 'mtmd_unity.cmake'}",
+    f"-DCMAKE_PROJECT_llama.cpp_INCLUDE={UNITY}",
     *(f"-DLLAMA_BUILD_{part}=OFF" for part in ("COMMON", "TESTS", "TOOLS", "EXAMPLES", "SERVER", "APP")),
 )
 AVX2_SET = ("SSE42", "AVX", "AVX2", "BMI2", "FMA", "F16C")
@@ -261,7 +262,7 @@ def main() -> None:
         stamp("model", model_mark)
     gpu, told = chosen_back_end()
     flags = (*COMMON_FLAGS, *safe_flags(), *gpu)
-    engine_mark = mark(engine_lock.read_text(), *flags, cpu_identity(), compiler_versions())
+    engine_mark = mark(engine_lock.read_text(), UNITY.read_text(), *flags, cpu_identity(), compiler_versions())
     if done("libraries", engine_mark, ENGINE / "safe-lib" / "libllama.so") and installed("llama_cpp"):
         return
     began = time.monotonic()

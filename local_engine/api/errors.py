@@ -57,6 +57,8 @@ def from_failure(failed: Failed) -> ApiError:
         return ApiError(429, failed.message, "queue_full", headers={"Retry-After": "2"})
     if failed.code == "invalid_grammar":
         return ApiError(400, failed.message, "invalid_grammar", "response_format")
+    if failed.code == "invalid_picture":
+        return ApiError(400, failed.message, "invalid_picture", "messages")
     if failed.code == "engine_error":
         return ApiError(503, failed.message, "engine_error", headers={"Retry-After": "1"})
     return ApiError(499 if failed.code == "client_left" else 500, failed.message, failed.code)
