@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-QUICK_S: Final = 0.004  # a write and its sync
+QUICK_S: Final = 0.002  # a write and its sync
 IN_A_ROW: Final = 16  # that were quick, before it is believed
 FEW: Final = 4  # lines: with more there is other work, with which the writer's wait for the disk overlaps
 

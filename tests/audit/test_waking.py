@@ -411,6 +411,22 @@ def test_a_disk_that_fails_there_ends_the_ledger(
     assert (tmp_path / "checkpoint").read_bytes() == before  # nothing is written any more
 
 
+@pytest.mark.usefixtures("quick")
+def test_after_a_mistake_of_our_own_nothing_is_written_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The chain is uncertain: what lies before the mistake is not written either, and the writer tells of it."""
+    ledger = seasoned(tmp_path)
+    alarm, told = calm(ledger)
+    ledger.append(Kind.DENIAL, DENIAL)
+    monkeypatch.setattr("router.audit.scribe.leaf_hash", lambda _: 1 / 0)
+    with pytest.raises(LedgerUnavailable):
+        ledger.append(Kind.DENIAL, DENIAL)
+    alarm.ring(alarm.soon_calls)
+    until(lambda: ledger._writer.failed is not None)
+    assert threading.get_ident() not in told
+    assert kinds(tmp_path).count("denial") == IN_A_ROW
+    ledger.close()
+
+
 def test_what_was_put_off_later_than_the_timer_waits_for_its_own_time(tmp_path: Path) -> None:
     """Outcomes come all the time: none is taken from the decision that it could go with."""
     ledger, alarm = Ledger.open(settings(tmp_path, linger_s=3600.0)), HandAlarm()
