@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from functools import partial
@@ -210,6 +212,29 @@ def test_a_process_that_is_killed_costs_time_only(tmp_path: Path, monkeypatch: p
     directory = written(tmp_path)
     monkeypatch.setattr(processes, "examine", killed)
     assert verify_with(directory, all_keys(directory), CODEC, 2) == verify(directory, all_keys(directory), CODEC)
+
+
+def test_an_interruption_ends_all_without_a_word(tmp_path: Path) -> None:
+    directory = written(tmp_path, runs=1)
+    script = f"""
+import os, pathlib, signal, sys
+from router.audit.verify import processes
+from router.audit.verify.keys import load_keys
+from router.audit.verify.lines import STANDARD
+def interrupted(task):
+    if task.first == 0:
+        os.kill(os.getppid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+processes.examine = interrupted
+signal.signal(signal.SIGINT, signal.default_int_handler)
+directory = pathlib.Path({str(directory)!r})
+try:
+    processes.verify_with(directory, load_keys(directory, None, None, ()), STANDARD, 2)
+except KeyboardInterrupt:
+    sys.exit(5)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (5, "")
 
 
 def test_where_no_process_can_be_forked_one_does_it_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import os
+import signal
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -34,11 +35,18 @@ def verify_with(directory: Path, keys: Keys, codec: Codec, jobs: int) -> Report:
     if jobs < 2 or FORK not in multiprocessing.get_all_start_methods():
         return verify(directory, keys, codec)
     report = None
-    with ProcessPoolExecutor(jobs, multiprocessing.get_context(FORK)) as pool:
+    pool = ProcessPoolExecutor(jobs, multiprocessing.get_context(FORK), _die_of_interrupts)
+    try:
         with contextlib.suppress(BrokenProcessPool):  # one was killed, for want of memory perhaps
             report = verify_parts(directory, keys, codec, partial(_in_processes, pool, 2 * jobs))
+    finally:
         pool.shutdown(cancel_futures=True)
     return report or verify(directory, keys, codec)
+
+
+def _die_of_interrupts() -> None:
+    """Ctrl-C reaches all processes of a terminal: these end at once and say nothing, so nobody waits for them."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def _segments(directory: Path) -> int:
