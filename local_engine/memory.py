@@ -57,3 +57,13 @@ def refusal(wanted: Need, available: int | None) -> str:
     room = (available - wanted.weights - wanted.eyes - OVERHEAD) // max(1, wanted.cell)
     advice = f"--context {room} would fit" if room >= 256 else "no context would fit; take a smaller model"
     return f"not enough memory: {wanted.explain()}, and {available / MIB:.0f} MiB are free; {advice}"
+
+
+def swap_tokens(wanted: Need, available: int | None, most: int = 0) -> int:
+    """How many tokens' state may be kept outside the cache: as many as the cache has, unless memory is short.
+
+    At most half of what is free beside the engine (`available`), or of what it may have (`most`; 0 for no such limit).
+    """
+    limits = [limit - wanted.total for limit in (available, most or None) if limit is not None]
+    room = min(limits) // 2 if limits else wanted.cell * wanted.cells
+    return max(0, min(wanted.cells, room // max(1, wanted.cell)))

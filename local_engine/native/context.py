@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import sys
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 
 from local_engine.native.batch import Batch
 from local_engine.native.model import Model, ModelError, lib
-from local_engine.scheduling.step import Copy, Edit
+from local_engine.scheduling.step import Copy, Discard, Edit, State, SwapIn, SwapOut, Trim
 
 NO_CELL = 1
 """llama_decode's answer when the cache has no room for the batch: nothing was changed."""
@@ -55,6 +56,8 @@ class Context:
         self._vocabulary_size = model.vocabulary_size
         self._width = model.width
         self.batch = Batch(shape.batch)
+        self.copies: dict[int, State] = {}
+        """What was swapped out, by number."""
 
     def close(self) -> None:
         lib.llama_free(self.pointer)
@@ -64,10 +67,19 @@ class Context:
         lib.llama_set_n_threads(self.pointer, threads, threads)
 
     def edit(self, edit: Edit) -> None:
-        if isinstance(edit, Copy):
-            lib.llama_memory_seq_cp(self._memory, edit.source, edit.target, 0, edit.length)
-        else:
-            lib.llama_memory_seq_rm(self._memory, edit.slot, edit.length, -1)
+        """Raises ModelError when a copy that was swapped out does not come back: the books would be wrong."""
+        match edit:
+            case Copy():
+                lib.llama_memory_seq_cp(self._memory, edit.source, edit.target, 0, edit.length)
+            case Trim():
+                lib.llama_memory_seq_rm(self._memory, edit.slot, edit.length, -1)
+            case SwapOut():
+                self.copies[edit.number] = self.save(edit.slot, sys.maxsize)
+            case SwapIn():
+                if not self.restore(edit.slot, self.copies[edit.number]):
+                    raise ModelError("llama.cpp does not take back the cells that it gave")
+            case Discard():
+                del self.copies[edit.number]
 
     def clear(self) -> None:
         """Forget all cells. The data need no zeroing: cells without an owner are never read."""
@@ -96,17 +108,19 @@ class Context:
         pointer = lib.llama_get_logits_ith(self.pointer, row)
         return np.ctypeslib.as_array(pointer, shape=(self._vocabulary_size,))
 
-    def save(self, slot: int, most: int) -> bytes:
+    def save(self, slot: int, most: int) -> State:
         """The state of a slot's cells; empty when it has more bytes than that."""
         size = lib.llama_state_seq_get_size(self.pointer, slot)
         if size > most:
             return b""
-        buffer = (ctypes.c_uint8 * size)()
-        return bytes(memoryview(buffer)[: lib.llama_state_seq_get_data(self.pointer, buffer, size, slot)])
+        state = bytearray(size)
+        written = lib.llama_state_seq_get_data(self.pointer, (ctypes.c_uint8 * size).from_buffer(state), size, slot)
+        del state[written:]
+        return state
 
-    def restore(self, slot: int, state: bytes) -> bool:
-        """Put cells back into a slot that is empty. Only for what this program sealed: llama.cpp trusts it."""
-        buffer = (ctypes.c_uint8 * len(state)).from_buffer_copy(state)
+    def restore(self, slot: int, state: State) -> bool:
+        """Put cells back into a slot that is empty. Only for what this program made: llama.cpp trusts it."""
+        buffer = np.frombuffer(state, np.uint8).ctypes.data_as(ctypes.POINTER(ctypes.c_uint8))
         return bool(lib.llama_state_seq_set_data(self.pointer, buffer, len(state), slot))
 
     def rank(self) -> float:

@@ -7,15 +7,18 @@ clock or knows llama.cpp; tests drive it against a model in pure Python.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import count
 
 from local_engine.scheduling.cells import Cells, Slot
 from local_engine.scheduling.fair_queue import FairQueue
 from local_engine.scheduling.prefix import common_prefix
-from local_engine.scheduling.step import Copy, Edit, Limits, Sequence, Span, Step, Trim
+from local_engine.scheduling.spans import next_span, prompt_span, split_budget
+from local_engine.scheduling.step import Copy, Discard, Edit, Limits, Sequence, Span, Step, SwapIn, SwapOut, Trim
+from local_engine.scheduling.swapped import Swapped, SwapSpace
 
 WORTH_COPYING = 16
-"""A shorter common prefix is decoded again rather than shared: one chunk costs no more."""
+"""A shorter common prefix is decoded again rather than shared or swapped in: one chunk costs no more."""
 
 HEADROOM = 16
 """Cells kept free for each running sequence at admission, so that a newcomer does not force a pre-emption at once."""
@@ -27,6 +30,7 @@ class Scheduler:
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
         self.cells = Cells(limits.slots, limits.cells)
+        self.swapped = SwapSpace(limits.swap)
         self.queue = FairQueue(limits.queue)
         self.running: dict[int, Sequence] = {}
         self.preemptions = 0
@@ -48,13 +52,22 @@ class Scheduler:
     def plan(self) -> Step:
         """The next step. Without spans there is nothing to do, or nothing fits until `relieve` makes room."""
         self._admit()
+        self._swap_out_one()
         self._looked = look = self._is_time_to_look()
         choose = self._look if look else self._spans
         spans = choose()
         while self.running and sum(len(span.tokens) for span in spans) > self.cells.free and self._make_room():
             spans = choose()
-        edits, self._edits = tuple(self._edits), []
-        return Step(edits, tuple(sorted(spans, key=lambda span: span.slot)), look)
+        return Step(self._take_edits(), tuple(sorted(spans, key=lambda span: span.slot)), look)
+
+    def tidy(self) -> tuple[Edit, ...]:
+        """Work for an idle moment: one prefix is swapped out. Empty when all is tidy."""
+        self._swap_out_one()
+        return self._take_edits()
+
+    def _take_edits(self) -> tuple[Edit, ...]:
+        edits, self._edits = self._edits, []
+        return tuple(edits)
 
     def commit(self, step: Step) -> list[Sequence]:
         """Book a decode that succeeded. Returns the sequences to sample for, in the order of their spans."""
@@ -120,31 +133,43 @@ class Scheduler:
         """The cells did not come after all."""
         self._empty(self.cells.slots[index])
 
-    def forget(self) -> None:
-        """Drop every idle slot's cached prefix, at the next step."""
-        for slot in self.cells.idle():
-            self._empty(slot)
-
     # ── admission ──
 
     def _admit(self) -> None:
         while (sequence := self.queue.head()) is not None and len(self.running) < self.limits.slots:
             donor, shared = self.cells.best_donor(sequence.scope, sequence.tokens)
-            if self._should_wait(sequence, donor, shared):
+            copy, longer = self._better_copy(sequence, shared)
+            if self._should_wait(sequence, donor, shared, longer):
                 return
             self.queue.pop()
-            self._place(sequence, donor, shared)
+            if copy:
+                self._claim(sequence, self._swap_in(copy, longer), longer)
+            else:
+                self._place(sequence, donor, shared)
 
-    def _should_wait(self, sequence: Sequence, donor: Slot | None, shared: int) -> bool:
-        """For room, or for a running sequence that is about to put a longer common prefix into the cache."""
+    def _better_copy(self, sequence: Sequence, shared: int) -> tuple[Swapped | None, int]:
+        """A copy that spares enough more than the cache does, if there is room for the whole of it."""
+        copy, longer = self.swapped.best(sequence.scope, sequence.tokens)
+        if copy is None or longer - shared < WORTH_COPYING:
+            return None, shared
+        needed = max(len(copy.tokens), len(sequence.tokens)) + self._expected()
+        return (copy, longer) if needed <= self.cells.reclaimable() else (None, shared)
+
+    def _expected(self) -> int:
+        """Cells that those who run will ask for soon, and a newcomer's headroom."""
+        missing = sum(running.missing for running in self.running.values())
+        return missing + HEADROOM * (len(self.running) + 1)
+
+    def _should_wait(self, sequence: Sequence, donor: Slot | None, shared: int, longer: int) -> bool:
+        """For room, or for a running sequence that is about to put a longer common prefix into the cache. The prefix
+        is `longer` than what the cache shares when a copy of it is swapped in, for which there is room.
+        """
         if not self.running:
             return False
         keep = donor if donor and donor.owner is None else None
-        needed = len(sequence.tokens) - shared + HEADROOM * (len(self.running) + 1)
-        needed += sum(running.missing for running in self.running.values())
-        if needed > self.cells.reclaimable(keep):
+        if longer == shared and len(sequence.tokens) - shared + self._expected() > self.cells.reclaimable(keep):
             return True
-        return any(self._leads(running, sequence, shared) for running in self.running.values())
+        return any(self._leads(running, sequence, longer) for running in self.running.values())
 
     def _leads(self, running: Sequence, sequence: Sequence, shared: int) -> bool:
         if running.scope != sequence.scope or running.missing <= 1:
@@ -156,11 +181,16 @@ class Scheduler:
         idle = self.cells.idle()
         if donor and donor.owner is None and (2 * shared >= len(donor.tokens) or idle == [donor]):
             slot, kept = donor, shared
+            if 2 * shared < len(donor.tokens):
+                self._keep(donor)
             self._trim(slot, kept)
         else:
             slot = next(candidate for candidate in idle if candidate is not donor)
-            self._empty(slot)
+            self._vacate(slot)
             kept = self._share(donor, slot, shared)
+        self._claim(sequence, slot, kept)
+
+    def _claim(self, sequence: Sequence, slot: Slot, kept: int) -> None:
         slot.owner, slot.scope = sequence.key, sequence.scope
         sequence.slot, sequence.cached = slot.index, kept
         sequence.reused = min(kept, sequence.prompt) if len(sequence.tokens) == sequence.prompt else sequence.reused
@@ -173,6 +203,42 @@ class Scheduler:
         self._edits.append(Copy(donor.index, slot.index, shared))
         return shared
 
+    # ── swapping ──
+
+    def _swap_in(self, copy: Swapped, length: int) -> Slot:
+        """A slot with the first `length` tokens of a copy; the copy is kept where most of it is another's."""
+        self.swapped.take(copy.number)
+        slot = self.cells.idle()[0]
+        self._vacate(slot)
+        while self.cells.free < len(copy.tokens):
+            self._make_room()
+        self._edits.append(SwapIn(slot.index, copy.number))
+        self.cells.append(slot.index, copy.tokens)
+        self._trim(slot, length)
+        if 2 * length >= len(copy.tokens):
+            self._edits.append(Discard(copy.number))
+        else:
+            self._edits += map(Discard, self.swapped.give_back(replace(copy, used=next(self._clock))))
+        return slot
+
+    def _swap_out_one(self) -> None:
+        """The least recently used idle prefix, so that no step is held up by many. The last used one stays: it is the
+        likeliest to be asked for again.
+        """
+        worth = [slot for slot in self.cells.idle()[:-1] if self.swapped.takes(slot.tokens)]
+        if worth:
+            self._vacate(worth[0])
+
+    def _vacate(self, slot: Slot) -> None:
+        self._keep(slot)
+        self._empty(slot)
+
+    def _keep(self, slot: Slot) -> None:
+        """Copy an idle slot's prefix out of the cache, if there is a place for it: its cells are wanted."""
+        if self.swapped.takes(slot.tokens):
+            number, gone = self.swapped.put(slot.scope, tuple(slot.tokens), slot.used)
+            self._edits += [*map(Discard, gone), SwapOut(slot.index, number)]
+
     # ── the batch ──
 
     def _spans(self) -> list[Span]:
@@ -183,11 +249,11 @@ class Scheduler:
         """
         decoding = [s for s in self.running.values() if s.missing == 1]
         reading = sorted((s for s in self.running.values() if s.missing > 1 and not s.looking), key=lambda s: s.key)
-        spans = [self._next(sequence) for sequence in decoding]
+        spans = [next_span(sequence, self.cells.free) for sequence in decoding]
         budget = self.limits.batch - len(spans)
         if len(self.running) > 1 or len(self.queue):
             budget = min(budget, self.limits.chunk)
-        return spans + [self._span(sequence, size) for sequence, size in _shares(reading, budget) if size]
+        return spans + [prompt_span(sequence, size) for sequence, size in split_budget(reading, budget) if size]
 
     def _is_time_to_look(self) -> bool:
         """A picture and text cannot share a decode: where some want the one and some the other, they take turns."""
@@ -202,18 +268,7 @@ class Scheduler:
         oldest = min(looking, key=lambda sequence: sequence.key)
         alone = len(self.running) == 1 and not len(self.queue)
         most = self.limits.batch if alone or self.limits.whole else self.limits.chunk
-        return [self._span(oldest, min(oldest.readable, most))]
-
-    def _next(self, sequence: Sequence) -> Span:
-        """The token to go on from, with the guesses there is room for: nothing is given up for a guess."""
-        guesses, sequence.guesses = sequence.guesses[: max(0, self.cells.free - 1)], ()
-        tokens = (sequence.tokens[-1], *guesses)
-        return Span(sequence.slot, sequence.cached, tokens, sample=True, guesses=len(guesses))
-
-    def _span(self, sequence: Sequence, size: int) -> Span:
-        start = sequence.cached
-        tokens = tuple(sequence.tokens[start : start + size])
-        return Span(sequence.slot, start, tokens, sample=start + size == len(sequence.tokens))
+        return [prompt_span(oldest, min(oldest.readable, most))]
 
     # ── making room ──
 
@@ -221,7 +276,7 @@ class Scheduler:
         """Give up the least recently used cached prefix, else the youngest running sequence (never the last)."""
         for slot in self.cells.idle():
             if slot.tokens:
-                self._empty(slot)
+                self._vacate(slot)
                 return True
         if len(self.running) < 2:
             return False
@@ -241,17 +296,3 @@ class Scheduler:
 
     def _empty(self, slot: Slot) -> None:
         self._trim(slot, 0)
-
-
-def _shares(reading: list[Sequence], budget: int) -> list[tuple[Sequence, int]]:
-    """Split a token budget over the prompts being read; `reading` is sorted by age."""
-    if not reading or budget <= 0:
-        return []
-    share = {reading[0].key: min(reading[0].readable, max(1, budget // 4))}
-    left = budget - share[reading[0].key]
-    for sequence in sorted(reading, key=lambda s: (s.missing, s.key)):
-        already = share.get(sequence.key, 0)
-        more = min(sequence.readable - already, left)
-        share[sequence.key] = already + more
-        left -= more
-    return [(sequence, share[sequence.key]) for sequence in reading]

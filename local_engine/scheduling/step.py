@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+State = bytes | bytearray
+"""What a slot's cells hold, as llama.cpp writes it."""
+
 
 @dataclass(slots=True, eq=False)
 class Sequence:
@@ -66,7 +69,30 @@ class Trim:
     length: int
 
 
-Edit = Copy | Trim
+@dataclass(frozen=True, slots=True)
+class SwapOut:
+    """Copy the state of a slot's cells to ordinary memory, under this number; the slot keeps them."""
+
+    slot: int
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class SwapIn:
+    """Put the cells of this copy into a slot, which is empty. The copy stays."""
+
+    slot: int
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Discard:
+    """Forget a copy."""
+
+    number: int
+
+
+Edit = Copy | Trim | SwapOut | SwapIn | Discard
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +123,8 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What the context was made for. `batch` bounds one decode; `chunk` bounds prefill while others are there.
+    """What the context was made for. `batch` bounds one decode; `chunk` bounds prefill while others are there; `swap`
+    bounds the tokens whose state is kept outside the cache.
 
     `whole`: a piece of a picture must be decoded at once; it has at most `batch` tokens then.
     """
@@ -108,3 +135,4 @@ class Limits:
     chunk: int = 128
     queue: int = 64
     whole: bool = False
+    swap: int = 0

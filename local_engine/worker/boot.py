@@ -60,27 +60,30 @@ def boot(order: Order, post: Post) -> tuple[Loaded, Loop]:
     if eyes and header.ranks:
         raise BadModelFile(f"{path.name} ranks texts: it has no use for a projector")
     need = memory.need(header, spec.context, read_adapters(spec.lora, header), eyes)
-    if short := memory.refusal(need, free_bytes()):
+    free = free_bytes()
+    if short := memory.refusal(need, free):
         raise NotEnoughMemory(short)
     choice = library.choose(library.candidates(), path, order.state_dir, library.run_probe)
     library.select(choice)
     limit_memory(need, order.most_memory)  # after the probe, which has a process of its own
     # The thread that receives a step's tokens must get the interpreter at once, not after the default 5 ms.
     sys.setswitchinterval(0.0005)
-    return _load_ranker(spec, path, header, choice, post) if header.ranks else _load_writer(order, choice, post)
+    if header.ranks:
+        return _load_ranker(spec, path, header, choice, post)
+    return _load_writer(order, choice, post, memory.swap_tokens(need, free, order.most_memory))
 
 
 # What is native is imported only within these two: the import itself loads the library that was chosen.
 
 
-def _load_writer(order: Order, choice: Choice, post: Post) -> tuple[Loaded, Loop]:
+def _load_writer(order: Order, choice: Choice, post: Post, swap: int) -> tuple[Loaded, Loop]:
     from local_engine.native.grammar import grammar_for  # noqa: PLC0415 - native: see above
     from local_engine.native.model import offloads  # noqa: PLC0415 - native: see above
     from local_engine.worker.loop import LoopOptions, StepLoop  # noqa: PLC0415 - native: see above
     from local_engine.worker.machine import Machine, Plan, load  # noqa: PLC0415 - native: see above
 
     spec, path = order.spec, order.path
-    limits = Limits(slots=spec.parallel, cells=spec.context, queue=spec.queue)
+    limits = Limits(slots=spec.parallel, cells=spec.context, queue=spec.queue, swap=swap)
     layers = _layers(order, offloads())
     machine: Machine = load(
         Plan(path, limits, spec.threads or usable_cores(), spec.lora, layers, order.projector), log.info

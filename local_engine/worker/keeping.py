@@ -9,7 +9,10 @@ from pathlib import Path
 from typing import Protocol
 
 from local_engine.prefix_file import NONCE, Prefix, Unusable, read, write
+from local_engine.scheduling.cells import Slot
 from local_engine.scheduling.scheduler import Scheduler
+from local_engine.scheduling.step import State
+from local_engine.scheduling.swapped import Swapped
 
 WORTH_SAVING = 64
 """Tokens; a shorter prefix is read again as fast as it is taken from the disk."""
@@ -20,8 +23,10 @@ log = logging.getLogger("local_engine")
 class States(Protocol):
     """See local_engine.native.context.Context."""
 
-    def save(self, slot: int, most: int) -> bytes: ...
-    def restore(self, slot: int, state: bytes) -> bool: ...
+    copies: dict[int, State]
+
+    def save(self, slot: int, most: int) -> State: ...
+    def restore(self, slot: int, state: State) -> bool: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +73,19 @@ class Keeper:
     def _prefixes(self, scheduler: Scheduler, states: States) -> Iterator[Prefix]:
         """The last used first, as many as fit."""
         left = self.most
-        for slot in sorted(scheduler.cells.slots, key=lambda slot: -slot.used):
-            if len(slot.tokens) < WORTH_SAVING or min(slot.tokens) < 0:
+        holders: list[Slot | Swapped] = [*scheduler.cells.slots, *scheduler.swapped]
+        for holder in sorted(holders, key=lambda holder: -holder.used):
+            if len(holder.tokens) < WORTH_SAVING or min(holder.tokens) < 0:
                 continue  # a picture's name is this process's own: nobody could ask for it after a restart
-            overhead = 4 * len(slot.tokens) + len(slot.scope.encode()) + 4 * NONCE
-            if state := states.save(slot.index, left - overhead):
+            overhead = 4 * len(holder.tokens) + len(holder.scope.encode()) + 4 * NONCE
+            if state := _state(holder, states, left - overhead):
                 left -= len(state) + overhead
-                yield Prefix(slot.scope, tuple(slot.tokens), state)
+                yield Prefix(holder.scope, tuple(holder.tokens), state)
+
+
+def _state(holder: Slot | Swapped, states: States, most: int) -> bytes:
+    """Empty when it has more bytes than that."""
+    if isinstance(holder, Slot):
+        return bytes(states.save(holder.index, most))
+    state = states.copies[holder.number]
+    return bytes(state) if len(state) <= most else b""

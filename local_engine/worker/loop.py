@@ -6,7 +6,7 @@ import logging
 import queue
 import time
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import takewhile
 from typing import TYPE_CHECKING
 
@@ -26,7 +26,7 @@ from local_engine.pictures.bounds import BadPicture
 from local_engine.scheduling.governor import ThreadGovernor
 from local_engine.scheduling.lookup import Prices, worth_guessing
 from local_engine.scheduling.scheduler import Scheduler
-from local_engine.scheduling.step import Sequence, Span, Step
+from local_engine.scheduling.step import Edit, Sequence, Span, Step
 from local_engine.worker.contention import WINDOW, Contention
 from local_engine.worker.generation import Generation
 from local_engine.worker.looking import Looker
@@ -57,9 +57,10 @@ class StepLoop:
     """The running jobs and the scheduler that orders them."""
 
     def __init__(self, machine: Machine, post: Callable[[list[Delivery]], None], options: LoopOptions) -> None:
-        self.scheduler = Scheduler(machine.limits)
+        forgets = machine.model.forgets
+        self.scheduler = Scheduler(machine.limits if forgets else replace(machine.limits, swap=0))
         self._machine = machine
-        self._guesses = options.guesses and machine.model.forgets
+        self._guesses = options.guesses and forgets
         self._prices = Prices()
         self._keeper = options.keeper
         self._looker = Looker(machine)
@@ -86,6 +87,8 @@ class StepLoop:
         """Handle all waiting messages; sleep only when there is nothing to compute. False at the end."""
         wait = self.idle
         while wait or not inbox.empty():
+            if inbox.empty() and self._tidy():
+                continue
             message = inbox.get()
             wait = False
             if isinstance(message, Stop):
@@ -95,12 +98,21 @@ class StepLoop:
             wait = self.idle and not self._news
         return True
 
+    def _tidy(self) -> bool:
+        """Use an idle moment. False when there is nothing to do."""
+        edits = self.scheduler.tidy()
+        self._edit(edits)
+        return bool(edits)
+
+    def _edit(self, edits: tuple[Edit, ...]) -> None:
+        for edit in edits:
+            self._machine.context.edit(edit)
+
     def advance(self) -> None:
         """One step of generation, one chunk of each embedding, then tell the server."""
         self._guess()
         step = self.scheduler.plan()
-        for edit in step.edits:
-            self._machine.context.edit(edit)
+        self._edit(step.edits)
         if step.spans and (not step.look or self._see(step.spans[0])):
             self._decode(step)
         self._advance_embeddings()

@@ -17,7 +17,7 @@ from local_engine.launch import Adapter, EngineSpec, Keep, command
 from local_engine.options import BadOptions, parse
 from local_engine.prefix_file import MAGIC, BadKey, Prefix, Unusable, read, read_key, write
 from local_engine.scheduling.scheduler import Scheduler
-from local_engine.scheduling.step import Limits, Sequence
+from local_engine.scheduling.step import Limits, Sequence, State
 from local_engine.worker.keeping import WORTH_SAVING, Keeper
 from tests.local_engine.conftest import Child, listen, spawn, wait_until_ready
 from tests.local_engine.made import tiny_adapter, tiny_model
@@ -98,12 +98,13 @@ class Toy:
 
     def __init__(self, *, takes: bool = True) -> None:
         self.takes = takes
-        self.restored: list[tuple[int, bytes]] = []
+        self.restored: list[tuple[int, State]] = []
+        self.copies: dict[int, State] = {}
 
     def save(self, slot: int, most: int) -> bytes:
         return bytes([slot]) * 100 if most >= 100 else b""
 
-    def restore(self, slot: int, state: bytes) -> bool:
+    def restore(self, slot: int, state: State) -> bool:
         self.restored.append((slot, state))
         return self.takes
 
@@ -132,6 +133,24 @@ def test_the_last_used_are_saved_first_and_come_back_in_their_order(tmp_path: Pa
     assert [(slot.scope, slot.tokens) for slot in slots] == [("scope 3", [4] * 200), ("scope 1", [2] * 150)]
     assert [index for index, _ in toy.restored] == [0, 1]
     assert [slot.index for slot in scheduler.cells.idle() if slot.tokens] == [1, 0], "the last used is given up last"
+
+
+def test_what_left_the_cache_is_saved_too(tmp_path: Path) -> None:
+    scheduler, toy = Scheduler(Limits(slots=2, cells=500, batch=500, swap=300)), Toy()
+    for key, length in enumerate((100, 150)):
+        scheduler.submit(Sequence(key, "", [key + 1] * length))
+        [sequence] = scheduler.commit(scheduler.plan())
+        scheduler.release(sequence)
+    scheduler.tidy()
+    [copy] = scheduler.swapped
+    toy.copies[copy.number] = bytearray(b"x" * 100)
+    keeper = Keeper(tmp_path / "f", KEY, IDENTITY, MOST)
+    keeper.save(scheduler, toy)
+    saved = list(read(keeper.path, KEY, IDENTITY, keeper.most))
+    assert [len(prefix.tokens) for prefix in saved] == [150, 100]
+    assert saved[1].state == b"x" * 100
+    replace(keeper, most=1000).save(scheduler, toy)
+    assert len(list(read(keeper.path, KEY, IDENTITY, keeper.most))) == 1, "no more than fit"
 
 
 def test_what_llama_refuses_is_not_booked(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from local_engine.gguf import BadModelFile, Header, read_header
-from local_engine.memory import MIB, OVERHEAD, Need, need, refusal
+from local_engine.memory import MIB, OVERHEAD, Need, need, refusal, swap_tokens
 from local_engine.model_file import fingerprint, locate
 
 
@@ -100,6 +100,24 @@ def test_the_arithmetic_of_the_embedded_model() -> None:
 def test_what_does_not_fit_is_refused_with_the_context_that_would(available: int | None, sentence: str) -> None:
     found = refusal(Need(100 * MIB, 100 * 1024, 4096), available)
     assert (sentence in found) if sentence else not found
+
+
+@pytest.mark.parametrize(
+    ("available", "most", "tokens"),
+    [
+        (None, 0, 4096),
+        (10_000 * MIB, 0, 4096),
+        (828 * MIB, 0, 1024),
+        (10_000 * MIB, 828 * MIB, 1024),
+        (None, 600 * MIB, 0),
+    ],
+)
+def test_what_is_kept_outside_the_cache_takes_half_of_what_is_free(
+    available: int | None, most: int, tokens: int
+) -> None:
+    wanted = Need(100 * MIB, 100 * 1024, 4096)
+    assert wanted.total == 628 * MIB
+    assert swap_tokens(wanted, available, most) == tokens
 
 
 def test_a_fingerprint_tells_files_apart(path: Path, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from local_engine.scheduling.fair_queue import FairQueue
 from local_engine.scheduling.prefix import common_prefix
 from local_engine.scheduling.scheduler import Scheduler
-from local_engine.scheduling.step import Copy, Limits, Sequence, Step
+from local_engine.scheduling.step import Copy, Discard, Edit, Limits, Sequence, Step, SwapIn, SwapOut, Trim
 
 
 def next_token(prefix: list[int]) -> int:
@@ -29,25 +29,38 @@ class ToyContext:
 
     capacity: int
     cells: list[tuple[int, int, set[int]]] = field(default_factory=list)
+    copies: dict[int, list[int]] = field(default_factory=dict)
 
     def content(self, slot: int) -> list[int]:
         held = sorted((position, token) for position, token, owners in self.cells if slot in owners)
         assert [position for position, _ in held] == list(range(len(held))), "a hole in the sequence"
         return [token for _, token in held]
 
-    def edit(self, step: Step) -> None:
-        for edit in step.edits:
-            if isinstance(edit, Copy):
-                assert not self.content(edit.target)
-                for position, _, owners in self.cells:
-                    if edit.source in owners and position < edit.length:
-                        owners.add(edit.target)
-                assert len(self.content(edit.target)) == edit.length
-            else:
-                for position, _, owners in self.cells:
-                    if position >= edit.length:
-                        owners.discard(edit.slot)
-        self.cells = [cell for cell in self.cells if cell[2]]
+    def edit(self, edits: tuple[Edit, ...]) -> None:
+        for edit in edits:
+            match edit:
+                case Copy():
+                    self._share(edit)
+                case Trim():
+                    for position, _, owners in self.cells:
+                        if position >= edit.length:
+                            owners.discard(edit.slot)
+                case SwapOut():
+                    self.copies[edit.number] = self.content(edit.slot)
+                case SwapIn():
+                    assert not self.content(edit.slot)
+                    self.cells += [(at, token, {edit.slot}) for at, token in enumerate(self.copies[edit.number])]
+                    assert len(self.cells) <= self.capacity, "the cache overflowed"
+                case Discard():
+                    del self.copies[edit.number]
+            self.cells = [cell for cell in self.cells if cell[2]]
+
+    def _share(self, edit: Copy) -> None:
+        assert not self.content(edit.target)
+        for position, _, owners in self.cells:
+            if edit.source in owners and position < edit.length:
+                owners.add(edit.target)
+        assert len(self.content(edit.target)) == edit.length
 
     def decode(self, step: Step) -> list[list[int]]:
         """What follows the last token of each span that asks for it, and each of the guesses before."""
@@ -78,10 +91,15 @@ class Harness:
     def step(self) -> Step:
         if (only := self.scheduler.only) is not None:
             only.guesses = self.guesses(only)
+        if self.scheduler.idle:
+            self.rest()
         step = self.scheduler.plan()
         assert [span.slot for span in step.spans] == sorted({span.slot for span in step.spans})
         assert sum(len(span.tokens) for span in step.spans) <= self.scheduler.limits.batch
-        self.context.edit(step)
+        swapped = self.scheduler.swapped
+        assert sum(len(copy.tokens) for copy in swapped) <= swapped.capacity
+        self.context.edit(step.edits)
+        assert self.context.copies == {copy.number: list(copy.tokens) for copy in swapped}
         tokens = self.context.decode(step)
         spans = [span for span in step.spans if span.sample]
         for sequence, span, found in zip(self.scheduler.commit(step), spans, tokens, strict=True):
@@ -97,10 +115,14 @@ class Harness:
             self.scheduler.settle(sequence)
         return step
 
+    def rest(self) -> None:
+        while edits := self.scheduler.tidy():
+            self.context.edit(edits)
+
     def drain(self, most: int = 3000) -> None:
         for _ in range(most):
             if self.scheduler.idle:
-                return
+                return self.rest()
             self.step()
         pytest.fail("sequences starve")
 
@@ -121,11 +143,17 @@ ARRIVALS = st.lists(
 
 
 @settings(max_examples=150, deadline=None)
-@given(arrivals=ARRIVALS, slots=st.integers(1, 5), cells=st.integers(61, 160), chunk=st.integers(1, 16))
+@given(
+    arrivals=ARRIVALS,
+    slots=st.integers(1, 5),
+    cells=st.integers(61, 160),
+    chunk=st.integers(1, 16),
+    swap=st.integers(0, 120),
+)
 def test_no_token_is_lost_doubled_or_mixed(
-    arrivals: list[tuple[list[int], int, str, int, int]], slots: int, cells: int, chunk: int
+    arrivals: list[tuple[list[int], int, str, int, int]], slots: int, cells: int, chunk: int, swap: int
 ) -> None:
-    harness = Harness(Limits(slots=slots, cells=cells, batch=24, chunk=chunk, queue=100))
+    harness = Harness(Limits(slots=slots, cells=cells, batch=24, chunk=chunk, queue=100, swap=swap))
     doomed: dict[int, Sequence] = {}
     for key, (prompt, length, scope, pause, fate) in enumerate(arrivals):
         sequence = harness.submit(key, prompt, length, scope)
@@ -258,14 +286,37 @@ def test_prefixes_are_not_shared_between_scopes() -> None:
     assert again.reused == 100
 
 
-def test_forgetting_frees_every_idle_cell() -> None:
-    harness = Harness(Limits(slots=2, cells=100))
-    assert harness.submit(0, [1] * 20, 2)
+def test_prefixes_that_nobody_works_on_leave_the_cache_and_come_back() -> None:
+    harness = Harness(Limits(slots=3, cells=400, batch=200, swap=120))
+    first, second, third = [1] * 50, [2] * 50, [3] * 50
+    for key, prompt in enumerate((first, second, third)):
+        harness.submit(key, prompt, 2)
+        harness.drain()
+    assert [copy.tokens[0] for copy in harness.scheduler.swapped] == [1, 2]
+    assert harness.scheduler.cells.free == 400 - 51, "only what was used last is in the cache"
+    again = harness.submit(3, [*first, 9], 3)
     harness.drain()
-    harness.scheduler.forget()
-    harness.step()
-    assert harness.scheduler.cells.free == 100
-    assert not harness.context.cells
+    assert again is not None
+    assert again.reused == 50
+    assert harness.finished[3] == alone([*first, 9], 3)
+    assert [copy.tokens[0] for copy in harness.scheduler.swapped] == [2, 3], "it is in the cache again"
+    harness.submit(4, [4] * 100, 1)
+    harness.drain()
+    harness.submit(5, [5] * 20, 1)
+    harness.drain()
+    assert [copy.tokens[0] for copy in harness.scheduler.swapped][-1] == 4, "the oldest went for the newest"
+    assert sum(len(copy.tokens) for copy in harness.scheduler.swapped) <= 120
+
+
+def test_a_copy_that_others_share_is_kept() -> None:
+    harness = Harness(Limits(slots=1, cells=400, batch=200, swap=300))
+    common = [7] * 30
+    for key, rest in enumerate(([1] * 70, [2] * 5, [3] * 5)):
+        sequence = harness.submit(key, common + rest, 2)
+        harness.drain()
+        assert sequence is not None
+        assert sequence.reused == (30 if key else 0)
+    assert any(len(copy.tokens) > 90 for copy in harness.scheduler.swapped)
 
 
 def test_the_waiting_line_is_bounded() -> None:

@@ -73,6 +73,20 @@ def test_a_reused_prefix_changes_nothing_but_the_work(client: httpx.Client) -> N
     assert cached[1] == first["usage"]["prompt_tokens"] - 1
 
 
+def test_a_prefix_that_left_the_cache_comes_back_unchanged(client: httpx.Client) -> None:
+    def ask(start: int) -> tuple[str, int]:
+        numbers = ", ".join(str(number) for number in range(start, start + 40)) + ","
+        body = {"prompt": numbers, "temperature": 0, "max_tokens": 12}
+        answer = client.post("/v1/completions", json=body, headers={"X-Ringfence-Scope": "swapping"}).json()
+        return answer["choices"][0]["text"], answer["usage"]["prompt_tokens_details"]["cached_tokens"]
+
+    first, others, again = ask(100), [ask(start) for start in (300, 500)], ask(100)
+    assert first[0] == again[0]
+    assert first[0] not in [text for text, _ in others]
+    assert first[1] < 16
+    assert again[1] > 100, "two others were used later, so its cells were given up and came back"
+
+
 def test_choices_have_seeds_of_their_own(client: httpx.Client) -> None:
     answer = chat(client, n=3, temperature=1.5, seed=1)
     texts = {choice["message"]["content"] for choice in answer["choices"]}
