@@ -23,9 +23,9 @@ from router.supervisor.cage import Cage, caged
 from router.supervisor.child import Child, Program, Watcher
 from router.supervisor.managed import Managed
 from router.supervisor.program import Places
+from router.supervisor.run_directory import engine_socket, made_again
 
 PYTHON = (sys.executable, "-I", "-m")
-ENGINE_BACKLOG = 128
 ENGINE_STATE = "engine-state"
 FIXED = ("listen", "engines", "audit", "require_seal")  # what processes were started by
 LONGEST_REASON = 4000
@@ -60,7 +60,7 @@ class Tree:
         self.on_asked: Callable[[Message], Awaitable[Message]] | None = None  # who answers operators' questions
         self._answering: set[asyncio.Task[None]] = set()
         self.failure: str | None = None
-        self._engine_sockets = {name: _engine_socket(run_directory, name) for name in snapshot.engines}
+        self._engine_sockets = {name: engine_socket(run_directory, name) for name in snapshot.engines}
         places = Places(run_directory, run_directory.parent / "managed", snapshot.require_seal)
         self.managed = Managed(places, environment, self._log, self._tell_gate, self._tell)
         self._gate = self._child(Program("gate", self._gate_command, (), controlled=True))
@@ -152,6 +152,8 @@ class Tree:
         return Child(program, self._environment, self._log, watcher)
 
     def _gate_command(self, control: int) -> list[str]:
+        if lost := made_again(self._directory):
+            self._log("run_directory_lost", reason=lost)
         return [*PYTHON, "router.gate", "--control", str(control), "--engines", str(self._directory)]
 
     def _worker(self, number: int) -> Program:
@@ -283,17 +285,3 @@ class Tree:
         """Starting again would not help: stop the service and say why."""
         self.failure = self.failure or reason
         self._ended.set()
-
-
-def _engine_socket(directory: Path, name: str) -> socket.socket:
-    """The engine's listener, owned by the supervisor: requests wait in its backlog while an engine starts again."""
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    sock.bind(short_path(directory, f"{name}.sock"))
-    sock.listen(ENGINE_BACKLOG)
-    return sock
-
-
-def short_path(directory: Path, name: str) -> str:
-    """A path of any length within sockaddr_un's 108 bytes, by way of a descriptor of its directory."""
-    descriptor = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    return f"/proc/self/fd/{descriptor}/{name}"

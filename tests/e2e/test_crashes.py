@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import threading
@@ -17,8 +18,9 @@ import pytest
 
 from router.seal.machine import call
 from tests.e2e.conftest import Town
-from tests.e2e.conversations import CHAT, GOOD_TEXT, all_ready, chat, data_of, error_of, raw_client
-from tests.service import children, running, until
+from tests.e2e.conversations import CHAT, GOOD_TEXT, all_ready, chat, data_of, error_of, policy, raw_client
+from tests.fakes.running import fake_upstream
+from tests.service import children, events, running, until
 
 NOTICED_S = 10.0  # hundredths of a second on an idle machine; tests share theirs
 SERVED_AGAIN_S = 20.0
@@ -190,3 +192,17 @@ def shut_channels(pid: int) -> None:
                     taken.shutdown(socket.SHUT_RDWR)
     finally:
         os.close(holder)
+
+
+def test_a_gate_starts_again_though_the_service_lost_its_directory(tmp_path: Path) -> None:
+    """As by a job that removes old temporary files."""
+    with fake_upstream() as fake, running(tmp_path, policy(fake)) as service:
+        shutil.rmtree(tmp_path / "ledger-run")
+        killed = service.pids()["gate"]
+        service.kill("gate")
+        until(lambda: service.pids().get("gate", killed) != killed, 20, "another gate")
+        until(lambda: service.post(CHAT, chat()).status_code == 200, 30, "it serves")
+        assert events(service.log(), "run_directory_lost")
+        assert (tmp_path / "ledger-run").stat().st_mode & 0o777 == 0o700
+        assert "Traceback" not in service.log()
+        assert service.stop() == 0
