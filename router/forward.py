@@ -6,7 +6,6 @@ cancelled in its `finally` by a frame, without an await, so no cancellation can 
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import suppress
@@ -204,7 +203,7 @@ class Forwarder:
 
     async def _patiently(self, waiting: Coroutine[None, None, T], reply: Reply) -> T:
         """Await; a streaming client that waits long gets a comment now and then, so that nothing closes its line."""
-        heartbeat = Heartbeat(asyncio.get_running_loop(), reply, HEARTBEAT_S, self._stream_headers())
+        heartbeat = Heartbeat(self._gate.loop, reply, HEARTBEAT_S, self._stream_headers())
         heartbeat.begin()
         try:
             return await waiting

@@ -6,6 +6,7 @@ import asyncio
 import socket
 from collections import Counter
 from collections.abc import Callable
+from functools import cached_property
 
 import msgspec
 
@@ -36,6 +37,11 @@ class GateClient:
         self.states: dict[str, UpstreamState] = {}
         self.ledger_refusal = ""  # why the ledger takes no record now, in the gate's words
         self.loads: dict[str, UpstreamLoad] = {}
+
+    @cached_property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The one that all exchanges run in: CPython asks the kernel for the process's id to find it."""
+        return asyncio.get_running_loop()
 
     @property
     def connected(self) -> bool:

@@ -18,6 +18,9 @@ NOTHING: Final = memoryview(b"")
 class Carrier(Protocol):
     """What an exchange needs of the client whose it is."""
 
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop: ...
+
     def send(self, number: int, kind: Kind, payload: bytes | memoryview = b"") -> None: ...
 
     def forget(self, number: int) -> bool: ...
@@ -141,7 +144,7 @@ class Exchange:
         return not whole or self.ended or self._held >= CREDIT_EACH or self._failure is not None
 
     def _wait(self) -> Pause:
-        self._waiter = pause = Pause(asyncio.get_running_loop())
+        self._waiter = pause = Pause(self._client.loop)
         return pause
 
     def upload(self, body: bytes) -> None:

@@ -65,9 +65,10 @@ async def front(script: Script, directory: Path, over: Over = _bare) -> AsyncIte
 
 
 async def talk(
-    port: int, *pieces: bytes, pause_s: float = 0.0, half_close: bool = False, tls: ssl.SSLContext | None = None
-) -> bytes:
-    """Send pieces, read until the server closes or is silent for a while."""
+    port: int, *pieces: bytes, pause_s: float = 0.0, half_close: bool = False, tls: ssl.SSLContext | None = None,
+    most_s: float = 0.4,
+) -> bytes:  # fmt: skip
+    """Send pieces, read until the server closes, or for so long."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=tls)
     for piece in pieces:
         writer.write(piece)
@@ -77,7 +78,7 @@ async def talk(
         writer.write_eof()
     received = b""
     try:
-        async with asyncio.timeout(0.4):
+        async with asyncio.timeout(most_s):
             while data := await reader.read(65536):
                 received += data
     except (TimeoutError, ConnectionError):

@@ -134,7 +134,7 @@ async def test_a_slow_answer_is_not_a_slow_request(tmp_path: Path, monkeypatch: 
         writer.write(plain(b'{"a":1}'))
 
     async with front(script, tmp_path) as (_, port):
-        assert statuses(await talk(port, post())) == [200]
+        assert statuses(await talk(port, post(head="Connection: close\r\n"), most_s=10)) == [200]
 
 
 async def test_a_client_that_hangs_up_stops_the_upstream(tmp_path: Path) -> None:
