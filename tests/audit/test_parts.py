@@ -171,13 +171,33 @@ def test_a_segment_that_goes_on_with_a_key_is_left_to_the_whole(tmp_path: Path) 
     assert verify(directory, all_keys(directory), CODEC).exit_code() == 0
 
 
-def test_a_part_of_another_epoch_is_not_joined(tmp_path: Path) -> None:
+def other_epoch(part: Part) -> Part:
+    return part._replace(opening=part.opening._replace(epoch=part.opening.epoch + 1))
+
+
+def other_tree(part: Part) -> Part:
+    roots = [(at, replace(stated, root=bytes(32))) for at, stated in part.checkpoints]
+    return part._replace(checkpoints=roots)
+
+
+def outcome_of_nothing(part: Part) -> Part:
+    return part._replace(chapter=part.chapter._replace(earlier=[part.opening.first]))
+
+
+def long_silence(part: Part) -> Part:
+    return part._replace(chapter=part.chapter._replace(gap_us=1 << 60))
+
+
+@pytest.mark.parametrize("change", [other_epoch, other_tree, outcome_of_nothing, long_silence])
+def test_a_part_that_does_not_continue_what_was_before_is_not_joined(
+    tmp_path: Path, change: Callable[[Part], Part]
+) -> None:
     directory = written(tmp_path, runs=1)
 
     def run(tasks: Iterable[Task]) -> Iterator[Part | None]:
         for part in map(examine, tasks):
             assert part is not None
-            yield part._replace(opening=part.opening._replace(epoch=part.opening.epoch + 1))
+            yield change(part)
 
     assert verify_parts(directory, all_keys(directory), CODEC, run) is None
 

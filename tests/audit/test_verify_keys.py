@@ -146,7 +146,7 @@ def test_the_command_line_says_the_same(
     monkeypatch.setattr(sys, "argv", ["ringfence-verify", str(bad / "nothing")])
     assert main() == 3
     monkeypatch.setattr(sys, "argv", ["ringfence-verify", str(good)])
-    monkeypatch.setattr("router.audit.verify.__main__.verify", lambda *_: 1 / 0)
+    monkeypatch.setattr("router.audit.verify.__main__.verify_with", lambda *_: 1 / 0)
     assert main() == 3
     assert "cannot verify: a mistake of this program" in capsys.readouterr().err
     command = [sys.executable, "-m", "router.audit.verify", str(good), "--strict"]
