@@ -134,6 +134,7 @@ def llama_server(directory: Path) -> Iterator[int]:
     port = free_ports()
     command: list[str | Path] = [SERVER, "-m", model, "--host", "127.0.0.1", "--port", str(port), "-np", str(AT_ONCE)]
     command += ["-c", "4096", "--alias", MODEL, "--no-webui"]
+    command += ["--no-cache-prompt", "--cache-ram", "0"]  # the tools send each target the same prompts
     command += ["-t", "1"]  # its threads wait for each other by spinning, which a busy machine punishes
     libraries = f"{SERVER.parent}{os.pathsep}{NATIVE}"
     with healthy(command, directory, port, "llama-server", {"LD_LIBRARY_PATH": libraries}):
