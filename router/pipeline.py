@@ -131,7 +131,7 @@ class Pipeline:
         return Forwarder(self._snapshot, self._gate, inbound, caller.name, decision, order)
 
     def _plan(self, decision: Decision, inbound: Inbound, caller: str, session: str) -> Iterator[Attempt]:
-        load = Load(self._gate.states, self._gate.loads, self._gate.busy, time.time())
+        load = Load(self._gate.states, self._gate.loads, self._gate.busy, time.monotonic())
         key = partial(conversation, caller, session, inbound.document)
         return self._planner.plan(inbound.facts.model or self._snapshot.policy.default_model, decision, load, key)
 

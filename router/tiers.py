@@ -40,7 +40,7 @@ class Load(msgspec.Struct, frozen=True):
     own: Mapping[str, int] = msgspec.field(
         default_factory=dict
     )  # this worker's exchanges under way, fresher than `loads`
-    now: float = 0.0  # UNIX time
+    now: float = 0.0  # time.monotonic
 
 
 class _Members(Struct, frozen=True):

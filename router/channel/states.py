@@ -32,7 +32,7 @@ class UpstreamLoad(msgspec.Struct, frozen=True):
     in_flight: int = 0
     first_byte_ms: float = 0.0  # moving average over successes; 0: not known yet
     failing: float = 0.0  # share of failures, 0 to 1
-    rest_until: float = 0.0  # UNIX time: until then it wants no request (429)
+    rest_until: float = 0.0  # time.monotonic, which is the whole machine's: until then it wants no request (429)
     full: bool = False  # its own places are taken: a request would wait for one
 
 

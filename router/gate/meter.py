@@ -16,7 +16,7 @@ class Meter:
     in_flight: int = 0
     first_byte_ms: float = 0.0  # 0: not known yet
     failing: float = 0.0  # share of failures, 0 to 1
-    rest_until: float = 0.0  # UNIX time: it said 429 and when to come back
+    rest_until: float = 0.0  # time.monotonic: it said 429 and when to come back
 
     def succeeded(self, first_byte_s: float) -> None:
         milliseconds = first_byte_s * 1000

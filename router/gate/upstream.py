@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from dataclasses import dataclass, field
 
@@ -112,7 +113,7 @@ class Upstream:
             first_byte_ms=load.first_byte_ms,
             failing=load.failing,
             failures_in_a_row=self.breaker.in_a_row,
-            rest_until=load.rest_until,
+            rest_until=time.time() + rests_s if (rests_s := load.rest_until - time.monotonic()) > 0 else 0.0,
             looked_at=self.looked_at,
             certificate_ends=self.pool.certificate_ends,
             transitions=tuple(self.transitions),

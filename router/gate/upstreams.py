@@ -151,7 +151,7 @@ class Upstreams:
         if fault.cause is Cause.IDENTITY or upstream.dormant:
             return
         if fault.cause is Cause.BUSY:
-            upstream.meter.rest_until = time.time() + fault.retry_after_s
+            upstream.meter.rest_until = time.monotonic() + fault.retry_after_s
             self._ears.rests()
             return
         upstream.meter.failed()

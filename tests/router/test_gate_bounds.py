@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import time
 from pathlib import Path
 
 import msgspec
@@ -151,3 +153,18 @@ async def test_what_cannot_be_sealed_keeps_no_gate_from_ending(tmp_path: Path, m
         gate.gate._idle.clear()  # as if something under way never ended
         async with asyncio.timeout(5):
             await gate.gate.drain(0)
+
+
+async def test_a_clock_that_is_set_back_lets_nobody_rest_for_longer(tmp_path: Path) -> None:
+    """Who said 429 was passed over until the day came again."""
+    busy = plain(b"{}", "429 Too Many Requests", extra="Retry-After: 7\r\n")
+    async with scripted(answering(busy)) as port, house(port, tmp_path) as gate:
+        await gate.answer()
+        await gate.outcomes()
+        async with asyncio.timeout(5):
+            while not gate.upstreams.reports("u")[0].rest_until:
+                await asyncio.sleep(0.005)
+        [report] = gate.upstreams.reports("u")
+        [load] = [one for one in json.loads(gate.upstreams.loads()) if one["name"] == "u"]
+        assert 0 < load["rest_until"] - time.monotonic() <= 7
+        assert 0 < report.rest_until - time.time() <= 7.1
