@@ -122,7 +122,10 @@ def load(plan: Plan, progress: Callable[[str], None]) -> Machine:
     context = Context(model, shape)
     adapters.apply(context.pointer)
     machine = Machine(model, context, limits, plan.threads, adapters, projector)
+    # By one thread: where the cores are busy, two took a hundred times as long to wait for one another.
+    machine.use_threads(1)
     machine.warm_up()
+    machine.use_threads(plan.threads)
     return machine
 
 
