@@ -1,5 +1,3 @@
 """Carries. Everything that faces clients, the gate, the ledger, and the `ringfence` command."""
 
-from typing import Final
-
-__version__: Final = "0.1.0"  # of the program: the package's own is read from here (pyproject.toml)
+__version__ = "0.1.0"  # of the program: the package's own is read from here (pyproject.toml)
