@@ -47,6 +47,7 @@ class Inbox:
         self._bell.acquire()
         self._asleep = False  # the writer waits for the bell
         self._due = False  # something in the batch should be written now
+        self._hurried = False  # and not by the alarm's thread, which may be the one that waits
         self._lingering = False  # the alarm will make due what lies here by then
         self._alarm: Alarm | None = None
         self._writes_few: Callable[[], bool] = bool  # which says no
@@ -119,6 +120,7 @@ class Inbox:
         """What lies here is to be written now: somebody waits for it."""
         with self._lock:
             if self._batch.lines:
+                self._hurried = True
                 self._call(None)
 
     def _call_for(self, *, hurry: bool) -> None:
@@ -170,7 +172,8 @@ class Inbox:
         Up to `few` lines it leaves to the alarm's thread, once, as if they had come while it slept.
         """
         with self._lock:
-            if self._closed or (self._due and not (len(self._batch.lines) <= few and self._left_to_alarm())):
+            is_few = len(self._batch.lines) <= few and not self._hurried
+            if self._closed or (self._due and not (is_few and self._left_to_alarm())):
                 return True
             self._asleep = True
             self._bell.acquire(blocking=False)  # rung after its last sleep was over
@@ -195,7 +198,7 @@ class Inbox:
                 raise self._fault
             batch, self._batch = self._batch, Batch()
             batch.tiles = self._scribe.take_tiles()
-            self._due = False
+            self._due = self._hurried = False
             return batch
 
     def take_few(self, most: int) -> Batch | None:

@@ -197,11 +197,8 @@ class Ledger:
     def when_durable(self, index: int, callback: Done) -> None:
         """See Ticket.add_done_callback."""
         with self._callbacks_lock:
-            over = index <= self._writer.durable or self._writer.failed is not None
-            if not over:
-                self._callbacks.setdefault(index, []).append(callback)
-        if over:
-            callback(self._verdict(index))
+            self._callbacks.setdefault(index, []).append(callback)
+        self._call_back(self._writer.durable)  # it may have become so before we were in the list
 
     def _call_back(self, durable: int) -> None:
         if not self._callbacks:

@@ -125,13 +125,21 @@ class Writer:
         if self._inbox.wait(patience_s, FEW if self._may_spare(patience_s) else 0):
             self._gather()
         with self._hand:
-            batch = self._inbox.take()
-            now = time.monotonic()
-            if batch.lines:
-                self._write(batch)
-            self._keep_time(now)
-            if self._note is not None and now - self._last_note_s >= self._settings.checkpoint_pause_s:
-                self._put_note()
+            if self.failed is not None:  # by whoever else had it
+                return
+            try:
+                self._work_off()
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is told before anyone else may write
+                self._fail(error)
+
+    def _work_off(self) -> None:
+        batch = self._inbox.take()
+        now = time.monotonic()
+        if batch.lines:
+            self._write(batch)
+        self._keep_time(now)
+        if self._note is not None and now - self._last_note_s >= self._settings.checkpoint_pause_s:
+            self._put_note()
 
     def _patience_s(self) -> float:
         """How long to sleep when nothing arrives: until the next checkpoint, note or heartbeat."""

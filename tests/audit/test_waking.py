@@ -9,11 +9,13 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from router.audit import Durability, Kind, Ledger, LedgerUnavailable
 from router.audit.pace import FEW, IN_A_ROW
+from router.audit.writer import Writer
 from router.gate.recorder import LoopAlarm, Recorder
 from router.gate.steps import Steps
 from tests.audit.ledgers import DECISION, DENIAL, WAIT_S, check, codes, kinds, settings
@@ -424,6 +426,105 @@ def test_after_a_mistake_of_our_own_nothing_is_written_here(tmp_path: Path, monk
     until(lambda: ledger._writer.failed is not None)
     assert threading.get_ident() not in told
     assert kinds(tmp_path).count("denial") == IN_A_ROW
+    ledger.close()
+
+
+@pytest.mark.usefixtures("quick")
+def test_nobody_writes_between_a_failure_and_the_news_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second sync that succeeds would vouch for what the first one lost."""
+    ledger = seasoned(tmp_path)
+    alarm, _ = calm(ledger)
+    alarm.is_calm = False  # this batch is the writer's
+    sync, fail = os.fdatasync, Writer._fail
+
+    def broken(_: int) -> None:
+        monkeypatch.setattr(os, "fdatasync", sync)
+        raise OSError(5, "Input/output error")
+
+    def failing(writer: Writer, error: Exception) -> None:
+        alarm.is_calm = True
+        ledger.append(Kind.DENIAL, DENIAL)
+        loop = threading.Thread(target=ledger._inbox._wake)
+        loop.start()
+        loop.join()
+        fail(writer, error)
+
+    monkeypatch.setattr(os, "fdatasync", broken)
+    monkeypatch.setattr(Writer, "_fail", failing)
+    lost = ledger.append(Kind.DENIAL, DENIAL).index
+    alarm.ring(alarm.soon_calls)
+    until(lambda: ledger._writer.failed is not None)
+    assert ledger.durable < lost
+    ledger.close()
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_writer_that_slept_through_a_failure_writes_no_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger = seasoned(tmp_path, checkpoint_pause_s=3600.0, checkpoint_idle_s=7200.0)
+    ledger._inbox.checkpoint()  # its file is not written yet
+    ledger.append(Kind.DENIAL, DENIAL).wait(WAIT_S)
+    asleep(ledger)
+    ledger._writer._last_note_s -= 7200.0  # by the time it is woken, it would be
+    before = (tmp_path / "checkpoint").read_bytes()
+    alarm, told = calm(ledger)
+
+    def broken(*_: object) -> None:
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("router.audit.journal.Journal.write", broken)
+        ledger.append(Kind.DENIAL, DENIAL)
+        alarm.ring(alarm.soon_calls)
+    assert told == [threading.get_ident()]
+    ledger.close()
+    assert (tmp_path / "checkpoint").read_bytes() == before
+
+
+@pytest.mark.usefixtures("quick")
+def test_who_waits_on_the_alarms_own_thread_is_not_left_to_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its loop stands still, so nothing that is put off on it is ever done."""
+    ledger = seasoned(tmp_path, checkpoint_idle_s=3600.0)
+    alarm, _ = calm(ledger)
+    alarm.is_calm = False
+    began, go_on, real = threading.Event(), threading.Event(), os.fdatasync
+
+    def slow(descriptor: int) -> None:
+        began.set()
+        assert go_on.wait(WAIT_S)
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fdatasync", slow)
+    ledger.append(Kind.DENIAL, DENIAL)
+    alarm.ring(alarm.soon_calls)
+    assert began.wait(WAIT_S)
+    alarm.is_calm = True
+    hurry = ledger._inbox.hurry
+
+    def hurried() -> None:
+        hurry()
+        go_on.set()
+
+    monkeypatch.setattr(ledger._inbox, "hurry", hurried)
+    ledger.append(Kind.DENIAL, DENIAL).wait(WAIT_S)
+    assert alarm.soon_calls == []
+    ledger.close()
+
+
+def test_who_asks_to_be_told_just_as_it_becomes_durable_is_told(tmp_path: Path) -> None:
+    ledger = Ledger.open(settings(tmp_path))
+    told: list[LedgerUnavailable | None] = []
+
+    class Slow(dict[int, list[Callable[[LedgerUnavailable | None], None]]]):
+        def setdefault(self, index: int, default: Any = None) -> Any:
+            until(lambda: ledger.durable >= index)
+            asleep(ledger)  # it has told whoever it saw
+            return super().setdefault(index, default)
+
+    ledger._callbacks = Slow()
+    ledger.append(Kind.DENIAL, DENIAL).add_done_callback(told.append)
+    assert told == [None]
     ledger.close()
 
 
