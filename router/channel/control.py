@@ -12,6 +12,7 @@ import os
 import socket
 from collections.abc import Callable, Sequence
 from enum import StrEnum
+from typing import Final
 
 import msgspec
 
@@ -43,6 +44,9 @@ class Word(StrEnum):
     LOST = "lost"  # a worker's channel to the gate has closed
 
 
+WITH_DESCRIPTOR: Final = frozenset({Word.SETTINGS, Word.CHANNEL})  # of no use without: the kernel drops it at EMFILE
+
+
 class ProcessState(msgspec.Struct, frozen=True):
     """One process of the tree as the supervisor sees it."""
 
@@ -67,7 +71,7 @@ class Control:
     """One end of a control socket, read by the running loop. The receiver owns the descriptors it is given.
 
     Who sends what is no message is not listened to any more: its socket is closed, as if it had closed it. A child
-    whose supervisor does so ends, and is started again.
+    whose supervisor does so ends, and is started again: so, too, one that had no room for the descriptor it was sent.
     """
 
     def __init__(self, sock: socket.socket, on_message: OnMessage, on_lost: Callable[[], None]) -> None:
@@ -104,7 +108,7 @@ class Control:
             message = msgspec.json.decode(data, type=Message) if data else None
         except (msgspec.DecodeError, RecursionError):
             message = None
-        if message is not None:
+        if message is not None and (descriptors or message.word not in WITH_DESCRIPTOR):
             self._on_message(message, descriptors)
             return
         for descriptor in descriptors:

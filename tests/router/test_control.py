@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import socket
 import sys
 import time
@@ -54,6 +55,25 @@ async def test_who_sends_no_message_is_not_listened_to(data: bytes) -> None:
         assert control.fileno() == -1
         assert descriptors() == before - 1  # its own: nothing that it was given is left
         assert theirs.recv(1) == b""
+
+
+@pytest.mark.parametrize("word", [Word.SETTINGS, Word.CHANNEL])
+async def test_a_message_whose_descriptor_is_lost_is_none(word: Word) -> None:
+    """The kernel drops what the receiver has no room for (EMFILE): nothing would be taken, and nobody would know."""
+    lost = asyncio.Event()
+    heard: list[Message] = []
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with theirs:
+        control = Control(ours, lambda message, _: heard.append(message), lost.set)
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        theirs.setblocking(False)
+        socket.send_fds(theirs, [msgspec.json.encode(Message(word))], [0])
+        resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+        try:
+            control._readable()
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        assert (heard, lost.is_set(), control.fileno()) == ([], True, -1)
 
 
 def child(says: bytes, events: list[str], *, stays: bool = False) -> Child:
