@@ -92,6 +92,18 @@ def located(narrowing: Narrowing, policy: Policy) -> Narrowing:
     return replace(narrowing, places=narrowing.places | places)
 
 
+def followed(narrowing: Narrowing, before: Policy, after: Policy) -> Narrowing:
+    """The same, and where each upstream was last whose name the new policy drops: it may have moved since."""
+    gone = Narrowing(narrowing.without - after.upstreams.keys())
+    return replace(narrowing, places=narrowing.places | located(gone, before).places)
+
+
+def beside(narrowing: Narrowing, policy: Policy) -> tuple[str, ...]:
+    """Upstreams that nobody named, and that are away with the one that was: they are at its place."""
+    rules = (rule for rule in policy.upstreams.values() if not narrowing.keeps(rule))
+    return tuple(sorted({rule.name for rule in rules if rule.reach <= narrowing.reach} - narrowing.without))
+
+
 def unlisted(narrowing: Narrowing, policy: Policy) -> dict[str, tuple[str, ...]]:
     """The names that it left out and this policy does not know: the upstreams that are there now, and stay away too."""
     there: dict[str, set[Where]] = {name: set() for name in sorted(narrowing.without - policy.upstreams.keys())}

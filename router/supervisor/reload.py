@@ -14,7 +14,17 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from policies import Policy
-from policies.narrowing import Narrowing, NotNarrower, Unfit, asked_narrowing, located, narrow, unlisted
+from policies.narrowing import (
+    Narrowing,
+    NotNarrower,
+    Unfit,
+    asked_narrowing,
+    beside,
+    followed,
+    located,
+    narrow,
+    unlisted,
+)
 from router.logs import Log
 from router.settings.compiling import digest
 from router.settings.findings import SettingsError
@@ -58,6 +68,9 @@ class Reloader:
                 loaded = await asyncio.to_thread(self._load)  # a large file takes long to read
             except SettingsError as error:
                 return self._refused(str(error), in_public(error), actor)
+            except OSError as error:  # the working directory is gone: what is asked for by a path needs one
+                reason = f"the settings cannot be read: {error.strerror}: is the working directory still there?"
+                return self._refused(reason, reason, actor)
             return await self._swap(loaded, Narrowing() if lift else self._narrowing, actor)
 
     async def narrow(self, without: Sequence[str], reach: str, actor: str) -> Reloaded:
@@ -76,7 +89,15 @@ class Reloader:
         """As an `admin` record: who asked for what, and what came of it. What was refused is not repeated."""
         target = asked.words if isinstance(asked, Narrowing) else ""
         result = "taken" if reloaded.taken else f"refused: {reloaded.unfit or 'see the reload record'}"
+        if reloaded.taken and (others := self._beside()):
+            result += f"; {others}"
         self._tree.ordered({"action": "narrow", "actor": actor, "target": target, "result": result})
+
+    def _beside(self) -> str:
+        """Who is away though nobody named it, in words."""
+        known = {name for there in self._unlisted.values() for name in there}
+        others = [name for name in beside(self._narrowing, self._loaded.policy) if name not in known]
+        return f"at an address that is left out, so away too: {', '.join(others)}" if others else ""
 
     @property
     def front(self) -> TlsMaterial:
@@ -99,6 +120,7 @@ class Reloader:
             before = now
 
     async def _swap(self, loaded: Snapshot, narrowing: Narrowing, actor: str) -> Reloaded:
+        narrowing = followed(narrowing, self._loaded.policy, loaded.policy)
         snapshot = narrowed(loaded, narrowing)
         try:
             self._tree.reload(snapshot, actor)
@@ -109,6 +131,8 @@ class Reloader:
         text = f"Settings taken: policy {snapshot.policy.digest[:16]} from {snapshot.source}"
         if not await self._tree.in_force(IN_FORCE_S):
             text += "; not every process serves by them yet: see /health"
+        if others := self._beside():
+            text += f"\n{others}"
         text += warning
         self._tell("taken", actor)
         self._say(text)

@@ -7,8 +7,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from policies import Endpoint, Policy, Reach, RequestFacts, UpstreamRule, decide_exchange
-from policies.narrowing import Narrowing, NotNarrower, Unfit, asked_narrowing, located, narrow, unlisted
+from policies import Destination, Endpoint, Policy, Reach, RequestFacts, UpstreamRule, decide_exchange
+from policies.narrowing import (
+    Narrowing,
+    NotNarrower,
+    Unfit,
+    asked_narrowing,
+    beside,
+    followed,
+    located,
+    narrow,
+    unlisted,
+)
 from tests.policies.tables import CALLERS, MODELS, POLICY, TIERS, UPSTREAMS
 
 NARROWINGS = st.builds(Narrowing, st.frozensets(st.sampled_from([*UPSTREAMS, "unknown"])), st.sampled_from(Reach))
@@ -132,6 +142,27 @@ def test_places_are_kept_however_often_the_file_changes() -> None:
     both = first.and_also(located(Narrowing(frozenset({"a100"})), renamed(**{"gpu-1": "a100"})))
     assert unlisted(both, renamed(**{"gpu-1": "b200"})) == {"a100": ("b200",), "gpu-1": ("b200",)}
     assert located(both, renamed(**{"gpu-1": ""})) == both
+
+
+def test_a_server_that_moves_and_then_has_another_name_stays_away() -> None:
+    here, there = UPSTREAMS["gpu-1"], replace(UPSTREAMS["gpu-1"], destination=Destination("http", "10.9.9.9", 9, "/v1"))
+    moved = replace(POLICY, upstreams={"gpu-1": there, "new": replace(here, name="new")})
+    after = replace(POLICY, upstreams={"a100": replace(there, name="a100")})
+    narrowing = located(Narrowing(frozenset({"gpu-1"})), POLICY)
+    assert followed(narrowing, POLICY, moved) == narrowing  # by its name it is away wherever it is
+    last = followed(narrowing, moved, after)
+    assert not narrow(after, last).upstreams
+    assert unlisted(last, after) == {"gpu-1": ("a100",)}
+    assert followed(Narrowing(), moved, after) == Narrowing()
+
+
+def test_who_is_at_the_same_address_is_told() -> None:
+    one = UPSTREAMS["gpu-1"]
+    policy = replace(POLICY, upstreams={**UPSTREAMS, "twin": replace(one, name="twin")})
+    narrowing = located(Narrowing(frozenset({"gpu-1"})), policy)
+    assert beside(narrowing, policy) == ("twin",)
+    assert beside(replace(narrowing, reach=Reach.PROCESS), policy) == ()  # it is beyond the reach anyway
+    assert beside(narrowing, POLICY) == ()
 
 
 def test_programs_without_an_address_are_known_by_name_alone() -> None:

@@ -43,3 +43,16 @@ async def test_a_file_that_takes_long_to_read_keeps_the_supervisor_from_nothing(
     go_on.set()
     assert not (await reloading).taken
     assert tree.heard[0].startswith("test: policy.yaml:1:1")
+
+
+async def test_a_working_directory_that_is_gone_is_a_refusal() -> None:
+    tree = NoTree()
+    said: list[str] = []
+
+    def load() -> Snapshot:
+        raise FileNotFoundError(2, "No such file or directory")
+
+    reloader = Reloader(snapshot_for(1), cast("Tree", tree), load, said.append)
+    assert not (await reloader.reload("SIGHUP")).taken
+    assert tree.heard[0].startswith("SIGHUP: the settings cannot be read: No such file or directory")
+    assert "stay in force" in said[0]
