@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
+import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -59,19 +61,32 @@ class Reloader:
         self._log = Log("supervisor")
         self._seen = signature(snapshot.files)
         self._turn = asyncio.Lock()
+        self._signalled = False  # a SIGHUP waits for its turn
 
     async def reload(self, actor: str, *, lift: bool = False) -> Reloaded:
         """Read the settings again. What the service was narrowed by stays, unless it is lifted."""
         async with self._turn:
-            self._seen = signature(self._loaded.files)
-            try:
-                loaded = await asyncio.to_thread(self._load)  # a large file takes long to read
-            except SettingsError as error:
-                return self._refused(str(error), in_public(error), actor)
-            except OSError as error:  # the working directory is gone: what is asked for by a path needs one
-                reason = f"the settings cannot be read: {error.strerror}: is the working directory still there?"
-                return self._refused(reason, reason, actor)
-            return await self._swap(loaded, Narrowing() if lift else self._narrowing, actor)
+            return await self._reload(actor, lift=lift)
+
+    async def signalled(self) -> None:
+        """SIGHUP. One that waits for its turn reads what is there then: further ones need not wait beside it."""
+        if self._signalled:
+            return
+        self._signalled = True
+        async with self._turn:
+            self._signalled = False
+            await self._reload("SIGHUP", lift=False)
+
+    async def _reload(self, actor: str, *, lift: bool) -> Reloaded:
+        self._seen = signature(self._loaded.files)
+        try:
+            loaded = await _aside(self._load)
+        except SettingsError as error:
+            return self._refused(str(error), in_public(error), actor)
+        except OSError as error:  # the working directory is gone: what is asked for by a path needs one
+            reason = f"the settings cannot be read: {error.strerror}: is the working directory still there?"
+            return self._refused(reason, reason, actor)
+        return await self._swap(loaded, Narrowing() if lift else self._narrowing, actor)
 
     async def narrow(self, without: Sequence[str], reach: str, actor: str) -> Reloaded:
         """Take something away from the settings in force; what would not take away is refused. Both are recorded."""
@@ -170,6 +185,35 @@ class Reloader:
             "unlisted": self._unlisted,
         }
         self._tree.notice(msgspec.json.encode(told).decode())
+
+
+async def _aside(load: Load) -> Snapshot:
+    """In a thread of its own: a large file takes long to read, and a file system may not answer at all.
+
+    No executor's: its threads are waited for when the loop ends, and a service that is told to stop must not wait.
+    """
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[Snapshot] = loop.create_future()
+
+    def tell(snapshot: Snapshot | None, error: Exception | None) -> None:
+        if done.done():  # nobody waits any more
+            return
+        if snapshot is not None:
+            done.set_result(snapshot)
+        elif error is not None:
+            done.set_exception(error)
+
+    def work() -> None:
+        snapshot, failed = None, None
+        try:
+            snapshot = load()
+        except Exception as error:  # noqa: BLE001 - raised again where it is waited for
+            failed = error
+        with contextlib.suppress(RuntimeError):  # the loop has ended
+            loop.call_soon_threadsafe(tell, snapshot, failed)
+
+    threading.Thread(target=work, name="settings", daemon=True).start()
+    return await done
 
 
 def narrowed(snapshot: Snapshot, narrowing: Narrowing) -> Snapshot:

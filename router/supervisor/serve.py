@@ -71,13 +71,18 @@ async def _serve(
     tasks: set[asyncio.Task[object]] = {asyncio.create_task(_greet(tree, _greeting(snapshot, listener), say))}
     tasks.add(asyncio.create_task(reloader.watch()))
     tasks.add(asyncio.create_task(tell(lambda: [("'listen.tls'", reloader.front.ends)], Log("supervisor"))))
-    loop.add_signal_handler(signal.SIGHUP, lambda: tasks.add(asyncio.create_task(reloader.reload("SIGHUP"))))
+    loop.add_signal_handler(signal.SIGHUP, lambda: _keep(tasks, asyncio.create_task(reloader.signalled())))
     await tree.run()
     orders.close()
     for task in tasks:
         task.cancel()
     if tree.failure is not None:
         raise CannotServe(tree.failure)
+
+
+def _keep(tasks: set[asyncio.Task[object]], task: asyncio.Task[object]) -> None:
+    tasks.add(task)
+    task.add_done_callback(tasks.discard)
 
 
 async def _greet(tree: Tree, greeting: str, say: Say) -> None:

@@ -56,3 +56,56 @@ async def test_a_working_directory_that_is_gone_is_a_refusal() -> None:
     assert not (await reloader.reload("SIGHUP")).taken
     assert tree.heard[0].startswith("SIGHUP: the settings cannot be read: No such file or directory")
     assert "stay in force" in said[0]
+
+
+async def test_signals_that_come_while_one_waits_are_one() -> None:
+    """Else an order to narrow would stand behind hundreds of reloads that read the same file."""
+    tree = NoTree()
+    began, go_on, loads = threading.Event(), threading.Event(), []
+
+    def load() -> Snapshot:
+        loads.append(1)
+        began.set()
+        assert go_on.wait(20)
+        raise SettingsError((Finding("policy.yaml", 1, 1, "", "is none"),))
+
+    reloader = Reloader(snapshot_for(1), cast("Tree", tree), load, lambda _: None)
+    first = asyncio.create_task(reloader.signalled())
+    async with asyncio.timeout(20):
+        while not began.is_set():
+            await asyncio.sleep(0.01)
+    more = [asyncio.create_task(reloader.signalled()) for _ in range(50)]
+    await asyncio.sleep(0)
+    go_on.set()
+    await asyncio.gather(first, *more)
+    assert len(loads) == 2, "the one under way, and one that reads what has changed since it began"
+    await reloader.signalled()
+    assert len(loads) == 3
+
+
+def test_a_stop_does_not_wait_for_a_file_that_cannot_be_read() -> None:
+    """As on a file system that answers no more."""
+    entered, never = threading.Event(), threading.Event()
+    ended: list[str] = []
+
+    def load() -> Snapshot:
+        entered.set()
+        never.wait(60)
+        raise SettingsError((Finding("policy.yaml", 1, 1, "", "is none"),))
+
+    async def service() -> None:
+        reloader = Reloader(snapshot_for(1), cast("Tree", NoTree()), load, lambda _: None)
+        reloading = asyncio.create_task(reloader.reload("test"))
+        while not entered.is_set():
+            await asyncio.sleep(0.01)
+        reloading.cancel()
+
+    def run() -> None:
+        asyncio.run(service())
+        ended.append("stopped")
+
+    running = threading.Thread(target=run, daemon=True)
+    running.start()
+    running.join(20)
+    never.set()  # what reads finds no loop any more
+    assert ended == ["stopped"]
