@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from functools import partial
@@ -255,6 +258,80 @@ except KeyboardInterrupt:
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stderr) == (5, "")
+
+
+def short_of(error: Exception, after: int = 0) -> Callable[..., int]:
+    """os.fork, or a semaphore, that fails with `error` after so many times."""
+    done, fork = [0], os.fork
+
+    def run(*_: object, **__: object) -> int:
+        done[0] += 1
+        if done[0] > after:
+            raise error
+        return fork()
+
+    return run
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_a_process_that_cannot_be_begun_costs_time_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: int
+) -> None:
+    """Want of processes or memory: those that were begun do not wait for ever, nor anyone for them."""
+    directory = written(tmp_path, runs=1)
+    before = multiprocessing.active_children()
+    monkeypatch.setattr(os, "fork", short_of(BlockingIOError(errno.EAGAIN, "no more processes"), first))
+    assert verify_with(directory, all_keys(directory), CODEC, 2) == verify(directory, all_keys(directory), CODEC)
+    assert multiprocessing.active_children() == before
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ENOSYS, "no semaphores"), NotImplementedError(), MemoryError()])
+def test_a_system_that_has_no_pools_verifies_in_one_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    directory = written(tmp_path, runs=1)
+    monkeypatch.setattr(processes, "ProcessPoolExecutor", short_of(error))
+    assert verify_with(directory, all_keys(directory), CODEC, 2) == verify(directory, all_keys(directory), CODEC)
+
+
+def test_no_process_outlives_the_first(tmp_path: Path) -> None:
+    directory = written(tmp_path, runs=1)
+    pids = tmp_path / "pids"
+    pids.mkdir()
+    script = f"""
+import os, pathlib, signal, time
+from router.audit.verify import processes
+from router.audit.verify.keys import load_keys
+from router.audit.verify.lines import STANDARD
+def slow(task):
+    pathlib.Path({str(pids)!r}, str(os.getpid())).touch()
+    time.sleep(600)
+processes.examine = slow
+directory = pathlib.Path({str(directory)!r})
+processes.verify_with(directory, load_keys(directory, None, None, ()), STANDARD, 2)
+"""
+    first = subprocess.Popen([sys.executable, "-c", script])
+    wait_until(lambda: len(list(pids.iterdir())) == 2)
+    first.kill()
+    first.wait(WAIT_S)
+    for path in pids.iterdir():
+        wait_until(partial(is_gone, int(path.name)))
+    processes.end_with_parent()  # nobody's child goes on
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + WAIT_S
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.005)
+
+
+def is_gone(pid: int) -> bool:
+    """Or a zombie, where nobody reaps."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return True
 
 
 def test_where_no_process_can_be_forked_one_does_it_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@ import contextlib
 import multiprocessing
 import os
 import signal
+import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -22,6 +23,7 @@ from router.audit.verify.lines import Codec
 from router.audit.verify.parts import Part, Task, examine, verify_parts
 
 FORK: Final = "fork"
+_WANT: Final = (BrokenProcessPool, OSError, MemoryError, NotImplementedError)  # the last: no semaphores here
 
 
 def cores() -> int:
@@ -34,19 +36,43 @@ def verify_with(directory: Path, keys: Keys, codec: Codec, jobs: int) -> Report:
     jobs = min(jobs, _segments(directory))
     if jobs < 2 or FORK not in multiprocessing.get_all_start_methods():
         return verify(directory, keys, codec)
-    report = None
-    pool = ProcessPoolExecutor(jobs, multiprocessing.get_context(FORK), _die_of_interrupts)
+    return _in_parts(directory, keys, codec, jobs) or verify(directory, keys, codec)
+
+
+def _in_parts(directory: Path, keys: Keys, codec: Codec, jobs: int) -> Report | None:
+    """None too if a process was killed, for want of memory perhaps, or could not be begun."""
+    with contextlib.suppress(*_WANT), _pool(jobs) as pool:
+        return verify_parts(directory, keys, codec, partial(_in_processes, pool, 2 * jobs))
+    return None
+
+
+@contextlib.contextmanager
+def _pool(jobs: int) -> Iterator[ProcessPoolExecutor]:
+    before = set(multiprocessing.active_children())
+    pool = ProcessPoolExecutor(jobs, multiprocessing.get_context(FORK), _begin)
     try:
-        with contextlib.suppress(BrokenProcessPool):  # one was killed, for want of memory perhaps
-            report = verify_parts(directory, keys, codec, partial(_in_processes, pool, 2 * jobs))
+        yield pool
     finally:
         pool.shutdown(cancel_futures=True)
-    return report or verify(directory, keys, codec)
+        for left in set(multiprocessing.active_children()) - before:  # begun before one that could not be: nobody
+            left.kill()  # tells them to end, and our own end would wait for theirs
+            left.join()
 
 
-def _die_of_interrupts() -> None:
-    """Ctrl-C reaches all processes of a terminal: these end at once and say nothing, so nobody waits for them."""
+def _begin() -> None:
+    """Ctrl-C reaches all processes of a terminal: these end at once and say nothing, so nobody waits for them. They
+    also end when the first is killed: whoever waits for tasks would not hear of it.
+    """
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+    with contextlib.suppress(RuntimeError):  # no more threads
+        threading.Thread(target=end_with_parent, daemon=True).start()
+
+
+def end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _segments(directory: Path) -> int:
