@@ -29,6 +29,7 @@ _CONTENT = {
 }
 _AT_ONCE = {Endpoint.EMBEDDINGS: "Embeddings", Endpoint.RERANK: "Ranks"}
 LONGEST_MODEL = 256
+MOST_RANKS = (1 << 31) - 1  # llama-server reads it into 32 bits, and answers 500 to what is below 0
 
 
 class Inbound(msgspec.Struct, frozen=True):
@@ -110,6 +111,9 @@ def _check_ranking(document: dict[str, Any]) -> None:
         raise InvalidRequest("'query' must be a string that is not empty.", param="query")
     if not isinstance(documents, (list, dict)) or not documents:
         raise InvalidRequest("'documents' must be a non-empty list.", param="documents")
+    most = document.get("top_n")
+    if most is not None and (type(most) is not int or not 0 <= most <= MOST_RANKS):
+        raise InvalidRequest("'top_n' must be a whole number, not below 0.", param="top_n")
 
 
 def _check_messages(messages: Any) -> None:

@@ -90,6 +90,8 @@ ROWS = [
     Bad("streamed embeddings", b'{"model":"coder","input":"a","stream":true}', param="stream", path="/v1/embeddings"),
     Bad("no documents", b'{"model":"coder","query":"q"}', param="documents", path="/v1/rerank"),
     Bad("no query", b'{"model":"coder","documents":["d"]}', param="query", path="/rerank"),
+    *(Bad(f"top_n {most}", b'{"model":"coder","query":"q","documents":["d"],"top_n":%s}' % most.encode(),
+          param="top_n", path="/v1/rerank") for most in ('"3"', "true", "-1", "1.5", "2147483648", "[]")),
     Bad("unknown model", document(model="gpt-4o"), 404, "model_not_found", "model"),
     Bad("a provider's form", document(model="coder:together"), 404, "model_not_found", "model"),
     Bad("an unknown reach", document(), param="X-Ringfence-Reach", headers={"X-Ringfence-Reach": "moon"}),
