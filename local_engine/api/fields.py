@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Collection
 from typing import Any, NoReturn
 
@@ -66,9 +65,9 @@ class Fields:
         value = self.take(name)
         if value is None:
             return default
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        if isinstance(value, bool) or not isinstance(value, int | float):
             raise self._wrong(name, "must be a number")
-        if not low <= value <= high:
+        if not low <= value <= high:  # nor is an infinite one; a whole number may be too large to be a float
             raise self._wrong(name, f"must be from {low:g} to {high:g}")
         return float(value)
 

@@ -40,6 +40,8 @@ def error_of(answer: httpx.Response, status: int) -> dict[str, Any]:
         ({"temperature": 3}, "temperature"),
         ({"temperature": "hot"}, "temperature"),
         ({"temperature": True}, "temperature"),
+        ({"temperature": 10**400}, "temperature"),
+        ({"min_p": -(10**400)}, "min_p"),
         ({"top_p": -0.1}, "top_p"),
         ({"top_k": 10**9}, "top_k"),
         ({"n": 0}, "n"),
