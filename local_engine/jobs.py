@@ -10,6 +10,11 @@ from local_engine.library import Choice
 from local_engine.pictures.prompt import Eye, Run
 from local_engine.text.template import ChatTemplate
 
+
+class Unloaded(Exception):
+    """The model was unloaded, or broke, while a request for it was being read."""
+
+
 FinishReason = Literal["stop", "length"]
 
 

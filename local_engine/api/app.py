@@ -13,7 +13,8 @@ from starlette.routing import Route
 
 from local_engine.api import embed, generate, older, rerank, status
 from local_engine.api.errors import ApiError
-from local_engine.api.front import Front
+from local_engine.api.front import RETRY, Front
+from local_engine.jobs import Unloaded
 
 log = logging.getLogger("local_engine")
 
@@ -30,6 +31,9 @@ def make_app(front: Front) -> Starlette:
                     return await endpoint(front, request)
             except ApiError as error:
                 return error.response()
+            except Unloaded:
+                message = "The model was unloaded meanwhile; send it again."
+                return ApiError(503, message, "engine_error", headers=RETRY).response()
 
         return Route(path, handle, methods=list(methods))
 

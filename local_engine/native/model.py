@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import ctypes
+import threading
 from pathlib import Path
 from typing import Any
 
 from llama_cpp import llama_cpp as _bindings
 
+from local_engine.jobs import Unloaded
 from local_engine.text.markup import TAGS
 
 lib: Any = _bindings
@@ -26,10 +28,11 @@ def offloads() -> bool:
 
 
 class Model:
-    """Owns the native model. Made and closed on the engine thread."""
+    """Owns the native model. Made and closed on the engine thread; texts are read on another one."""
 
     def __init__(self, path: Path, gpu_layers: int = 0) -> None:
         lib.llama_backend_init()
+        self._in_use = threading.Lock()
         parameters = lib.llama_model_default_params()
         parameters.n_gpu_layers = gpu_layers
         self.pointer = lib.llama_model_load_from_file(str(path).encode(), parameters)
@@ -47,7 +50,10 @@ class Model:
         self._pieces: list[bytes | None] = [None] * self.vocabulary_size
 
     def close(self) -> None:
-        lib.llama_model_free(self.pointer)
+        """Who sent a text may have left meanwhile, or this process be ending: that waits until the text is read."""
+        with self._in_use:
+            lib.llama_model_free(self.pointer)
+            self.pointer = None
 
     def describe(self) -> str:
         buffer = ctypes.create_string_buffer(256)
@@ -80,11 +86,16 @@ class Model:
         return [text for token in marked if (text := self.token_text(token))]
 
     def tokenise(self, text: str, *, special: bool, start: bool = False) -> list[int]:
-        """Token ids of a text. `special` reads control tokens; `start` adds the model's own beginning token."""
+        """Token ids of a text. `special` reads control tokens; `start` adds the model's own beginning token. Raises
+        Unloaded.
+        """
         raw = text.encode("utf-8")
         room = len(raw) + 8
         buffer = (ctypes.c_int32 * room)()
-        count = lib.llama_tokenize(self.vocab, raw, len(raw), buffer, room, start, special)
+        with self._in_use:
+            if not self.pointer:
+                raise Unloaded
+            count = lib.llama_tokenize(self.vocab, raw, len(raw), buffer, room, start, special)
         if count < 0:
             raise ModelError("the tokeniser returned more tokens than the text has bytes")
         return list(buffer[:count])

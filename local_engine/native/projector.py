@@ -17,6 +17,7 @@ import numpy as np
 from llama_cpp import mtmd_cpp as _bindings
 from numpy.typing import NDArray
 
+from local_engine.jobs import Unloaded
 from local_engine.native.diagnostics import callback
 from local_engine.native.heap import Heap
 from local_engine.native.model import Model, ModelError
@@ -68,13 +69,14 @@ class Projector:
         return ""
 
     def layout(self, picture: bytes) -> Layout:
-        """Decodes it once, to see that it can be. BadPicture where it cannot, or has too many tokens.
+        """Decodes it once, to see that it can be. BadPicture where it cannot, or has too many tokens;
+        Unloaded.
 
         Who asked may have left meanwhile, and the model be unloaded: that waits for the end of this.
         """
         with self._in_use:
             if not self._pointer:
-                raise BadPicture("the model was unloaded meanwhile; send it again")
+                raise Unloaded
             found = self._found(picture)
         pieces = [one for one in found if isinstance(one, int)]
         if len(pieces) > MOST_PIECES or max(pieces, default=0) > (self._most if self.whole else MOST_TOKENS):
