@@ -215,10 +215,10 @@ class Scheduler:
         self._edits.append(SwapIn(slot.index, copy.number))
         self.cells.append(slot.index, copy.tokens)
         self._trim(slot, length)
-        if 2 * length >= len(copy.tokens):
+        kept = 2 * length < len(copy.tokens)
+        self.swapped.done(replace(copy, used=next(self._clock)) if kept else None)
+        if not kept:
             self._edits.append(Discard(copy.number))
-        else:
-            self._edits += map(Discard, self.swapped.give_back(replace(copy, used=next(self._clock))))
         return slot
 
     def _swap_out_one(self) -> None:

@@ -32,6 +32,7 @@ class SwapSpace:
     def __init__(self, capacity: int) -> None:
         self.capacity = capacity
         self._held: dict[int, Swapped] = {}
+        self._taken = 0
         self._numbers = count()
 
     def __iter__(self) -> Iterator[Swapped]:
@@ -39,7 +40,7 @@ class SwapSpace:
 
     def takes(self, tokens: list[int]) -> bool:
         """Not what is read again as fast, nor pictures, whose places are not those of their tokens."""
-        return WORTH_SWAPPING <= len(tokens) <= self.capacity and min(tokens) >= 0
+        return WORTH_SWAPPING <= len(tokens) <= self.capacity - self._taken and min(tokens) >= 0
 
     def put(self, scope: str, tokens: tuple[int, ...], used: int) -> tuple[int, list[int]]:
         """The number of the new copy, and those that it makes superfluous or that must go for it, oldest first.
@@ -57,19 +58,19 @@ class SwapSpace:
         return new.number, gone
 
     def take(self, number: int) -> None:
-        """Out of the books: it is being swapped in, and must not go to make room meanwhile."""
-        del self._held[number]
+        """It is being swapped in: it must not go to make room meanwhile, and takes its own until `done`."""
+        self._taken = len(self._held.pop(number).tokens)
 
-    def give_back(self, copy: Swapped) -> list[int]:
-        """The copies that must go for one that was taken."""
-        gone = self._make_room(len(copy.tokens))
-        self._held[copy.number] = copy
-        return gone
+    def done(self, kept: Swapped | None) -> None:
+        """The copy that was taken is discarded, or kept."""
+        self._taken = 0
+        if kept:
+            self._held[kept.number] = kept
 
     def _make_room(self, tokens: int) -> list[int]:
         """Give up the least recently used ones."""
         gone = []
-        room = self.capacity - tokens - sum(len(old.tokens) for old in self)
+        room = self.capacity - self._taken - tokens - sum(len(old.tokens) for old in self)
         for old in sorted(self, key=lambda old: old.used):
             if room >= 0:
                 break

@@ -28,6 +28,7 @@ class ToyContext:
     """Cells as llama.cpp keeps them: each holds a token and belongs to a set of sequences."""
 
     capacity: int
+    swap: int
     cells: list[tuple[int, int, set[int]]] = field(default_factory=list)
     copies: dict[int, list[int]] = field(default_factory=dict)
 
@@ -53,6 +54,7 @@ class ToyContext:
                     assert len(self.cells) <= self.capacity, "the cache overflowed"
                 case Discard():
                     del self.copies[edit.number]
+            assert sum(map(len, self.copies.values())) <= self.swap, "more memory than was allowed"
             self.cells = [cell for cell in self.cells if cell[2]]
 
     def _share(self, edit: Copy) -> None:
@@ -79,7 +81,7 @@ class Harness:
     def __init__(self, limits: Limits, guesses: Callable[[Sequence], tuple[int, ...]] = lambda _: ()) -> None:
         self.guesses = guesses
         self.scheduler = Scheduler(limits)
-        self.context = ToyContext(limits.cells)
+        self.context = ToyContext(limits.cells, limits.swap)
         self.lengths: dict[int, int] = {}
         self.finished: dict[int, list[int]] = {}
 
@@ -306,6 +308,15 @@ def test_prefixes_that_nobody_works_on_leave_the_cache_and_come_back() -> None:
     harness.drain()
     assert [copy.tokens[0] for copy in harness.scheduler.swapped][-1] == 4, "the oldest went for the newest"
     assert sum(len(copy.tokens) for copy in harness.scheduler.swapped) <= 120
+
+
+def test_what_is_swapped_in_and_what_makes_room_for_it_fit_into_memory_together() -> None:
+    harness = Harness(Limits(slots=2, cells=150, batch=200, swap=100))
+    for key, prompt in enumerate(([1] * 90, [2] * 90, [1] * 91)):
+        harness.submit(key, prompt, 1)
+        harness.drain()
+    assert harness.finished[2] == alone([1] * 91, 1)
+    assert not harness.context.copies
 
 
 def test_a_copy_that_others_share_is_kept() -> None:
