@@ -31,7 +31,9 @@ from tests.audit.ledgers import (
     DECISION,
     DENIAL,
     WAIT_S,
+    agreed,
     all_keys,
+    build,
     codes,
     copy,
     crashed,
@@ -163,15 +165,28 @@ def test_of_anything_wrong_parts_say_nothing(tmp_path: Path, attack: Callable[[P
     assert codes(verify(directory, all_keys(directory), CODEC))
 
 
-def test_a_segment_that_goes_on_with_a_key_is_left_to_the_whole(tmp_path: Path) -> None:
-    """Somebody has cut one file in two: each record is where it was."""
+def test_a_segment_that_goes_on_with_a_key_was_not_made_by_the_writer(tmp_path: Path) -> None:
+    """Somebody has cut one file in two: each record is where it was, but once those before are pruned, its key is."""
     directory = written(tmp_path, runs=1)
     first, path = list_segments(directory)[-1]
     lines = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(b"".join(lines[:3]))
     path.with_name(segment_name(first + 3)).write_bytes(b"".join(lines[3:]))
     assert joined(directory) is None
-    assert verify(directory, all_keys(directory), CODEC).exit_code() == 0
+    assert codes(agreed(directory)) == ["segment"]
+
+
+@pytest.mark.parametrize(("epochs", "found"), [((0, 1), ["epoch"]), ((1, 1), ["epoch"]), ((1, 2), [])])
+def test_each_key_begins_an_epoch_and_the_first_is_one(
+    tmp_path: Path, epochs: tuple[int, int], found: list[str]
+) -> None:
+    """Whoever holds the signing key can sign for any number."""
+    directory = build(tmp_path, runs=2, exchanges=1)
+    forger = Forger(directory, steal(directory, signing=True))
+    for record in forger.records:
+        record["epoch"] = epochs[record["epoch"] - 1]
+    forger.rebuild()
+    assert codes(agreed(directory, replace(all_keys(directory), reviewer=None))) == found
 
 
 def other_epoch(part: Part) -> Part:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from operator import itemgetter
 from pathlib import Path
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from router.audit.format.record import (
     FIRST_PREV,
@@ -27,6 +27,7 @@ from router.audit.verify.findings import Finding, Weight
 from router.audit.verify.lines import Codec, Columns, Row, ends_of, parse_line
 
 Add: TypeAlias = Callable[[Finding], None]
+KEY_EPOCH: Final = "key_epoch"  # the kind with which a segment begins, and an epoch
 
 
 class Stream:
@@ -43,6 +44,7 @@ class Stream:
         self.segments = 0
         self.bytes = 0
         self._pruned = False  # and the first record of what is left is still to come
+        self._opening = False  # the first record of a segment is still to come
         self._file = ""
         self._offset = 0
 
@@ -73,7 +75,7 @@ class Stream:
     def _read_whole(self, lines: list[bytes]) -> Batch | None:
         """The common case, some hundred lines at once; None if anything about any of them is not as usual."""
         first, prev, last = self.index, self.prev, self.index + len(lines) - 1
-        if prev is None or len(str(first)) != len(str(last)) or max(map(len, lines)) > MOST_LINE_BYTES:
+        if self._opening or prev is None or len(str(first)) != len(str(last)) or max(map(len, lines)) > MOST_LINE_BYTES:
             return None
         leaves = leaf_hashes(lines)
         due = heads(self._log, self.epoch, first, [prev, *leaves[:-1]])
@@ -85,7 +87,7 @@ class Stream:
             columns = self._codec.columns([*map(itemgetter(slice(size, -TAIL_BYTES)), lines)])
         except (ValueError, RecursionError):
             return None
-        if "key_epoch" in columns.kinds:
+        if KEY_EPOCH in columns.kinds:
             return None
         batch = Batch(first, self.epoch, prev, leaves, lines, ends, columns, self._file, self._offset)
         self.index, self.prev = last + 1, leaves[-1]
@@ -107,7 +109,7 @@ class Stream:
 
     def _enter(self, first: int, path: Path) -> None:
         self.segments += 1
-        self._file, self._offset = path.name, 0
+        self._file, self._offset, self._opening = path.name, 0, True
         if first != self.index:
             self._say(Weight.TAMPERED, "segment", f"the segment begins at record {first}, but {self.index} is due")
 
@@ -122,6 +124,8 @@ class Stream:
         line = raw[:-1]
         row = self._row(line)
         if self.prev is not None and line.startswith(head(self._log, self.epoch, self.index, self.prev)):
+            if row is not None and row.kind == KEY_EPOCH:
+                self._say(Weight.TAMPERED, "epoch", f"a new key, but still epoch {self.epoch}", self.index)
             return self._accept(line, self.prev, row)
         if row is None:
             self._no_record(raw)
@@ -142,6 +146,9 @@ class Stream:
         if row is None:
             self._say(Weight.TAMPERED, "form", "the line is not a record in its one spelling: it was altered", index)
             row = Row(1, self._log, self.epoch, index, prev.hex(), 0, 0, "", {}, "")
+        elif self._opening and row.kind != KEY_EPOCH:
+            self._say(Weight.TAMPERED, "segment", "the segment does not begin with a key: it was cut anew", index)
+        self._opening = False
         told = (row.t, row.mono, row.kind, row.body)
         return Record(index, self.epoch, prev, leaf, line, *told, self._file, self._offset)
 
@@ -179,7 +186,7 @@ class Stream:
 
     def _turn_epoch(self, row: Row) -> None:
         epoch, due = row.epoch, self.epoch + 1
-        begins = row.kind == "key_epoch" and (epoch == due or self._pruned)
+        begins = row.kind == KEY_EPOCH and (epoch == due or self._pruned)
         if epoch != self.epoch and not begins and self.prev is not None:
             self._say(Weight.TAMPERED, "epoch", f"epoch {epoch} follows {self.epoch} without its key", self.index)
         self.epoch, self._pruned = epoch, False
