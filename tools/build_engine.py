@@ -55,6 +55,8 @@ COMMON_FLAGS = (
     f"-DCMAKE_PROJECT_llama.cpp_INCLUDE={UNITY}",
     *(f"-DLLAMA_BUILD_{part}=OFF" for part in ("COMMON", "TESTS", "TOOLS", "EXAMPLES", "SERVER", "APP")),
 )
+EYES = "mtmd"
+NO_EYES = f"it will read no pictures: see above. To try that again: rm {ENGINE / '.libraries'}, then make"
 AVX2_SET = ("SSE42", "AVX", "AVX2", "BMI2", "FMA", "F16C")
 PROGRESS = re.compile(r"^\[(\d+)/(\d+)\]")
 
@@ -159,7 +161,13 @@ def percent_steps(lines: Iterator[str], title: str, tail: deque[str]) -> None:
 
 
 def run(title: str, command: list[str], **extra: str) -> None:
-    """Run a command, show its progress, and on failure the end of its log and the command to try by hand."""
+    """As `attempt`; a failure ends the run, with the command to try by hand."""
+    if code := attempt(title, command, **extra):
+        sys.exit(f"[engine] {title} failed (exit {code}). To try it alone:\n  {' '.join(command)}")
+
+
+def attempt(title: str, command: list[str], **extra: str) -> int:
+    """Run a command, show its progress, and on failure the end of its log. Returns its exit code."""
     tail: deque[str] = deque(maxlen=40)
     with subprocess.Popen(
         command, cwd=ROOT, env=environment(**extra), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
@@ -167,7 +175,7 @@ def run(title: str, command: list[str], **extra: str) -> None:
         percent_steps(iter(process.stdout or ()), title, tail)
     if process.returncode:
         print("\n".join(tail), file=sys.stderr)
-        sys.exit(f"[engine] {title} failed (exit {process.returncode}). To try it alone:\n  {' '.join(command)}")
+    return process.returncode
 
 
 def pip(verb: str, *arguments: str) -> list[str]:
@@ -219,13 +227,19 @@ def install_bindings(lock: Path) -> None:
 
 
 def compile_libraries(name: str, tree: Path, target: str, flags: tuple[str, ...]) -> Path:
-    """Returns the folder that the shared libraries were built into."""
+    """Returns the folder that the shared libraries were built into. Where what reads pictures cannot be compiled (its
+    one large file takes the compiler the most memory), everything else is, and the engine serves without pictures.
+    """
     folder = SCRATCH / f"build-{name}"
     shutil.rmtree(folder, ignore_errors=True)
     cmake = str(VENV / "bin" / "cmake")
     configure = [cmake, "-G", "Ninja", "-S", str(tree), "-B", str(folder), *COMMON_FLAGS, *flags]
     run(f"{name} library, configuration", configure)
-    run(f"{name} library", [cmake, "--build", str(folder), "--target", target])
+    build = [cmake, "--build", str(folder), "--target"]
+    if target == EYES and attempt(f"{name} library", [*build, target]):
+        say(f"{name} library: {NO_EYES}")
+        target = "llama"
+    run(f"{name} library", [*build, target])
     return folder / "bin"
 
 
@@ -245,9 +259,9 @@ def place(built: Path, folder: Path, base: Path | None = None) -> None:
 
 def build_libraries(tree: Path, gpu: tuple[str, ...]) -> None:
     """With a graphics card's back end in `native`, `safe` shares nothing with it: a missing driver stops only one."""
-    native = compile_libraries("native", tree, "mtmd", ("-DGGML_NATIVE=ON", *gpu))
+    native = compile_libraries("native", tree, EYES, ("-DGGML_NATIVE=ON", *gpu))
     place(native, ENGINE / "native-lib")
-    safe = compile_libraries("safe", tree, "mtmd" if gpu else "ggml-cpu", safe_flags())
+    safe = compile_libraries("safe", tree, EYES if gpu else "ggml-cpu", safe_flags())
     place(safe, ENGINE / "safe-lib", None if gpu else ENGINE / "native-lib")
     for scratch in ("build-native", "build-safe", "source"):
         shutil.rmtree(SCRATCH / scratch, ignore_errors=True)
