@@ -77,10 +77,11 @@ def pack_answer(exchange: int, record: int, head: bytes, body: bytes) -> bytes:
 def answered(payload: bytes) -> tuple[int, bytes, bytes]:
     """Record, Head message and body of an ANSWER frame."""
     begin = ANSWER.size
-    if len(payload) < begin:
+    record, size = ANSWER.unpack_from(payload) if len(payload) >= begin else (-1, 0)
+    stop = begin + size
+    if len(payload) < stop:
         raise ChannelError(f"an answer of {len(payload)} bytes")
-    record, size = ANSWER.unpack_from(payload)
-    return record, payload[begin : begin + size], payload[begin + size :]
+    return record, payload[begin:stop], payload[stop:]
 
 
 class Splitter:

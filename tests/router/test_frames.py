@@ -109,7 +109,17 @@ def test_an_answer_in_one_frame_is_taken_apart_as_it_was_put_together(record: in
 
 
 @pytest.mark.parametrize(
-    "payload", [pytest.param(b"\0" * 9, id="too short"), pytest.param(b"\0" * 8 + b"\2\0\x91", id="no head")]
+    "payload",
+    [
+        pytest.param(b"\0" * 9, id="too short"),
+        pytest.param(b"\0" * 8 + b"\2\0\x91", id="no head"),
+        pytest.param(
+            pack_answer(1, 0, encode(Head(200, "application/json")), b"")[HEADER.size :][:8]
+            + b"\xff\xff"
+            + encode(Head(200, "application/json")),
+            id="a head longer than the frame",
+        ),
+    ],
 )
 def test_an_answer_that_is_none_is_refused(payload: bytes) -> None:
     with pytest.raises(ChannelError):
