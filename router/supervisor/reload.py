@@ -60,12 +60,13 @@ class Reloader:
         self._unlisted: dict[str, tuple[str, ...]] = {}  # what it names in vain, and who is in that place now
         self._log = Log("supervisor")
         self._seen = signature(snapshot.files)
-        self._turn = asyncio.Lock()
+        self._reading = asyncio.Lock()  # taken before `_turn`
+        self._turn = asyncio.Lock()  # of what changes the settings in force; a narrowing waits for no file
         self._signalled = False  # a SIGHUP waits for its turn
 
     async def reload(self, actor: str, *, lift: bool = False) -> Reloaded:
         """Read the settings again. What the service was narrowed by stays, unless it is lifted."""
-        async with self._turn:
+        async with self._reading:
             return await self._reload(actor, lift=lift)
 
     async def signalled(self) -> None:
@@ -73,20 +74,31 @@ class Reloader:
         if self._signalled:
             return
         self._signalled = True
-        async with self._turn:
+        async with self._reading:
             self._signalled = False
             await self._reload("SIGHUP", lift=False)
 
     async def _reload(self, actor: str, *, lift: bool) -> Reloaded:
+        """What is taken away while the file is read stays away; nothing is while a lift is under way."""
+        async with self._turn if lift else contextlib.nullcontext():
+            loaded = await self._read(actor)
+            if isinstance(loaded, Reloaded):
+                return loaded
+            if lift:
+                return await self._swap(loaded, Narrowing(), actor)
+        async with self._turn:
+            return await self._swap(loaded, self._narrowing, actor)
+
+    async def _read(self, actor: str) -> Snapshot | Reloaded:
+        """The file's settings, or how they were refused."""
         self._seen = signature(self._loaded.files)
         try:
-            loaded = await _aside(self._load)
+            return await _aside(self._load)
         except SettingsError as error:
             return self._refused(str(error), in_public(error), actor)
         except OSError as error:  # the working directory is gone: what is asked for by a path needs one
             reason = f"the settings cannot be read: {error.strerror}: is the working directory still there?"
             return self._refused(reason, reason, actor)
-        return await self._swap(loaded, Narrowing() if lift else self._narrowing, actor)
 
     async def narrow(self, without: Sequence[str], reach: str, actor: str) -> Reloaded:
         """Take something away from the settings in force; what would not take away is refused. Both are recorded."""

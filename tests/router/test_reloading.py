@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Mapping
 from typing import cast
+
+import pytest
 
 from router.settings.findings import Finding, SettingsError
 from router.settings.snapshot import Snapshot
@@ -24,6 +27,23 @@ class NoTree:
 
     def notice(self, text: str) -> None:
         self.heard.append(text)
+
+
+class TakesAll(NoTree):
+    """Serves by whatever it is given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.snapshots: list[Snapshot] = []
+
+    def reload(self, snapshot: Snapshot, _actor: str) -> None:
+        self.snapshots.append(snapshot)
+
+    async def in_force(self, _wait_s: float) -> bool:
+        return True
+
+    def ordered(self, body: Mapping[str, str]) -> None:
+        self.heard.append(body["result"])
 
 
 async def test_a_file_that_takes_long_to_read_keeps_the_supervisor_from_nothing() -> None:
@@ -81,6 +101,34 @@ async def test_signals_that_come_while_one_waits_are_one() -> None:
     assert len(loads) == 2, "the one under way, and one that reads what has changed since it began"
     await reloader.signalled()
     assert len(loads) == 3
+
+
+@pytest.mark.parametrize("lift", [False, True])
+async def test_a_narrowing_does_not_wait_for_a_file_and_outlives_what_is_read(lift: bool) -> None:
+    """Only a lift makes it wait: what is taken away after it was ordered must not go with it."""
+    tree = TakesAll()
+    began, go_on = threading.Event(), threading.Event()
+    snapshot = snapshot_for(1)
+    name = next(iter(snapshot.policy.upstreams))
+
+    def load() -> Snapshot:
+        began.set()
+        assert go_on.wait(20)
+        return snapshot
+
+    reloader = Reloader(snapshot, cast("Tree", tree), load, lambda _: None)
+    reloading = asyncio.create_task(reloader.reload("test", lift=lift))
+    async with asyncio.timeout(20):
+        while not began.is_set():
+            await asyncio.sleep(0.01)
+        narrowing = asyncio.create_task(reloader.narrow([name], "", "op"))
+        await (asyncio.sleep(0.05) if lift else narrowing)
+        assert narrowing.done() is not lift
+        go_on.set()
+        assert (await reloading).taken
+        assert (await narrowing).taken
+    assert name not in tree.snapshots[-1].policy.upstreams
+    assert [name in one.policy.upstreams for one in tree.snapshots] == ([True, False] if lift else [False, False])
 
 
 def test_a_stop_does_not_wait_for_a_file_that_cannot_be_read() -> None:
