@@ -6,6 +6,7 @@ import asyncio
 import queue
 import time
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,19 @@ import pytest
 
 from local_engine.api.app import make_app
 from local_engine.api.front import Front
-from local_engine.jobs import EmbeddingTicket, Failed, Finished, Loaded, Message, Occupancy, Piece, Stop, Ticket, Usage
+from local_engine.jobs import (
+    EmbeddingTicket,
+    Failed,
+    Finished,
+    Loaded,
+    Message,
+    Occupancy,
+    Piece,
+    Stop,
+    Ticket,
+    Unloaded,
+    Usage,
+)
 from local_engine.launch import EngineSpec
 from local_engine.library import Choice
 from local_engine.service import EngineFailed, Service
@@ -234,3 +247,13 @@ async def test_a_request_that_is_being_served_keeps_the_model_loaded() -> None:
     finally:
         await started.client.aclose()
         started.service.stop()
+
+
+async def test_a_model_that_goes_while_a_text_is_read_is_asked_again_later(start: Callable[..., Started]) -> None:
+    def gone(_text: str, _special: bool) -> list[int]:
+        raise Unloaded
+
+    started = start(lambda post: (replace(FACTS, tokenise=gone), ToyLoop(post, lambda _: None)))
+    answer = await started.client.post("/v1/chat/completions", json=chat_body())
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+    assert answer.json()["error"]["code"] == "engine_error"
