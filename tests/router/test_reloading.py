@@ -8,7 +8,9 @@ from collections.abc import Mapping
 from typing import cast
 
 import pytest
+from msgspec.structs import replace
 
+from policies import Destination, UpstreamRule
 from router.settings.findings import Finding, SettingsError
 from router.settings.snapshot import Snapshot
 from router.supervisor.reload import Reloader
@@ -157,3 +159,22 @@ def test_a_stop_does_not_wait_for_a_file_that_cannot_be_read() -> None:
     running.join(20)
     never.set()  # what reads finds no loop any more
     assert ended == ["stopped"]
+
+
+async def test_reloads_follow_who_moves_and_is_renamed_and_tell_who_else_is_away() -> None:
+    first = snapshot_for(1)
+    name, rule = next(iter(first.policy.upstreams.items()))
+    twin = replace(rule, name="twin")
+    moved = replace(rule, destination=Destination("http", "127.0.0.1", 2, "/v1"))
+
+    def listing(*rules: UpstreamRule) -> Snapshot:
+        return replace(first, policy=replace(first.policy, upstreams={one.name: one for one in rules}, tiers={}))
+
+    files = iter([listing(moved, twin), listing(replace(moved, name="renamed"))])
+    tree = TakesAll()
+    reloader = Reloader(listing(rule, twin), cast("Tree", tree), lambda: next(files), lambda _: None)
+    assert "so away too: twin" in (await reloader.narrow([name], "", "op")).text
+    assert "taken; at an address that is left out, so away too: twin" in tree.heard
+    assert "so away too: twin" in (await reloader.reload("test")).text
+    assert "at its place is renamed now, and stays away too" in (await reloader.reload("test")).text
+    assert [dict(one.policy.upstreams) for one in tree.snapshots] == [{}, {}, {}]
