@@ -174,10 +174,11 @@ def test_a_heartbeat_at_the_last_moment_costs_no_last_words(tmp_path: Path, monk
 
     def late(inbox: Inbox, kind: Kind, body: bytes, decision: int = -1, **how: bool) -> int:
         if kind is Kind.HEARTBEAT and not closers:
-            closers.append(threading.Thread(target=ledger.close))
-            closers[0].start()
+            closer = threading.Thread(target=ledger.close)
+            closer.start()
+            closers.append(closer)
             while not inbox._closed:
-                closers[0].join(0.001)
+                closer.join(0.001)
         return real(inbox, kind, body, decision, **how)
 
     monkeypatch.setattr(Inbox, "append", late)
