@@ -379,3 +379,14 @@ def test_more_than_is_remembered_is_left_to_the_whole(tmp_path: Path, monkeypatc
     assert joined(directory) is not None
     monkeypatch.setattr("router.audit.verify.sealed.MOST_KEYS", 1)
     assert joined(directory) is None
+
+
+@pytest.mark.parametrize("days", [-719_162, -719_163, 2_932_896, 2_932_897])
+def test_a_text_of_the_calendars_ends_is_missing_like_any_other(tmp_path: Path, days: int) -> None:
+    """There is no day before the first, nor after the last."""
+    directory = build(tmp_path, exchanges=1)
+    forger = Forger(directory, steal(directory, mac_at=0, signing=True))
+    decision = next(record for record in forger.records if record["kind"] == "decision")
+    decision["t"], decision["body"]["capture"] = days * 86_400_000_000, "ab" * 32
+    forger.rebuild()
+    assert "sealed" in codes(agreed(directory))

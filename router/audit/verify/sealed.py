@@ -34,7 +34,7 @@ class SealedPart(NamedTuple):
     """What the records of one segment name."""
 
     keys: dict[str, tuple[int, str]]
-    lost: Counter[str]
+    lost: Counter[tuple[str, str]]
     erased: set[str]
 
 
@@ -45,7 +45,7 @@ class SealedCheck:
         self._directory = directory
         self._add = add
         self._keys: dict[str, tuple[int, str]] = {}  # a digest key's file: the record that names it, its SHA-256
-        self._lost: Counter[str] = Counter()  # captures that are not there, by day
+        self._lost: Counter[tuple[str, str]] = Counter()  # captures that are not there, by day and the one before
         self._erased: set[str] = set()
 
     def see(self, batch: Batch) -> None:
@@ -73,7 +73,7 @@ class SealedCheck:
         days = day_of(t_us // DAY_US), day_of(t_us // DAY_US - 1)
         places = [self._directory / content.CAPTURES / day / name for day in days]
         if "/" in name or not any(path.is_file() for path in places):
-            self._lost[days[0]] += 1
+            self._lost[days] += 1
 
     def part(self) -> SealedPart:
         return SealedPart(self._keys, self._lost, self._erased)
@@ -89,8 +89,7 @@ class SealedCheck:
         for name, (number, digest) in self._keys.items():
             if name[:_DAY] not in self._erased:
                 self._check_key(name, number, digest)
-        for day, count in sorted(self._lost.items()):
-            before = str(date.fromisoformat(day) - timedelta(days=1)) if day else ""
+        for (day, before), count in sorted(self._lost.items()):
             if self._erased.isdisjoint({day, before}):
                 told = f"{count} sealed texts that records of {day} name are missing, and no erasure record tells of it"
                 self._add(Finding(Weight.INCOMPLETE, "sealed", told))
