@@ -70,13 +70,13 @@ def boot(order: Order, post: Post) -> tuple[Loaded, Loop]:
     sys.setswitchinterval(0.0005)
     if header.ranks:
         return _load_ranker(spec, path, header, choice, post)
-    return _load_writer(order, choice, post, memory.swap_tokens(need, free, order.most_memory))
+    return _load_writer(order, header, choice, post, memory.swap_tokens(need, free, order.most_memory))
 
 
 # What is native is imported only within these two: the import itself loads the library that was chosen.
 
 
-def _load_writer(order: Order, choice: Choice, post: Post, swap: int) -> tuple[Loaded, Loop]:
+def _load_writer(order: Order, header: Header, choice: Choice, post: Post, swap: int) -> tuple[Loaded, Loop]:
     from local_engine.native.grammar import grammar_for  # noqa: PLC0415 - native: see above
     from local_engine.native.model import offloads  # noqa: PLC0415 - native: see above
     from local_engine.worker.loop import LoopOptions, StepLoop  # noqa: PLC0415 - native: see above
@@ -84,7 +84,7 @@ def _load_writer(order: Order, choice: Choice, post: Post, swap: int) -> tuple[L
 
     spec, path = order.spec, order.path
     limits = Limits(slots=spec.parallel, cells=spec.context, queue=spec.queue, swap=swap)
-    layers = _layers(order, offloads())
+    layers = _layers(order.spec, header, offloads())
     machine: Machine = load(
         Plan(path, limits, spec.threads or usable_cores(), spec.lora, layers, order.projector), log.info
     )
@@ -120,13 +120,13 @@ def _load_ranker(spec: EngineSpec, path: Path, header: Header, choice: Choice, p
     return replace(facts, context=limit, rank_limit=limit, pair=pair, occupancy=loop.occupancy), loop
 
 
-def _layers(order: Order, able: bool) -> int:  # noqa: FBT001 - one fact
+def _layers(spec: EngineSpec, header: Header, able: bool) -> int:  # noqa: FBT001 - one fact
     """Cards are looked for only when layers may go to one: the tools that tell of them are programs."""
-    asked = order.spec.gpu_layers
+    asked = spec.gpu_layers
     if asked == 0:
         return 0
     gpus = detect().gpus if able and asked is None else ()
-    found = offload(asked, OffloadTo(able, gpus), read_model(parts_of(order.path)), order.spec.context)
+    found = offload(asked, OffloadTo(able, gpus), header, spec.context)
     log.info("%d layers go to the graphics card: %s", found.layers, found.reason)
     return found.layers
 

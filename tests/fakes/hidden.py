@@ -9,27 +9,15 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 
 from router.seal.machine import prctl
 from router.supervisor.orders import refusal
+from tests.fakes.forks import forked
 
 NOBODY = 65534
 PR_SET_DUMPABLE = 4
-
-
-def forked(act: Callable[[], None]) -> int:
-    pid = os.fork()
-    if not pid:
-        try:
-            act()
-        finally:
-            sys.stdout.flush()
-            os._exit(0)
-    return pid
 
 
 def become_nobody() -> None:

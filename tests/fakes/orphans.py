@@ -14,20 +14,11 @@ from collections.abc import Callable
 
 from router.supervisor.family import adopt
 from router.supervisor.orders import refusal
+from tests.fakes.forks import forked
 
 TRIES = 20
 SLEEPERS = 150  # below the program: a walk down the tree is busy with these while somebody moves
 STEP_S = 0.0005
-
-
-def forked(act: Callable[[], None]) -> int:
-    pid = os.fork()
-    if not pid:
-        try:
-            act()
-        finally:
-            os._exit(0)
-    return pid
 
 
 def knocking(path: str, number: int) -> Callable[[], None]:

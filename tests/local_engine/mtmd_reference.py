@@ -19,8 +19,8 @@ def main() -> None:
     os.environ["LLAMA_CPP_LIB_PATH"] = os.environ["MTMD_CPP_LIB"] = folder  # noqa: TID251 - as the engine does
     from llama_cpp import llama_cpp, mtmd_cpp  # noqa: PLC0415 - after the folder is told
 
-    from local_engine.native.context import Context, ContextShape  # noqa: PLC0415
-    from local_engine.native.model import Model  # noqa: PLC0415
+    from local_engine.native.context import Context, ContextShape  # noqa: PLC0415 - loads the library that was chosen above
+    from local_engine.native.model import Model  # noqa: PLC0415 - loads the library that was chosen above
 
     mtmd: Any = mtmd_cpp
     model = Model(Path(model_path))
