@@ -52,7 +52,7 @@ def diagnose(directory: Path) -> Diagnosis:
     try:
         recovery.inspect(home)
     except LedgerError as error:
-        return Diagnosis(str(error), log, signed, _left(directory, home.log))
+        return Diagnosis(str(error), log, signed, records_left(directory, home.log))
     finally:
         home.close()
     return Diagnosis("", log, signed)
@@ -78,7 +78,7 @@ def _stated(directory: Path) -> tuple[str, int]:
         return "", 0
 
 
-def _left(directory: Path, log: str) -> int:
+def records_left(directory: Path, log: str) -> int:
     """How many records there are before the first that is missing or has another form or link."""
     end = 0
     try:
@@ -102,14 +102,22 @@ def recover(settings: LedgerSettings, found: Diagnosis, reason: str) -> Path:
         raise LedgerError(f"the old log could not be set aside: {error}") from error
     finally:
         os.close(lock)
+    _tell(settings, {"reason": reason, "lost_from": found.left, "quarantine": aside.name}, found)
+    return aside
+
+
+def go_on_without(settings: LedgerSettings, missing: Diagnosis, reason: str) -> None:
+    """A log that is not there any more: what lies in its place, or a new one, says so. LedgerError."""
+    _tell(settings, {"reason": reason, "lost_from": 0}, missing)
+
+
+def _tell(settings: LedgerSettings, gap: dict[str, object], found: Diagnosis) -> None:
+    given_up = {"log": found.log} if found.log else {}
     ledger = Ledger.open(settings)
     try:
-        gap = {"bytes": 0, "reason": reason, "lost_from": found.left, "quarantine": aside.name, "signed": found.signed}
-        given_up = {"log": found.log} if found.log else {}
-        ledger.append(Kind.RECOVERY_GAP, {**gap, **given_up}).wait(_WAIT_S)
+        ledger.append(Kind.RECOVERY_GAP, {"bytes": 0, "signed": found.signed, **gap, **given_up}).wait(_WAIT_S)
     finally:
         ledger.close()
-    return aside
 
 
 def _set_aside(directory: Path, found: Diagnosis) -> Path:

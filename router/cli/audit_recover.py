@@ -8,13 +8,16 @@ from typing import Annotated
 import typer
 
 from router.audit import LedgerSettings
-from router.audit.recover import diagnose
+from router.audit.format import layout
+from router.audit.recover import Diagnosis, diagnose, go_on_without, records_left
 from router.audit.recover import recover as go_on
 from router.audit.verify.__main__ import ledger_directory
 from router.cli.audit_options import Directory
 from router.cli.audit_review import Reason, told
+from router.continuity import Lost, keep, kept, lost, stated
 
 REFUSES = 1
+_GOES_ON = "whose recovery_gap says what was given up. It has another key: note the line in log.vkey."
 
 
 def recover(
@@ -30,16 +33,37 @@ def recover(
     Without --accept-loss nothing changes. The service must be stopped.
     """
     with told():
-        root = ledger_directory(directory).absolute()
-        found = diagnose(root)
+        root = directory.absolute()
+        missing = lost(root, kept(root))
+        root = root if missing else ledger_directory(directory).absolute()
+        found = _diagnose(root, missing)
         if not found.trouble:
             typer.echo(f"{root}: the service would start here; there is nothing to recover")
             return
         typer.echo(found.trouble)
         if not accept_loss:
             raise typer.Exit(REFUSES)
-        aside = go_on(LedgerSettings(root), found, reason)
-    typer.echo(
-        f"{aside}: the old log, whole, for the reviewer.\n"
-        f"{root}: a new log, whose recovery_gap says what was given up. It has another key: note the line in log.vkey."
-    )
+        typer.echo(_accept(LedgerSettings(root), found, missing, reason))
+
+
+def _diagnose(root: Path, missing: Lost | None) -> Diagnosis:
+    """What is wrong with what lies there comes first."""
+    there = (root / layout.VKEY).exists() or missing is None
+    found = diagnose(root) if there else Diagnosis("")
+    if found.trouble or missing is None:
+        return found
+    left = records_left(root, missing.known.log) if missing.here else 0
+    return Diagnosis(missing.text, missing.known.log, missing.known.signed, left)
+
+
+def _accept(settings: LedgerSettings, found: Diagnosis, missing: Lost | None, reason: str) -> str:
+    """Go on, and let the next start know with what."""
+    root = settings.directory
+    if missing is None or missing.here or found.trouble != missing.text:
+        text = f"{go_on(settings, found, reason)}: the old log, whole, for the reviewer.\n{root}: a new log, {_GOES_ON}"
+    else:
+        go_on_without(settings, found, reason)
+        text = f"{root}: a log {_GOES_ON}"
+    if kept(root) is not None and (now := stated(root)) is not None:
+        keep(root, now)
+    return text

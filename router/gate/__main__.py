@@ -22,6 +22,7 @@ from router.audit import Kind as RecordKind
 from router.channel.control import Control, Message, Word, read_memory_file
 from router.channel.sealed import seal_process
 from router.channel.states import State, UpstreamState
+from router.continuity import Known, parse
 from router.descriptors import take_all
 from router.expiry import tell
 from router.gate.admission import Admission
@@ -47,8 +48,9 @@ from router.verdicts import Verdicts
 class GateProcess:
     """What the supervisor says to the gate, in order: settings, channels, pings, drain."""
 
-    def __init__(self, control: socket.socket, engine_directory: Path) -> None:
+    def __init__(self, control: socket.socket, engine_directory: Path, continues: Known | None = None) -> None:
         self._engines = engine_directory
+        self._continues = continues
         self._log = Log("gate")
         descriptors = take_all()
         self._log("descriptors", limit=descriptors.limit)
@@ -161,7 +163,7 @@ class GateProcess:
     def _open_ledger(self, snapshot: Snapshot) -> Recorder | None:
         """None when there is no ledger to be had: then there is no service either."""
         try:
-            directory = enter_directory(snapshot.audit.directory)
+            directory = enter_directory(snapshot.audit.directory, self._continues)
             seal = seal_process(gate_plan(directory, self._control), snapshot.require_seal, self._control, self._log)
             if seal is None:
                 return None
@@ -251,18 +253,19 @@ def _ledger_settings(snapshot: Snapshot) -> LedgerSettings:
     )
 
 
-async def _main(control: int, engine_directory: Path) -> None:
-    await GateProcess(socket.socket(fileno=control), engine_directory).run()
+async def _main(control: int, engine_directory: Path, continues: Known | None) -> None:
+    await GateProcess(socket.socket(fileno=control), engine_directory, continues).run()
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="router.gate")
     parser.add_argument("--control", type=int, required=True)
     parser.add_argument("--engines", type=Path, required=True)
+    parser.add_argument("--continues", type=parse, help="the log that the ledger must go on with, and its size so far")
     arguments = parser.parse_args()
     begin()
     hear_libraries(Log("gate"))
-    uvloop.run(_main(arguments.control, arguments.engines))
+    uvloop.run(_main(arguments.control, arguments.engines, arguments.continues))
 
 
 if __name__ == "__main__":

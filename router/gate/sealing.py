@@ -7,6 +7,7 @@ from pathlib import Path
 
 from router.audit import MOST_NAMES, Kind, LedgerError
 from router.channel.control import Control
+from router.continuity import Known, lost
 from router.gate.recorder import Recorder
 from router.gate.tls import authority_files
 from router.seal.attestation import Attestation, Result
@@ -16,9 +17,13 @@ from router.seal.profiles import Profile
 from router.seal.rooms import room_of
 
 
-def enter_directory(directory: str) -> Path:
-    """The ledger's directory, made if it is missing: file rules can name only what exists."""
+def enter_directory(directory: str, continues: Known | None) -> Path:
+    """The ledger's directory, made if it is missing: file rules can name only what exists. LedgerError if it cannot be,
+    or if the log that is to be continued is not there.
+    """
     path = Path(directory)
+    if missed := lost(path, continues):
+        raise LedgerError(missed.text)
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:

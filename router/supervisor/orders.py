@@ -16,6 +16,7 @@ from typing import Final
 
 import msgspec
 
+from router.continuity import run_directory
 from router.supervisor.family import is_below
 
 SOCKET: Final = "orders.sock"
@@ -116,7 +117,7 @@ def refusal(sock: socket.socket) -> str:
 
 def ask(ledger: Path, order: Order, wait_s: float) -> Told:
     """Give an order to the service that writes this ledger. NoService, or the answer in words."""
-    parent = ledger.with_name(f"{ledger.name}-run")
+    parent = run_directory(ledger)
     for own in _alive(parent):
         with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
             sock.settimeout(wait_s)
@@ -130,7 +131,7 @@ def ask(ledger: Path, order: Order, wait_s: float) -> Told:
 
 def homes(ledger: Path) -> Path:
     """Where managed programs of the service that writes this ledger have their homes and logs."""
-    return ledger.with_name(f"{ledger.name}-run") / "managed"
+    return run_directory(ledger) / "managed"
 
 
 def _alive(parent: Path) -> list[Path]:

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+from router.continuity import run_directory as beside
 from router.expiry import tell
 from router.logs import Log, hear_libraries
 from router.seal.process import gain_nothing, shut_memory
@@ -46,9 +47,8 @@ def serve(snapshot: Snapshot, environment: Mapping[str, str], say: Say, reload: 
 
 
 def run_directory(snapshot: Snapshot) -> Path:
-    """Beside the ledger, by a name of our own: beside /ledger must not mean /run."""
-    ledger = Path(snapshot.audit.directory)
-    return ledger.with_name(f"{ledger.name}-run")
+    """The engines' sockets, what engines and programs keep, and which log the ledger is."""
+    return beside(Path(snapshot.audit.directory))
 
 
 def engine_state(snapshot: Snapshot) -> Path:

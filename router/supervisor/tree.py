@@ -23,6 +23,7 @@ from router.supervisor.cage import Cage, caged
 from router.supervisor.child import Child, Program, Watcher
 from router.supervisor.managed import Managed
 from router.supervisor.program import Places
+from router.supervisor.remembering import Remembering
 from router.supervisor.run_directory import engine_socket, made_again
 
 PYTHON = (sys.executable, "-I", "-m")
@@ -60,6 +61,7 @@ class Tree:
         self.on_asked: Callable[[Message], Awaitable[Message]] | None = None  # who answers operators' questions
         self._answering: set[asyncio.Task[None]] = set()
         self.failure: str | None = None
+        self._remembering = Remembering(Path(snapshot.audit.directory), self._log)
         self._engine_sockets = {name: engine_socket(run_directory, name) for name in snapshot.engines}
         places = Places(run_directory, run_directory.parent / "managed", snapshot.require_seal)
         self.managed = Managed(places, environment, self._log, self._tell_gate, self._tell)
@@ -126,6 +128,7 @@ class Tree:
             for child in group:
                 child.stop()
             await self._gone(group, self._snapshot.limits.drain_s + spare_s)
+        self._remembering.learn()
 
     async def _gone(self, group: list[Child], within_s: float) -> None:
         loop = asyncio.get_running_loop()
@@ -154,7 +157,9 @@ class Tree:
     def _gate_command(self, control: int) -> list[str]:
         if lost := made_again(self._directory):
             self._log("run_directory_lost", reason=lost)
-        return [*PYTHON, "router.gate", "--control", str(control), "--engines", str(self._directory)]
+            self._remembering.keep()
+        engines = ("--engines", str(self._directory))
+        return [*PYTHON, "router.gate", "--control", str(control), *engines, *self._remembering.options()]
 
     def _worker(self, number: int) -> Program:
         name, listen = f"worker-{number}", self._listener.fileno()
@@ -231,16 +236,21 @@ class Tree:
         current = self._snapshot.policy.digest
         if child in self._workers and digest != current and self._gate.digest == current:
             self._give_settings(child)  # it began while they changed
-        if child is self._gate and digest == current:
-            for worker in self._workers:
-                if worker.digest and self._given[worker.program.name] is not self._snapshot:
-                    self._give_settings(worker)
+        if child is self._gate:
+            self._remembering.learn()
+            self._follow_gate()
         if digest == current:
             self._awaited.discard(child.program.name)
         if not self._awaited:
             self._swapped.set()
         if all(one.state == "ready" for one in (self._gate, *self._workers)):
             self.serving.set()
+
+    def _follow_gate(self) -> None:
+        if self._gate.digest == self._snapshot.policy.digest:
+            for worker in self._workers:
+                if worker.digest and self._given[worker.program.name] is not self._snapshot:
+                    self._give_settings(worker)
 
     def _tell_gate(self, message: Message) -> None:
         self._gate.send(message)

@@ -56,9 +56,13 @@ def _are_formed(kinds: Sequence[str], bodies: Sequence[Fields]) -> bool:
 def _gap(body: Fields) -> str:
     if "signed" not in body:
         return f"{body['bytes']} bytes of a torn tail were set aside at start: an unfinished record may be lost"
+    which, signed = f"log {body.get('log', 'unknown')!s:.32}", f"{body['signed']!s:.20} records were signed for there"
+    if "quarantine" not in body:
+        told = f"{body.get('reason')!s:.64}"
+        return f"the service wrote {which} in this place before, and it was not there any more ({told}): {signed}"
     return (
-        f"this log was begun after log {body.get('log', 'unknown')!s:.32} was given up ({body.get('reason')!s:.64}): "
-        f"{body['signed']!s:.20} records were signed for there, {body['lost_from']!s:.20} were left; see its quarantine"
+        f"this log was begun after {which} was given up ({body.get('reason')!s:.64}): {signed}, "
+        f"{body['lost_from']!s:.20} were left; see its quarantine"
     )
 
 
