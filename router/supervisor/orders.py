@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import socket
 import struct
@@ -28,6 +29,8 @@ UNSEEN: Final = (
     "where /proc is mounted with 'hidepid', or from outside its container, give orders as root"
 )
 _CREDENTIALS: Final = struct.Struct("3i")  # pid, uid, gid: SO_PEERCRED of unix(7)
+_DESCRIPTOR: Final = struct.Struct("i")
+_PEER_PIDFD: Final = 77  # SO_PEERPIDFD of asm-generic/socket.h, for which Python has no name: a pidfd of the same
 
 
 class Order(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -110,9 +113,28 @@ def refusal(sock: socket.socket) -> str:
     if pid == 0:  # outside our PID namespace: of it nothing can be known, and one in it may have such a parent
         return UNSEEN
     try:
-        return NOT_THE_OWNER if is_below(pid, os.getpid()) else ""
+        if is_below(pid, os.getpid()):
+            return NOT_THE_OWNER
+        return "" if _is_still(sock, pid) else UNSEEN
     except OSError:
         return UNSEEN
+
+
+def _is_still(sock: socket.socket, pid: int) -> bool:
+    """Whether whoever connected still has that number, so that it was its parents that were seen, and not those of one
+    that came after it. Kernels before 6.5 cannot say: true. OSError: it is gone, or /proc says nothing.
+    """
+    try:
+        raw = sock.getsockopt(socket.SOL_SOCKET, _PEER_PIDFD, _DESCRIPTOR.size)
+    except OSError as error:
+        if error.errno != errno.ENOPROTOOPT:
+            raise
+        return True
+    [descriptor] = _DESCRIPTOR.unpack(raw)
+    try:
+        return b"Pid:\t%d" % pid in Path(f"/proc/self/fdinfo/{descriptor}").read_bytes().splitlines()
+    finally:
+        os.close(descriptor)
 
 
 def ask(ledger: Path, order: Order, wait_s: float) -> Told:

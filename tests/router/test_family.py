@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import socket
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +14,11 @@ from pathlib import Path
 import pytest
 
 from router.supervisor import family, orders
-from tests.fakes import hidden, orphans
+from tests.fakes import hidden, orphans, reused
+
+
+def _has_peer_pidfd() -> bool:
+    return tuple(int(part) for part in os.uname().release.split(".")[:2] if part.isdigit()) >= (6, 5)
 
 
 def test_nobody_below_is_a_stranger_while_its_parent_dies(tmp_path: Path) -> None:
@@ -44,6 +50,7 @@ def test_who_gives_orders(
 
     monkeypatch.setattr(family, "parent", parent)
     monkeypatch.setattr(os, "getpid", lambda: own)
+    monkeypatch.setattr(orders, "_PEER_PIDFD", 9999)  # who really asks is ourselves
     ours, theirs = socket.socketpair()
     with ours, theirs:
         monkeypatch.setattr(orders, "_CREDENTIALS", _Says(9))
@@ -82,6 +89,37 @@ def test_where_processes_are_hidden_root_gives_orders_and_others_are_told_why() 
     assert run.stdout.splitlines() == [
         "root:", f"the owner, started by root: {orders.UNSEEN}", f"a program of the service: {orders.NOT_THE_OWNER}",
     ]  # fmt: skip
+
+
+@pytest.mark.skipif(not _has_peer_pidfd(), reason="this kernel is older than 6.5: it has no SO_PEERPIDFD")
+@pytest.mark.skipif(os.getuid() != 0, reason="makes a PID namespace and chooses numbers in it: needs root")
+def test_a_stranger_with_the_number_of_a_program_that_is_gone_does_not_speak_for_it(tmp_path: Path) -> None:
+    run = subprocess.run(
+        ["unshare", "--pid", "--fork", "--mount-proc", sys.executable, "-m", reused.__name__, str(tmp_path / "s")],
+        capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    if run.returncode and "unshare" in run.stderr:
+        pytest.skip(f"no PID namespace can be made here: {run.stderr}")
+    assert (run.stdout.splitlines(), run.stderr, run.returncode) == (["True", orders.UNSEEN], "", 0)
+
+
+def test_where_the_kernel_cannot_say_the_number_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(orders, "_PEER_PIDFD", 9999)  # as kernels before 6.5 answer for SO_PEERPIDFD: ENOPROTOOPT
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        monkeypatch.setattr(orders, "is_below", lambda _pid, _own: False)
+        assert orders.refusal(ours) == ""
+        with _Gone() as gone:
+            assert orders.refusal(gone) == orders.UNSEEN
+
+
+class _Gone(socket.socket):
+    """Whoever connected is gone, as the kernel says it (ESRCH)."""
+
+    def getsockopt(self, _level: int, option: int, _size: int = 0) -> bytes:  # type: ignore[override]  # one of its forms
+        if option == socket.SO_PEERCRED:
+            return struct.pack("3i", os.getpid(), os.getuid(), os.getgid())
+        raise ProcessLookupError(errno.ESRCH, "No such process")
 
 
 class _Says:
