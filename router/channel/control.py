@@ -118,12 +118,19 @@ class Control:
 
 
 def memory_file(data: bytes) -> int:
-    """A descriptor of an anonymous file that holds `data` and can no longer change (memfd_create(2), F_ADD_SEALS)."""
+    """A descriptor of an anonymous file that holds `data` and can no longer change (memfd_create(2), F_ADD_SEALS).
+
+    OSError: there is no descriptor or no memory for it.
+    """
     descriptor = os.memfd_create("settings", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-    with os.fdopen(os.dup(descriptor), "wb") as file:
-        file.write(data)
-    seals = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
-    fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, seals)
+    try:
+        with os.fdopen(descriptor, "wb", closefd=False) as file:
+            file.write(data)
+        seals = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
+        fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, seals)
+    except OSError:
+        os.close(descriptor)
+        raise
     return descriptor
 
 

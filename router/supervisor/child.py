@@ -116,7 +116,10 @@ class Child:
 
     async def _live(self) -> int:
         """From start to end; how it ended."""
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        try:
+            ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        except OSError as error:
+            return self._not_started(error)
         control = theirs.fileno()
         try:
             process = self._process = await asyncio.create_subprocess_exec(
@@ -127,9 +130,8 @@ class Child:
                 start_new_session=True,  # a Ctrl-C of the terminal is for the supervisor, which drains in order
             )
         except OSError as error:  # no memory, no descriptors, no interpreter: tried again as if it had died
-            self._log("process_not_started", state=self.program.name, reason=error.strerror)
             ours.close()
-            return NOT_STARTED
+            return self._not_started(error)
         finally:
             theirs.close()
         if self._stopping.is_set():  # told to stop before there was anything to tell
@@ -146,6 +148,10 @@ class Child:
             self._control.close()
             if pinging is not None:
                 pinging.cancel()
+
+    def _not_started(self, error: OSError) -> int:
+        self._log("process_not_started", state=self.program.name, reason=error.strerror)
+        return NOT_STARTED
 
     async def _ping(self) -> None:
         """A process that hangs is as dead as one that ended.

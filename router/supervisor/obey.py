@@ -6,7 +6,7 @@ from policies.choosing import plain_name
 from router.channel.control import Message
 from router.channel.steering import NarrowTold, asked, told
 from router.supervisor.managed import Managed
-from router.supervisor.orders import Order, Told
+from router.supervisor.orders import Order, Told, mistake
 from router.supervisor.reload import Reloaded, Reloader
 
 SWITCHED_WITHIN_S = 600.0
@@ -33,8 +33,11 @@ class Commander:
 
     async def asked(self, message: Message) -> Message:
         """The same for an operator who asks over HTTP: a worker knows the key, and can ask for nothing but less."""
-        ask = asked(message)
-        reloaded = await self._reloader.narrow(ask.without, ask.reach, f"admin API: {ask.caller}")
+        try:
+            ask = asked(message)
+            reloaded = await self._reloader.narrow(ask.without, ask.reach, f"admin API: {ask.caller}")
+        except Exception as error:  # noqa: BLE001 - the worker that asked waits for an answer
+            return told(message.name, NarrowTold(good=False, text=mistake(error)))
         return told(message.name, NarrowTold(reloaded.taken, reloaded.text, reloaded.unfit))
 
     async def _switch(self, name: str) -> Told:

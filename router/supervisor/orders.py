@@ -11,6 +11,7 @@ import errno
 import os
 import socket
 import struct
+import traceback
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Final
@@ -18,6 +19,7 @@ from typing import Final
 import msgspec
 
 from router.continuity import run_directory
+from router.logs import Log
 from router.supervisor.family import is_below
 
 SOCKET: Final = "orders.sock"
@@ -73,8 +75,12 @@ class Orders:
             self._server.close()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            told = await self._answer(reader, writer)
+        except Exception as error:  # noqa: BLE001 - whoever asked is answered, whatever it is, and the service goes on
+            told = Told(good=False, text=mistake(error))
         with contextlib.suppress(OSError):
-            writer.write(msgspec.json.encode(await self._answer(reader, writer)) + b"\n")
+            writer.write(msgspec.json.encode(told) + b"\n")
             await writer.drain()
         writer.close()
 
@@ -87,6 +93,15 @@ class Orders:
         except (TimeoutError, ValueError, msgspec.MsgspecError):
             return Told(good=False, text="that is no order")
         return await self._obey(order)
+
+
+def mistake(error: Exception) -> str:
+    """What is said of an order that failed in a way that nobody thought of; the log says the same."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    why = error.strerror if isinstance(error, OSError) else None
+    reason = f"{type(error).__name__}{f' ({why})' if why else ''} at {Path(frame.filename).name}:{frame.lineno}"
+    Log("supervisor")("order_failed", reason=reason)
+    return f"this order failed unforeseen: {reason}; nothing says how far it came: see /health and the log"
 
 
 def _bound(directory: Path) -> socket.socket:

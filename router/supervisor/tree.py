@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import socket
 import sys
 from collections.abc import Awaitable, Callable, Mapping
@@ -14,13 +13,13 @@ import msgspec
 
 from local_engine.launch import Adapter, EngineSpec, Keep
 from local_engine.launch import command as engine_command
-from router.channel.control import Message, Word, memory_file
+from router.channel.control import Message, Word
 from router.channel.seal_told import log_seal
 from router.logs import Log
-from router.settings.codec import encode
 from router.settings.snapshot import EngineSettings, Snapshot
 from router.supervisor.cage import Cage, caged
 from router.supervisor.child import Child, Program, Watcher
+from router.supervisor.handing import GATE, Handing
 from router.supervisor.managed import Managed
 from router.supervisor.program import Places
 from router.supervisor.remembering import Remembering
@@ -45,18 +44,16 @@ class Tree:
     def __init__(
         self, snapshot: Snapshot, listener: socket.socket, run_directory: Path, environment: Mapping[str, str]
     ) -> None:
-        self._snapshot = snapshot
         self._listener = listener
         self._directory = run_directory
         self._environment = environment
         self._log = Log("supervisor")
+        self._handing = Handing(snapshot, self._log)
         self._ended = asyncio.Event()
         self.serving = asyncio.Event()  # the gate and every worker have been up together
         self._awaited: set[str] = set()  # processes that have not said yet that they serve by the newest settings
-        self._given: dict[str, Snapshot] = {}  # the settings that each process was sent last
         self._swapped = asyncio.Event()
         self._notice = ""
-        self._actor = "start"
         self._channelless: set[str] = set()  # workers whose channel closed and was not replaced yet
         self.on_asked: Callable[[Message], Awaitable[Message]] | None = None  # who answers operators' questions
         self._answering: set[asyncio.Task[None]] = set()
@@ -65,9 +62,14 @@ class Tree:
         self._engine_sockets = {name: engine_socket(run_directory, name) for name in snapshot.engines}
         places = Places(run_directory, run_directory.parent / "managed", snapshot.require_seal)
         self.managed = Managed(places, environment, self._log, self._tell_gate, self._tell)
-        self._gate = self._child(Program("gate", self._gate_command, (), controlled=True))
+        self._gate = self._child(Program(GATE, self._gate_command, (), controlled=True))
         self._workers = [self._child(self._worker(number)) for number in range(snapshot.listen.workers)]
         self._engines = [self._child(self._engine(engine)) for engine in snapshot.engines.values()]
+
+    @property
+    def _snapshot(self) -> Snapshot:
+        """The newest settings."""
+        return self._handing.snapshot
 
     @property
     def children(self) -> list[Child]:
@@ -95,10 +97,12 @@ class Tree:
         for name in FIXED:
             if getattr(snapshot, name) != getattr(self._snapshot, name):
                 raise CannotReload(f"'{name}' cannot change while the service runs: restart it")
-        self._snapshot, self._actor = snapshot, actor
+        try:
+            self._handing.swap(snapshot, actor, self._gate)
+        except OSError as error:
+            raise CannotReload(f"the new settings cannot be handed on: {error.strerror}: try again") from None
         self._awaited = {child.program.name for child in (self._gate, *self._workers)}
         self._swapped.clear()
-        self._give_settings(self._gate)
         self.managed.settle(snapshot.managed)
 
     async def in_force(self, wait_s: float) -> bool:
@@ -200,7 +204,7 @@ class Tree:
         """A new process needs its settings, and new channels between the gate and the workers."""
         if child in self._engines:
             return
-        self._give_settings(child)
+        self._handing.begin(child)
         if self._notice and child is not self._gate:
             child.send(Message(Word.NOTICE, text=self._notice))
         for worker in self._workers if child is self._gate else [child]:
@@ -224,18 +228,11 @@ class Tree:
         if child.attestation is not None:
             self._gate.send(Message(Word.SEALED, name=child.program.name, text=child.attestation.to_json()))
 
-    def _give_settings(self, child: Child) -> None:
-        self._given[child.program.name] = self._snapshot
-        snapshot = self._snapshot.for_gate() if child is self._gate else self._snapshot.for_workers()
-        descriptor = memory_file(encode(snapshot))
-        child.send(Message(Word.SETTINGS, name=self._actor), [descriptor])
-        os.close(descriptor)
-
     def _on_ready(self, child: Child, digest: str) -> None:
         """Once the gate has settings, workers that serve already are given theirs: keys may differ under one digest."""
         current = self._snapshot.policy.digest
         if child in self._workers and digest != current and self._gate.digest == current:
-            self._give_settings(child)  # it began while they changed
+            self._handing.give(child)  # it began while they changed
         if child is self._gate:
             self._remembering.learn()
             self._follow_gate()
@@ -249,8 +246,8 @@ class Tree:
     def _follow_gate(self) -> None:
         if self._gate.digest == self._snapshot.policy.digest:
             for worker in self._workers:
-                if worker.digest and self._given[worker.program.name] is not self._snapshot:
-                    self._give_settings(worker)
+                if worker.digest and not self._handing.has_newest(worker):
+                    self._handing.give(worker)
 
     def _tell_gate(self, message: Message) -> None:
         self._gate.send(message)
@@ -259,8 +256,13 @@ class Tree:
         """A channel between the gate and one worker, once both run."""
         if not (worker.alive and self._gate.alive):
             return
+        try:
+            for_gate, for_worker = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        except OSError as error:
+            self._log("no_channel", state=worker.program.name, reason=error.strerror)
+            self._on_lost(worker)
+            return
         self._channelless.discard(worker.program.name)
-        for_gate, for_worker = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         with for_gate, for_worker:
             self._gate.send(Message(Word.CHANNEL, name=worker.program.name), [for_gate.fileno()])
             worker.send(Message(Word.CHANNEL), [for_worker.fileno()])

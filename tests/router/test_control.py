@@ -126,6 +126,26 @@ async def test_what_a_child_hands_over_is_closed() -> None:
     await running
 
 
+async def test_a_child_that_cannot_be_started_for_want_of_descriptors_is_tried_again(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    events: list[str] = []
+    one = child(msgspec.json.encode(Message(Word.PONG)), events, stays=True)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+    try:
+        running = asyncio.create_task(one.run())
+        await until(lambda: one.restarts >= 2)
+        assert events.count("started") == 0
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    await until(lambda: "started" in events)
+    one.stop()
+    one.kill()
+    await running
+    assert '"event":"process_not_started","state":"worker-0","reason":"Too many open files"' in capfd.readouterr().err
+
+
 ANSWERS = """
 import socket, sys
 control = socket.socket(fileno=int(sys.argv[1]))
