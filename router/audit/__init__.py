@@ -6,6 +6,7 @@ Its bytes are described in docs/ledger-format.md.
 
 from router.audit.capture import Capture
 from router.audit.errors import LedgerError, LedgerFieldError, LedgerUnavailable
+from router.audit.exchanges import Prepared
 from router.audit.fields import MOST_NAMES, JsonValue
 from router.audit.inbox import Alarm
 from router.audit.kinds import Durability, Kind
@@ -24,5 +25,6 @@ __all__ = [
     "LedgerFieldError",
     "LedgerSettings",
     "LedgerUnavailable",
+    "Prepared",
     "Ticket",
 ]

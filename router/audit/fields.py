@@ -30,8 +30,9 @@ Digest: TypeAlias = Annotated[str, Meta(min_length=16, max_length=128)]
 Digests: TypeAlias = Annotated[list[Digest], Meta(max_length=MOST_NAMES)]
 Sealed: TypeAlias = Annotated[str, Meta(pattern="^[A-Za-z0-9+/]{4,8192}={0,2}$")]  # base64
 
-_SAFE: Final = bytes(code for code in range(32, 127) if chr(code) not in "\\<>&'`")  # of a whole body
-_HARMLESS: Final = frozenset(chr(code) for code in _SAFE) - {'"'}  # in one string
+SAFE: Final = bytes(code for code in range(32, 127) if chr(code) not in "\\<>&'`")  # of a whole body
+HARMLESS: Final = SAFE.replace(b'"', b"")  # in one string
+_HARMLESS: Final = frozenset(HARMLESS.decode())
 
 
 class Body(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
@@ -221,7 +222,7 @@ _DIGESTS: Final[Mapping[Kind, tuple[str, ...]]] = {
     Kind.RECOVERY_GAP: ("log",),
     Kind.ADMIN: ("digest",),
 }
-_HEXADECIMAL: Final = b"0123456789abcdef"
+HEXADECIMAL: Final = b"0123456789abcdef"
 _MILLIS: Final = {Kind.OUTCOME: ("first_byte_ms", "total_ms"), Kind.PROBE: ("ms",)}
 _encode: Final = msgspec.json.Encoder().encode
 
@@ -231,7 +232,7 @@ def form_of(kind: Kind, body: Mapping[str, object]) -> Body:
     LedgerFieldError names what has no place in it.
     """
     form = _converted(kind, body)
-    return _cleaned(kind, body) if _encode(form).translate(None, _SAFE) else form
+    return _cleaned(kind, body) if _encode(form).translate(None, SAFE) else form
 
 
 def encode_body(kind: Kind, body: Mapping[str, object] | Body) -> bytes:
@@ -242,7 +243,7 @@ def encode_body(kind: Kind, body: Mapping[str, object] | Body) -> bytes:
     form = body if isinstance(body, Body) else _converted(kind, body)
     _settle(kind, form)
     data = _encode(form)
-    return _encode(_cleaned(kind, msgspec.to_builtins(form))) if data.translate(None, _SAFE) else data
+    return _encode(_cleaned(kind, msgspec.to_builtins(form))) if data.translate(None, SAFE) else data
 
 
 def _converted(kind: Kind, body: Mapping[str, object]) -> Body:
@@ -275,7 +276,7 @@ def _settle(kind: Kind, form: Body) -> None:
         if value is UNSET:
             continue
         text = value if value.__class__ is str else "".join(value)
-        if not text.isascii() or text.encode().translate(None, _HEXADECIMAL):
+        if not text.isascii() or text.encode().translate(None, HEXADECIMAL):
             raise _mistake(kind, f"{field} is not in hexadecimal")
     for field in _MILLIS.get(kind, ()):
         value = getattr(form, field)

@@ -17,6 +17,7 @@ from router.audit.kinds import Kind
 from router.audit.scribe import Scribe
 
 _ALL = frozenset(Kind)
+_DECISION, _OUTCOME = Kind.DECISION, Kind.OUTCOME  # the interpreter is slow to find them in their class
 
 
 class Alarm(Protocol):
@@ -28,7 +29,6 @@ class Alarm(Protocol):
 
     def calm(self) -> bool:
         """Whether the thread that it calls on may wait for the disk for a moment: nothing else is urgent there."""
-        ...
 
 
 class Inbox:
@@ -69,13 +69,13 @@ class Inbox:
         with self._lock:
             if self._refusal is not None and kind in self._refused:
                 raise LedgerUnavailable(self._refusal)
-            if kind is Kind.OUTCOME and decision not in self._open:
+            if kind is _OUTCOME and decision not in self._open:
                 raise LedgerFieldError(f"outcome.decision: {decision} is not an open decision of this ledger")
             try:
                 index = self._put(kind, body)
-                if kind is Kind.DECISION:
+                if kind is _DECISION:
                     self._open[index] = None
-                elif kind is Kind.OUTCOME:
+                elif kind is _OUTCOME:
                     del self._open[decision]
                 if self._next - self._checkpointed >= self._every:
                     self._put_checkpoint()
@@ -89,7 +89,7 @@ class Inbox:
 
     def _put(self, kind: Kind, body: bytes) -> int:
         index, batch, now_us = self._next, self._batch, time.monotonic_ns() // 1000
-        line = self._scribe.line(index, time.time_ns() // 1000, now_us, kind, body)
+        line = self._scribe.line(index, (time.time_ns() // 1000, now_us), kind, body)
         if not batch.lines:
             batch.since_us = now_us
         batch.lines.append(line)

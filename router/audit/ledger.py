@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterable, Mapping
 from router.audit import recovery
 from router.audit.capture import Capture
 from router.audit.errors import LedgerError, LedgerUnavailable
-from router.audit.fields import Body, body_decision, encode_body
+from router.audit.exchanges import encode_outcome
+from router.audit.fields import Body, Outcome, body_decision, encode_body
 from router.audit.format import layout
 from router.audit.home import ON_THIS_MACHINE, Home, open_home
 from router.audit.inbox import Alarm, Inbox
@@ -24,6 +25,7 @@ from router.audit.writer import Listener, Writer
 
 Done = Callable[[LedgerUnavailable | None], None]
 _OPENING_S = 30.0
+_DECISION, _OUTCOME = Kind.DECISION, Kind.OUTCOME
 
 
 class Ticket:
@@ -135,6 +137,14 @@ class Ledger:
         one that somebody waits for, and after `linger_s` at the latest. Errors as append's.
         """
         self._inbox.append(kind, encode_body(kind, body), body_decision(kind, body), hurry=False)
+
+    def decide(self, body: bytes) -> int:
+        """Append a decision that `Prepared` encoded; its index. LedgerUnavailable: nothing may be sent."""
+        return self._inbox.append(_DECISION, body)
+
+    def conclude(self, told: Outcome) -> None:
+        """As note, of an exchange that is over."""
+        self._inbox.append(_OUTCOME, encode_outcome(told), told.decision, hurry=False)
 
     def digest(self, caller: str, text: bytes) -> str:
         """The keyed digest of a text for a record's `prompt_mac`, `message_macs` or `answer_mac`."""

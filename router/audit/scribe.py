@@ -14,7 +14,7 @@ from router.audit.fields import encode_body
 from router.audit.format import seal
 from router.audit.format.notes import Checkpoint
 from router.audit.format.ratchet import KEY_BYTES, Ratchet
-from router.audit.format.record import FIRST_PREV, finish, leaf_hash, message, start
+from router.audit.format.record import FIRST_PREV, finished, message, start
 from router.audit.format.statement import epoch_statement
 from router.audit.format.tiles import TileStack
 from router.audit.home import Home
@@ -39,16 +39,15 @@ class Scribe:
         self._begun = ""  # how every line of the epoch begins
         self._leaves: list[bytes] = []  # not yet in the tree: adding many at once is cheaper
 
-    def line(self, index: int, t_us: int, mono_us: int, kind: Kind, body: bytes) -> bytes:
-        """The record's line with its line feed."""
+    def line(self, index: int, times_us: tuple[int, int], kind: Kind, body: bytes) -> bytes:
+        """The record's line with its line feed; by the clock and the monotonic clock, when it came."""
         if self._ratchet is None:
             raise AssertionError("the first record of a process begins an epoch")
         place = self._place
-        told = message(self._begun, index, place.prev, (t_us, mono_us), kind, body)
-        line = finish(told, self._ratchet.mac(told))
-        place.prev = leaf_hash(line)
+        told = message(self._begun, index, place.prev, times_us, kind, body)
+        line, place.prev = finished(told, self._ratchet.mac(told))
         self._leaves.append(place.prev)
-        return line + b"\n"
+        return line
 
     def begin_epoch(self, index: int) -> bytes:
         """Draw a key, seal it to the reviewer, sign the statement; the old key is overwritten. The record's body."""

@@ -43,7 +43,7 @@ class Vault:
             if int(self._clock()) // _DAY_S != self._days:
                 self._be_of_today()
             digest = self._callers.get(caller) or self._remember(caller)
-            return [digest.of(text) for text in texts]
+            return digest.of_each(texts)
 
     def _be_of_today(self) -> None:
         days = int(self._clock()) // _DAY_S

@@ -21,7 +21,7 @@ from router.gate.death import of_a_program
 from router.gate.desk import Desk
 from router.gate.doors import Door
 from router.gate.judging import judged
-from router.gate.records import decision, denial, outcome
+from router.gate.records import denial, outcome
 from router.gate.relay import Relay
 from router.gate.request import post
 from router.gate.route import Route
@@ -186,8 +186,10 @@ class GateExchange:
                     raise UpstreamFault(Cause.STALE_POLICY, "taken away while it waited")
                 if route.captured:
                     await self._slowly(self._capture())
-                body = decision(route.record, message, self._message_macs, self._captured)
-                await self._exchange(route, self._world.recorder.append(RecordKind.DECISION, body))
+                body = route.records[message.continued].encoded(
+                    message.request_id, message.attempt, message.body_bytes, self._message_macs, self._captured
+                )
+                await self._exchange(route, self._world.recorder.decide(body))
             finally:
                 upstreams.leave(message.upstream)
         finally:
@@ -250,7 +252,7 @@ class GateExchange:
                     await self._slowly(self._tap.finish_cut())
             finally:
                 told = self._outcome(index)
-                self._world.recorder.note(RecordKind.OUTCOME, told)
+                self._world.recorder.conclude(told)
                 self._world.metrics.exchange(self._open.tier, upstream, told)
         praise(self._world.upstreams, upstream, self._relay)
 

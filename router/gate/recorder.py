@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 from router.audit import Kind, Ledger, LedgerUnavailable
-from router.audit.fields import Body
+from router.audit.fields import Body, Outcome
 from router.gate.capturing import AnswerTap, seal_prompt
 from router.gate.steps import Wait
 
@@ -120,6 +120,17 @@ class Recorder:
     def append(self, kind: Kind, body: Mapping[str, object] | Body) -> int:
         """Append; the index. From here on the record exists, whether or not anyone waits for the disk."""
         return self._ledger.append(kind, body).index
+
+    def decide(self, body: bytes) -> int:
+        """As append, of a decision that `Prepared` encoded."""
+        return self._ledger.decide(body)
+
+    def conclude(self, told: Outcome) -> None:
+        """As note, of an exchange that is over."""
+        try:
+            self._ledger.conclude(told)
+        except LedgerUnavailable:
+            return
 
     def durable(self, index: int) -> Wait[None]:
         """Wait until this record is on the disk. LedgerUnavailable: nothing may be dialled."""

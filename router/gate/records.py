@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from msgspec import UNSET
-from msgspec.structs import replace
 
 from policies import Policy
-from router.audit import Kind
-from router.audit.fields import Decision, Outcome, form_of
+from router.audit import Prepared
+from router.audit.fields import Outcome
 from router.channel.messages import Open
 
 if TYPE_CHECKING:
@@ -28,33 +27,20 @@ def denial(message: Open, reason: str) -> dict[str, object]:
     }
 
 
-def decision_of(message: Open, policy: Policy) -> Decision:
-    """A `decision`'s form with what every exchange of these names has in common; `decision` fills in the rest."""
-    body = {
-        "caller": message.caller,
-        "model": message.model,
-        "served_model": policy.models[message.model].served.get(message.tier, message.model),
-        "endpoint": str(message.endpoint),
-        "tier": message.tier,
-        "upstream": message.upstream,
-        "reach": policy.upstreams[message.upstream].reach.word,
-        "policy": policy.digest,
-        "request_id": "",
-        "reason": "allowed",
-    }
-    return cast("Decision", form_of(Kind.DECISION, body))
-
-
-def decision(form: Decision, message: Open, message_macs: list[str], capture: str) -> Decision:
-    """The body of a `decision`: one `outcome` follows it. `capture`: of the sealed prompt, "" if there is none."""
-    return replace(
-        form,
-        request_id=message.request_id,
-        attempt=message.attempt,
-        reason="continued" if message.continued else "allowed",
-        body_bytes=message.body_bytes,
-        message_macs=message_macs,
-        capture=capture or UNSET,
+def decisions(message: Open, policy: Policy, reason: str) -> Prepared:
+    """The bodies of a `decision` for every exchange of these names, for this reason: one `outcome` follows each."""
+    return Prepared(
+        {
+            "caller": message.caller,
+            "model": message.model,
+            "served_model": policy.models[message.model].served.get(message.tier, message.model),
+            "endpoint": str(message.endpoint),
+            "tier": message.tier,
+            "upstream": message.upstream,
+            "reach": policy.upstreams[message.upstream].reach.word,
+            "policy": policy.digest,
+            "reason": reason,
+        }
     )
 
 

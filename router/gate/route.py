@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from policies import Decision, Reach, RequestFacts
-from router.audit.fields import Decision as Record
+from router.audit import Prepared
 from router.channel.messages import Open
 from router.gate.admission import Admission
 from router.gate.pool import Pool
-from router.gate.records import decision_of
+from router.gate.records import decisions
 from router.gate.request import heads
 from router.settings.snapshot import Timeouts
 
@@ -30,7 +30,7 @@ class Route:
     admission: Admission
     pool: Pool
     heads: tuple[bytes, bytes]  # of the request, for a whole answer and for a stream, up to what differs
-    record: Record  # the decision's, but for what each exchange has of its own
+    records: tuple[Prepared, Prepared]  # the decision's, but for what each has of its own; of one that is continued
     captured: bool
 
 
@@ -67,6 +67,6 @@ class Routes:
             admission=world.admissions[message.tier],
             pool=pool,
             heads=heads(pool.rule, upstreams.credential(message.upstream), message.endpoint, message.caller),
-            record=decision_of(message, policy),
+            records=(decisions(message, policy, "allowed"), decisions(message, policy, "continued")),
             captured=world.snapshot.capture.wants(message.caller, message.model),
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+from collections.abc import Iterable
 from typing import Final
 
 DIGESTS: Final = "digests"
@@ -39,11 +40,15 @@ class CallerDigest:
         self._inner = _begun(key, 0x36)
         self._outer = _begun(key, 0x5C)
 
-    def of(self, text: bytes) -> str:
-        inner, outer = self._inner.copy(), self._outer.copy()
-        inner.update(text)
-        outer.update(inner.digest())
-        return outer.hexdigest()
+    def of_each(self, texts: Iterable[bytes]) -> list[str]:
+        """content_mac of each."""
+        begun_inner, begun_outer, macs = self._inner, self._outer, list[str]()
+        for text in texts:
+            inner, outer = begun_inner.copy(), begun_outer.copy()
+            inner.update(text)
+            outer.update(inner.digest())
+            macs.append(outer.hexdigest())
+        return macs
 
 
 def _begun(key: bytes, fill: int) -> hashlib._Hash:

@@ -97,6 +97,12 @@ def finish(message: bytes, mac: bytes) -> bytes:
     return message + _BEFORE_MAC + mac.hex().encode() + _AFTER_MAC
 
 
+def finished(message: bytes, mac: bytes) -> tuple[bytes, bytes]:
+    """finish(…) with its line feed, and the line's leaf_hash(…): for the writer, who needs both."""
+    line = message + _BEFORE_MAC + mac.hex().encode() + _AFTER_MAC
+    return line + b"\n", hashlib.sha256(b"\x00" + line).digest()
+
+
 def leaf_hash(line: bytes) -> bytes:
     """RFC 6962, 2.1: SHA-256(0x00 || line)."""
     return hashlib.sha256(b"\x00" + line).digest()
