@@ -10,14 +10,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final, get_args, get_origin
 
-from pydantic import BaseModel
-from pydantic.fields import FieldInfo
-from pydantic_core import PydanticUndefined
+from msgspec import NODEFAULT
 
 from local_engine.hardware import decide
 from router.settings.environment import FIRST_TIER, TIER_PARTS, VARIABLES
 from router.settings.keymodel import KeyEntry
 from router.settings.model import SettingsFile
+from router.settings.reading import Key, bare_type, keys_of
+from router.settings.strict import Strict
 from tools import tiers_page
 
 ROOT: Final = Path(__file__).resolve().parent.parent
@@ -143,51 +143,52 @@ def hardware() -> str:
     return "\n".join([*lines, "", decide.SEVERAL, "", f"Billions of parameters on a CPU: {steps}.", HARDWARE_END])
 
 
-def _tables(title: str, shape: type[BaseModel], path: str = "") -> Iterator[str]:
+def _tables(title: str, shape: type[Strict], path: str = "") -> Iterator[str]:
     yield from _table(title, shape)
-    for name, field in shape.model_fields.items():
-        inner, suffix = _inner(field.annotation)
+    for name, key in keys_of(shape).items():
+        inner, suffix = _inner(key.annotation)
         if inner is not None:
             own = f"{path}{name}{suffix}"
             yield ""
             yield from _tables(f"`{own}`", inner, f"{own}.")
 
 
-def _table(title: str, shape: type[BaseModel]) -> Iterator[str]:
+def _table(title: str, shape: type[Strict]) -> Iterator[str]:
     yield f"## {title}"
     yield ""
     yield "| Key | Type | Default | What it is for |"
     yield "|---|---|---|---|"
-    for name, field in shape.model_fields.items():
-        yield row(name, field)
+    for key in keys_of(shape).values():
+        yield row(key)
 
 
-def row(name: str, field: FieldInfo) -> str:
+def row(key: Key) -> str:
     """One key's row."""
-    return f"| `{field.alias or name}` | {_type(field)} | {_default(field)} | {field.description} |"
+    return f"| `{key.name}` | {_type(key)} | {_default(key)} | {key.meta.description} |"
 
 
-def _inner(annotation: Any) -> tuple[type[BaseModel] | None, str]:
-    """The model inside an annotation, and how its items are written."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+def _inner(annotation: Any) -> tuple[type[Strict] | None, str]:
+    """The shape inside an annotation, and how its items are written."""
+    annotation, _ = bare_type(annotation)
+    if isinstance(annotation, type) and issubclass(annotation, Strict):
         return annotation, ""
     suffix = {dict: ".NAME", tuple: "[]"}.get(get_origin(annotation), "")
     found = [inner for inner, _ in map(_inner, get_args(annotation)) if inner is not None]
     return (found[0], suffix) if found else (None, "")
 
 
-def _type(field: FieldInfo) -> str:
-    annotation = field.annotation
-    if any("parse_duration" in str(item) for item in (annotation, *field.metadata)):
+def _type(key: Key) -> str:
+    if key.is_time:
         return "time"
-    inner, suffix = _inner(annotation)
+    inner, suffix = _inner(key.annotation)
     if inner is not None:
         return {"": "keys", ".NAME": "names with keys", "[]": "list"}[suffix]
-    return _plain(annotation)
+    return _plain(key.annotation)
 
 
 def _plain(annotation: Any) -> str:
     words = {str: "text", int: "whole number", bool: "true or false", float: "number"}
+    annotation, _ = bare_type(annotation)
     if annotation in words:
         return words[annotation]
     parts = [item for item in get_args(annotation) if item not in (type(None), Ellipsis)]
@@ -200,14 +201,13 @@ def _plain(annotation: Any) -> str:
     return _plain(parts[0])
 
 
-def _default(field: FieldInfo) -> str:
-    extra = field.json_schema_extra
-    value = extra.get("written", field.default) if isinstance(extra, dict) else field.default
-    if value is PydanticUndefined:
+def _default(key: Key) -> str:
+    value = (key.meta.extra_json_schema or {}).get("written", key.default)
+    if value is NODEFAULT:
         return "required"
-    if value in (None, "", ()) or value == {} or isinstance(value, BaseModel):
+    if value in (None, "", ()) or value == {} or isinstance(value, Strict):
         return "-"
-    if "time" in _type(field):
+    if "time" in _type(key):
         return f"`{value:g}s`" if value else "-"
     return f"`{str(value).lower() if isinstance(value, bool) else value}`"
 

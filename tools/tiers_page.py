@@ -5,9 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
-from pydantic import BaseModel
-from pydantic.fields import FieldInfo
-
 from router.balance import BOUND, FEW, PENALTY
 from router.channel.messages import Cause, Failure, Head
 from router.channel.states import State
@@ -15,10 +12,12 @@ from router.failures import MOVE_ON, error_of, failure_of
 from router.gate.breaker import FEWEST_FOR_A_RATE, HOLD_S, IN_A_ROW, LONGEST_HOLD_S, RATE, WINDOW_S
 from router.gate.staggered import APART_S
 from router.gate.watcher import LOOK_AGAIN_S, PROBE_AGAIN_S
+from router.settings.reading import Key, keys_of
+from router.settings.strict import Strict
 from router.settings.tier_entries import TierEntry, TimeoutSettings, WarmSettings
 from router.settings.upstream_entry import UpstreamSettings
 
-Row = Callable[[str, FieldInfo], str]
+Row = Callable[[Key], str]
 OF_UPSTREAMS: Final = ("weight", "concurrency", "may_sleep", "backend", "third_party_host")
 NOT_OF_UPSTREAMS: Final = frozenset(
     {Cause.AUDIT, Cause.STALE_POLICY, Cause.GATE_LOST, Cause.NO_RECEIPT, Cause.CANCELLED, Cause.PROTOCOL, Cause.HEDGED}
@@ -71,15 +70,15 @@ def page(row: Row) -> str:
 
 
 def _keys(row: Row) -> Iterator[str]:
-    tables: tuple[tuple[str, type[BaseModel], Iterable[str]], ...] = (
-        ("Keys of a tier (`tiers[]`)", TierEntry, TierEntry.model_fields),
-        ("Its times (`tiers[].timeouts`)", TimeoutSettings, TimeoutSettings.model_fields),
-        ("Keeping it warm (`tiers[].warm`)", WarmSettings, WarmSettings.model_fields),
+    tables: tuple[tuple[str, type[Strict], Iterable[str]], ...] = (
+        ("Keys of a tier (`tiers[]`)", TierEntry, keys_of(TierEntry)),
+        ("Its times (`tiers[].timeouts`)", TimeoutSettings, keys_of(TimeoutSettings)),
+        ("Keeping it warm (`tiers[].warm`)", WarmSettings, keys_of(WarmSettings)),
         ("Keys of its upstreams that matter here (`upstreams.NAME`)", UpstreamSettings, OF_UPSTREAMS),
     )
     for title, shape, names in tables:
         yield from (f"## {title}", "", "| Key | Type | Default | What it is for |", "|---|---|---|---|")
-        yield from (row(name, shape.model_fields[name]) for name in names)
+        yield from (row(keys_of(shape)[name]) for name in names)
         yield ""
     yield f"""`total` is each tier's own: when it is over the next tier is asked, so a chain takes the sum of its tiers'
 at most. Several addresses of one host are tried {APART_S:g} s apart within `connect` (RFC 8305). `TIERn_TIMEOUT`

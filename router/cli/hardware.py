@@ -15,7 +15,7 @@ from local_engine.library import NoLibrary, candidates, choose, prefer, run_prob
 from local_engine.measure import Speed, measure
 from router.settings.upstream_entry import UpstreamSettings
 
-MANAGED = "command" in UpstreamSettings.model_fields
+MANAGED = "command" in UpstreamSettings.__struct_fields__
 
 
 class Machine:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
-from pydantic import ValidationError
 
 from router.settings import keystore
 from router.settings.findings import SettingsError
@@ -36,12 +35,9 @@ def create(
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     try:
         entry, key = keystore.create(file, name, ceiling, now)
-    except ValidationError as error:
-        parts = ", ".join(f"{found['loc'][0]}: {found['msg']}" for found in error.errors())
-        _stop(parts, 2)
     except keystore.CeilingConflict as error:
         _stop(str(error), 1)
-    except (SettingsError, OSError) as error:
+    except (ValueError, SettingsError, OSError) as error:
         _stop(str(error), 2)
     if as_json:
         print(json.dumps({"id": entry.id, "caller": entry.caller, "key": key, "file": str(file)}))
@@ -62,7 +58,7 @@ def list_keys(file: File = DEFAULT, as_json: AsJson = False) -> None:
     except (SettingsError, OSError) as error:
         _stop(str(error), 2)
     if as_json:
-        print(json.dumps([key.model_dump(exclude={"sha256"}) for key in keys]))
+        print(json.dumps([_shown(key) for key in keys]))
         return
     for key in keys:
         print(_row(key))
@@ -83,6 +79,10 @@ def revoke(
     if not known:
         _stop(f"no key has the id {public} in {file}", 1)
     typer.echo(f"revoked {public}", err=True)
+
+
+def _shown(key: KeyEntry) -> dict[str, object]:
+    return {name: value for name, value in key.values().items() if name != "sha256"}
 
 
 def _row(key: KeyEntry) -> str:

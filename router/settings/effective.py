@@ -6,14 +6,15 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from pydantic import BaseModel
-from pydantic.fields import FieldInfo
+from msgspec.structs import replace
 
 from policies import Policy
 from router.settings.durations import write_duration
 from router.settings.findings import Origin, Path, dotted
 from router.settings.model import SettingsFile
 from router.settings.model_entries import ModelEntry
+from router.settings.reading import Key, keys_of
+from router.settings.strict import Strict
 
 _MEANS: Final[Mapping[tuple[str, object], str]] = {
     ("workers", 0): "auto",
@@ -37,36 +38,36 @@ def lines(settings: SettingsFile, origins: Mapping[Path, Origin], policy: Policy
 def _completed(settings: SettingsFile, policy: Policy) -> SettingsFile:
     """With the models that are served and the default one, where the file leaves that to us."""
     models = settings.models or {name: ModelEntry(tiers=rule.tiers) for name, rule in policy.models.items()}
-    return settings.model_copy(update={"models": models, "default_model": policy.default_model})
+    return replace(settings, models=models, default_model=policy.default_model)
 
 
-def _of_model(path: Path, model: BaseModel) -> Iterator[Leaf]:
-    for name, field in type(model).model_fields.items():
-        yield from _of_value((*path, field.alias or name), getattr(model, name), field)
+def _of_model(path: Path, model: Strict) -> Iterator[Leaf]:
+    for name, key in keys_of(type(model)).items():
+        yield from _of_value((*path, name), getattr(model, key.attribute), key)
 
 
-def _of_value(path: Path, value: Any, field: FieldInfo) -> Iterator[Leaf]:
-    if isinstance(value, BaseModel):
+def _of_value(path: Path, value: Any, key: Key) -> Iterator[Leaf]:
+    if isinstance(value, Strict):
         yield from _of_model(path, value)
     elif isinstance(value, dict) and value:
-        for key, inner in value.items():
-            yield from _of_value((*path, key), inner, field)
-    elif isinstance(value, tuple) and any(isinstance(inner, BaseModel) for inner in value):
+        for name, inner in value.items():
+            yield from _of_value((*path, name), inner, key)
+    elif isinstance(value, tuple) and any(isinstance(inner, Strict) for inner in value):
         for position, inner in enumerate(value):
-            yield from _of_value((*path, position), inner, field)
+            yield from _of_value((*path, position), inner, key)
     else:
-        yield path, _written(str(path[-1]), value, field)
+        yield path, _written(str(path[-1]), value, key)
 
 
-def _written(key: str, value: Any, field: FieldInfo) -> str:
-    means = _MEANS.get((key, value)) if isinstance(value, (int, float, type(None))) else None
+def _written(name: str, value: Any, key: Key) -> str:
+    means = _MEANS.get((name, value)) if isinstance(value, (int, float, type(None))) else None
     if means is not None:
         return means
     if value is None:
         return "not set"
     if value in ((), {}):
         return "none"
-    if isinstance(value, float) and any("parse_duration" in str(item) for item in (field.annotation, *field.metadata)):
+    if isinstance(value, float) and key.is_time:
         return write_duration(value)
     return json.dumps(value, ensure_ascii=False)
 

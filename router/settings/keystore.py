@@ -15,8 +15,9 @@ import yaml
 from msgspec import Struct
 
 from router.settings.callers import caller_of, read_keys
-from router.settings.findings import Report, SettingsError
+from router.settings.findings import Report, SettingsError, dotted
 from router.settings.keymodel import KeyEntry
+from router.settings.reading import read as reading_of
 
 _HEADER: Final = "# Callers' keys, hashed. Written by 'ringfence keys'; reload the service to put a change in force.\n"
 
@@ -79,13 +80,19 @@ def _entry(public: str, key: str, caller: str, ceiling: Ceiling, keys: tuple[Key
     if other is not None:
         values = {"reach": ceiling.reach or other.reach, "models": ceiling.models or other.models}
     hashed = hashlib.sha256(key.encode("ascii")).hexdigest()
-    given = {name: value for name, value in values.items() if value is not None}
-    entry = KeyEntry.model_validate({"id": public, "sha256": hashed, "caller": caller, "created": created, **given})
-    if ceiling.operator:
-        entry = entry.model_copy(update={"operator": True})
+    values |= {"id": public, "sha256": hashed, "caller": caller, "created": created, "operator": ceiling.operator}
+    entry = _entry_of({name: value for name, value in values.items() if value is not None})
     if other is not None and caller_of(other) != caller_of(entry):
         raise CeilingConflict(f"'{caller}' has keys with another ceiling: revoke them first, or use another name")
     return entry
+
+
+def _entry_of(values: dict[str, object]) -> KeyEntry:
+    """ValueError says which of them it cannot have."""
+    reading = reading_of(KeyEntry, values)
+    if reading.value is None:
+        raise ValueError(", ".join(f"{dotted(mistake.path)}: {mistake.sentence}" for mistake in reading.mistakes))
+    return reading.value
 
 
 @contextmanager
@@ -101,7 +108,7 @@ def _locked(file: FilePath) -> Iterator[None]:
 
 def _replace(file: FilePath, keys: tuple[KeyEntry, ...]) -> None:
     """Durable or not at all: whoever reads sees the old file or the new one, mode 0600."""
-    entries = [{name: _plain(value) for name, value in key.model_dump(exclude_none=True).items()} for key in keys]
+    entries = [{name: _plain(value) for name, value in key.values().items() if value is not None} for key in keys]
     text = _HEADER + (yaml.safe_dump(entries, sort_keys=False) if entries else "[]\n")
     new = _temporary(file)
     try:

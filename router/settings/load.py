@@ -19,6 +19,7 @@ from router.settings.credentials import is_token
 from router.settings.engine_entries import EngineEntry
 from router.settings.files import read_text
 from router.settings.findings import Finding, Origin, Path, Report, SettingsError
+from router.settings.flags import Flags
 from router.settings.front import ends_soon
 from router.settings.layers import EMBEDDED_ALONE, Layer, lay, names_upstreams
 from router.settings.model import SettingsFile
@@ -27,20 +28,6 @@ from router.settings.shape import validate
 from router.settings.snapshot import Snapshot
 from router.settings.upstream_entry import UpstreamSettings
 from router.settings.upstreams import asked_beside_v1, compile_upstreams
-
-
-class Flags(Struct, frozen=True):
-    """What the command line says; None: nothing."""
-
-    host: str | None = None
-    port: int | None = None
-    workers: int | None = None
-
-    def layer(self) -> Layer:
-        given = {"host": self.host, "port": self.port, "workers": self.workers}
-        listen = {key: value for key, value in given.items() if value is not None}
-        origins: dict[Path, Origin] = {("listen", key): Origin("command line", variable=f"--{key}") for key in listen}
-        return Layer({"listen": listen} if listen else {}, origins)
 
 
 class Loaded(Struct, frozen=True):

@@ -43,7 +43,7 @@ def compile_managed(settings: SettingsFile, report: Report) -> dict[str, Managed
 def _is_managed(name: str, upstream: UpstreamSettings, report: Report) -> bool:
     if not upstream.command:
         for key in _WITH_COMMAND:
-            if key in upstream.model_fields_set:
+            if key in upstream.written:
                 report.add(
                     ("upstreams", name, key), "means nothing without 'command'", "write the program, or leave it"
                 )

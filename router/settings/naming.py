@@ -62,7 +62,7 @@ def _auto(name: str, model: ModelEntry, models: Mapping[str, ModelEntry], report
     path: Path = ("models", name)
     check_model_name(name, path, report)
     for key in _ONLY_WITH_TIERS:
-        if key in model.model_fields_set:
+        if key in model.written:
             report.add((*path, key), "means nothing beside 'auto'", "each model that it chooses has its own")
     last = len(model.auto) - 1
     for position, entry in enumerate(model.auto):
@@ -72,7 +72,7 @@ def _auto(name: str, model: ModelEntry, models: Mapping[str, ModelEntry], report
             report.add(place, "has no 'when', so the rules after it are never reached", "write it last")
         if position == last and entry.when != ConditionEntry():
             report.add(place, "is the last rule and has a 'when'", "end with {use: MODEL} for all that no rule took")
-    return AutoModel(name, tuple(AutoRule(entry.use, Condition(**entry.when.model_dump())) for entry in model.auto))
+    return AutoModel(name, tuple(AutoRule(entry.use, Condition(**entry.when.values())) for entry in model.auto))
 
 
 def _check_use(entry: AutoEntry, models: Mapping[str, ModelEntry], path: Path, report: Report) -> None:

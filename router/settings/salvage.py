@@ -7,14 +7,14 @@ from difflib import get_close_matches
 from typing import Any, Final
 
 from msgspec import Struct
-from pydantic import ValidationError
 
 from router.settings.findings import Finding, Path, dotted
 from router.settings.model import SettingsFile
+from router.settings.reading import Kind, Mistake, read
 from router.settings.shape import MOST
 
 _TABLES: Final = ("upstreams", "hosts", "engines", "model_sources", "tiers", "models", "default_model")
-_MOST_ROUNDS: Final = 32  # each round takes out what pydantic names; a value that was hidden may be named in the next
+_MOST_ROUNDS: Final = 32  # each round takes out what is wrong; a value that was hidden may be named in the next
 
 
 class Salvaged(Struct, frozen=True):
@@ -35,23 +35,22 @@ def salvage(tree: dict[str, Any]) -> Salvaged | None:
     wrong: list[Path] = []
     whole = True
     for _ in range(_MOST_ROUNDS):
-        try:
-            return Salvaged(SettingsFile.model_validate(tree), tuple(wrong), whole)
-        except ValidationError as error:
-            if error.error_count() > MOST:
-                return None
-            # From the back, so that positions in lists still mean what they meant.
-            for details in sorted(error.errors(include_url=False), key=_place, reverse=True):
-                path = tuple(details["loc"][:-1] if details["type"] == "missing" else details["loc"])
-                unknown = details["type"] == "extra_forbidden"
-                whole = whole and _leaves_all_entries(path, unknown=unknown)
-                wrong.append(path)
-                tree = _without(tree, path)
+        reading = read(SettingsFile, tree)
+        if reading.value is not None:
+            return Salvaged(reading.value, tuple(wrong), whole)
+        if len(reading.mistakes) > MOST:
+            return None
+        # From the back, so that positions in lists still mean what they meant.
+        for mistake in sorted(reading.mistakes, key=_place, reverse=True):
+            path = mistake.path[:-1] if mistake.kind is Kind.MISSING else mistake.path
+            whole = whole and _leaves_all_entries(path, unknown=mistake.kind is Kind.UNKNOWN)
+            wrong.append(path)
+            tree = _without(tree, path)
     return None
 
 
-def _place(details: Any) -> tuple[str, ...]:
-    return tuple(f"{part:09}" if isinstance(part, int) else part for part in details["loc"])
+def _place(mistake: Mistake) -> tuple[str, ...]:
+    return tuple(f"{part:09}" if isinstance(part, int) else part for part in mistake.path)
 
 
 def _leaves_all_entries(path: Path, *, unknown: bool) -> bool:

@@ -78,12 +78,17 @@ def check_name(name: str, path: Path, report: Report) -> None:
 
 def _embedded(name: str, upstream: UpstreamSettings, engines: set[str], report: Report) -> UpstreamRule | None:
     path: Path = ("upstreams", name, "engine")
-    for key in upstream.model_dump(exclude={"engine"}, exclude_defaults=True):
+    for key in _said_beside_engine(upstream):
         report.add(("upstreams", name, key), "means nothing beside 'engine'", "leave it away or list two upstreams")
     if upstream.engine not in engines:
         report.add(path, f"no engine is called '{upstream.engine}'", nearest(str(upstream.engine), sorted(engines)))
         return None
     return UpstreamRule(name, Reach.PROCESS, Backend.LLAMA_CPP, engine=upstream.engine)
+
+
+def _said_beside_engine(upstream: UpstreamSettings) -> list[str]:
+    default = UpstreamSettings(engine=upstream.engine).values()
+    return [key for key, value in upstream.values().items() if value != default[key]]
 
 
 def _listed(name: str, upstream: UpstreamSettings, hosts: Hosts, report: Report) -> UpstreamRule | None:

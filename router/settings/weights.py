@@ -104,9 +104,9 @@ def engine_shape(entry: EngineEntry, weights: Location) -> tuple[int, int]:
     if not entry.model.auto:
         return context, parallel
     proposal = propose(detect())
-    if "context" not in entry.model_fields_set:
+    if "context" not in entry.written:
         context = min(proposal.context, _trained_context(weights) or proposal.context)
-    return context, parallel if "parallel" in entry.model_fields_set else proposal.parallel
+    return context, parallel if "parallel" in entry.written else proposal.parallel
 
 
 def _trained_context(weights: Location) -> int:

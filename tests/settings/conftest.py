@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from router.settings.findings import Finding, SettingsError
-from router.settings.load import Flags, Loaded, load_whole
+from router.settings.flags import Flags
+from router.settings.load import Loaded, load_whole
 
 Write = Callable[[str], Path]
 Refused = Callable[..., list[str]]

@@ -6,7 +6,7 @@ import pytest
 
 from policies import Reach
 from router.settings import environment
-from router.settings.load import Flags
+from router.settings.flags import Flags
 from tests.settings.conftest import Write, refused, taken
 
 FIRST = {"CUSTOM_LLM_BASE_URL": "http://10.0.0.1:8000/v1", "CUSTOM_LLM_MODEL": "m"}
