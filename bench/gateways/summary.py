@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from bench.gateways.limits import DIRECT, FLOOR, label
 from bench.gateways.scenarios import BY_NAME
 
 Row = dict[str, Any]
@@ -66,7 +67,7 @@ def matrix(rows: Sequence[Row]) -> str:
     for name in names:
         cells = [_shown(_median(had.get((scenario, name)))) for scenario in scenarios]
         held = [row["rss_mb"] for row in rows if row.get("gateway") == name and "rss_mb" in row]
-        bold = f"**{name}**" if name == OURS else name
+        bold = f"**{name}**" if name == OURS else label(name)
         lines.append("| " + " | ".join([bold, *cells, f"{min(held):.0f}–{max(held):.0f}"]) + " |")
     return "\n".join(lines)
 
@@ -76,24 +77,48 @@ def goals(rows: Sequence[Row]) -> str:
     had = costs(rows)
     lines = ["| scenario | against | goal | measured (lowest–highest) | |", "|---|---|---|---|---|"]
     for scenario, other, most in GOALS:
-        ours, theirs = had.get((scenario, OURS), {}), had.get((scenario, other), {})
-        ratios = [ours[number] / theirs[number] for number in ours.keys() & theirs.keys()]
+        ratios = _ratios(had.get((scenario, OURS), {}), had.get((scenario, other), {}))
         if not ratios:
             lines.append(f"| {scenario} | {other} | {_goal(most)} | not measured | |")
             continue
         middle = statistics.median(ratios)
-        spread = f"{middle:.2g} × ({min(ratios):.2g}–{max(ratios):.2g})"
-        lines.append(
-            f"| {scenario} | {other} | {_goal(most)} | {spread} | {'reached' if middle <= most else 'missed'} |"
-        )
+        verdict = "reached" if middle <= most else "missed"
+        lines.append(f"| {scenario} | {other} | {_goal(most)} | {_spread(ratios)} | {verdict} |")
     return "\n".join(lines)
+
+
+def floors(rows: Sequence[Row]) -> str:
+    """What the goals leave to a gateway of two processes: the floor against Envoy, and how far above it we are.
+
+    "" where the floor was not measured.
+    """
+    had = costs(rows)
+    if not any(name == FLOOR.name for _, name in had):
+        return ""
+    lines = ["| scenario | floor, CPU µs | floor : envoy | ringfence : floor |", "|---|---|---|---|"]
+    for scenario in dict.fromkeys(scenario for scenario, name in had if name == FLOOR.name):
+        floor = had[scenario, FLOOR.name]
+        above = _ratios(had.get((scenario, OURS), {}), floor)
+        below = _ratios(floor, had.get((scenario, "envoy"), {}))
+        cells = [scenario, _shown(_median(floor)), *(_spread(ratios) if ratios else "–" for ratios in (below, above))]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _ratios(one: dict[int, float], other: dict[int, float]) -> list[float]:
+    """Of the rounds that both have."""
+    return [one[number] / other[number] for number in sorted(one.keys() & other.keys())]
+
+
+def _spread(ratios: Sequence[float]) -> str:
+    return f"{statistics.median(ratios):.2g} × ({min(ratios):.2g}–{max(ratios):.2g})"
 
 
 def absolutes(rows: Sequence[Row]) -> str:
     """The goals that are no ratio. Times and rates are of the machine as it was in the run."""
     mine = [row for row in rows if row.get("gateway") == OURS and "cpu_us" in row]
     direct = {
-        (row["scenario"], row["round"]): row["wire"]["latency_us"] for row in rows if row.get("gateway") == "direct"
+        (row["scenario"], row["round"]): row["wire"]["latency_us"] for row in rows if row.get("gateway") == DIRECT
     }
 
     def of(scenario: str) -> list[Row]:
@@ -169,4 +194,5 @@ def _goal(most: float) -> str:
 
 if __name__ == "__main__":
     read = [json.loads(line) for line in Path(sys.argv[1]).read_text().splitlines()]
-    print(f"{matrix(read)}\n\n{goals(read)}\n\n{absolutes(read)}\n\n{breakdown(read)}")
+    parts = [part(read) for part in (matrix, goals, floors, absolutes, breakdown)]
+    print("\n\n".join(part for part in parts if part))

@@ -9,6 +9,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from bench.gateways.limits import DIRECT, label
+
 Row = dict[str, Any]
 COLUMNS = (
     "gateway",
@@ -35,7 +37,7 @@ def table(rows: Iterable[Row]) -> str:
 
 
 def _lines(runs: list[Row]) -> str:
-    direct = {row["round"]: row["wire"]["latency_us"]["p50"] for row in runs if row["gateway"] == "direct"}
+    direct = {row["round"]: row["wire"]["latency_us"]["p50"] for row in runs if row["gateway"] == DIRECT}
     names = sorted({row["gateway"] for row in runs}, key=lambda name: _rank(runs, name))
     lines = ["| " + " | ".join(COLUMNS) + " |", "|---" * len(COLUMNS) + "|"]
     lines += [
@@ -55,7 +57,7 @@ def _cells(name: str, runs: list[Row], direct: dict[int, float]) -> list[str]:
     stream = runs[0]["unit"] == "event"
     added = [row["wire"]["latency_us"]["p50"] - direct[row["round"]] for row in runs if row["round"] in direct]
     return [
-        name,
+        label(name),
         spread([row.get("cpu_us", 0.0) for row in runs]),
         spread([row["units_per_s"] for row in runs]),
         _ms([seen["latency_us"]["p50"] for seen in wire], hide=stream),

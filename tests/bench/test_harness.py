@@ -13,14 +13,27 @@ from pathlib import Path
 import pytest
 
 from bench.gateways.contestant import Place, running
+from bench.gateways.limits import FLOOR
 from bench.gateways.ours import RINGFENCE
 from bench.gateways.processes import Usage, cores, start, stop, usage, wait_for
 from bench.gateways.rounds import DIRECT, Stage, costs, one_run
 from bench.gateways.scenarios import PACE_US, Scenario, paced
 from bench.gateways.summary import costs as costs_by_round
-from bench.gateways.summary import goals
+from bench.gateways.summary import floors, goals
 from bench.gateways.table import spread, table
-from bench.gateways.wire import Answers, Load, Mock, Target, Window, connects, free_ports, mock, post, run_load
+from bench.gateways.wire import (
+    Answers,
+    Load,
+    Mock,
+    Target,
+    Window,
+    connects,
+    free_ports,
+    mock,
+    post,
+    program,
+    run_load,
+)
 from bench.quick import broken, ratios_to_nginx
 
 pytestmark = pytest.mark.skipif(shutil.which("cc") is None, reason="the bench compiles its C programs: no cc here")
@@ -130,6 +143,45 @@ def ledger_files(directory: Path) -> list[Path]:
     return sorted((directory / "ringfence" / "ledger" / "segments").glob("*.jsonl"))
 
 
+@pytest.mark.parametrize("fronts", [1, 2])
+def test_the_floor_answers_and_records_as_the_design_asks(upstream: Mock, tmp_path: Path, fronts: int) -> None:
+    """Small, large, streamed, and streams that are left: a decision and an outcome for each that was sent."""
+    place = Place(tmp_path / "floor", free_ports(), (upstream.port,), tuple(cores()[:1]) * fronts)
+    before = upstream.seen()["exchanges"]
+    with running(FLOOR, place, upstream) as gateway:
+        stage = Stage(upstream, [gateway], tmp_path)
+        rows = [
+            one_run(Scenario("self-check", load, Answers()), gateway, stage, window())
+            for load in (Load(connections=3), Load(prompt=500_000, connections=3), Load(connections=3, stream=True))
+        ]
+        upstream.answers(paced(3).mock_answers(60.0))
+        rows.append(one_run(paced(3), gateway, stage, window()))
+        wait_for(lambda: records(place).count("outcome") == records(place).count("decision"), 30, "the last outcome")
+        assert upstream.seen()["exchanges"] - before == records(place).count("decision")
+    assert [row["wire"]["failed"] for row in rows] == [0, 0, 0, 0]
+    assert all(row["units_per_s"] > 0 for row in rows)
+    assert rows[2]["wire"]["whole_events"] == rows[2]["wire"]["whole_streams"] * 65, "64 events and [DONE]"
+    assert rows[0]["cpu_us_by_process"].keys() == {"floor", "front"}
+
+
+def test_the_floor_sends_nothing_that_it_could_not_record(upstream: Mock, tmp_path: Path) -> None:
+    before, port = upstream.seen(), free_ports()
+    command = [program("floor"), "--port", str(port), "--upstream", str(upstream.port), "--ledger", "/dev/full"]
+    floor = start(command, tmp_path, tmp_path / "log")
+    try:
+        wait_for(lambda: connects(port), 30, "the floor")
+        assert post(Target(port), Load()) == 0
+    finally:
+        stop(floor)
+    assert upstream.seen() == before
+    assert "No space left" in (tmp_path / "log").read_text()
+
+
+def records(place: Place) -> list[str]:
+    """Their kinds; each line is one of JSON."""
+    return [json.loads(line)["kind"] for line in (place.directory / "records").read_text().splitlines()]
+
+
 def test_c_sources_compile_without_a_warning(tmp_path: Path) -> None:
     sources = Path(__file__).parents[2] / "bench" / "wire"
     for source in sources.glob("*.c"):
@@ -172,6 +224,14 @@ def test_the_summary_leaves_out_windows_too_short_for_a_slow_gateway() -> None:
     told = goals(rows)
     assert "| chat-1k | envoy | ≤ 1 × | 0.5 × (0.5–0.5) | reached |" in told
     assert "| chat-1k | litellm | ≤ 1/150 | not measured | |" in told
+
+
+def test_the_summary_tells_what_the_floor_leaves() -> None:
+    rows = [row(name, 0, cost) for name, cost in (("ringfence", 160.0), ("envoy", 80.0))]
+    assert floors(rows) == ""
+    told = floors([*rows, row("two-process-floor", 0, 40.0)])
+    assert "| chat-1k | 40 | 0.5 × (0.5–0.5) | 4 × (4–4) |" in told
+    assert "*two-process-floor* (limit)" in table([*rows, row("two-process-floor", 0, 40.0)])
 
 
 def judged(ratios: tuple[float, ...], budget: float = 3.0, rss: float = 60, failed: int = 0) -> list[str]:
