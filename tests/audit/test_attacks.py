@@ -106,6 +106,16 @@ def test_an_edit_with_the_chain_rebuilt_needs_the_macs(case: Case, edit: Callabl
     assert FILES not in seen or edit is swap  # swapped records also break the story
 
 
+@pytest.mark.parametrize("decision", [-1, -(2**62), 2**53 - 1])
+def test_an_outcome_of_no_decision_is_seen_by_everybody_whoever_wrote_it(case: Case, decision: int) -> None:
+    def add(records: list[Record]) -> None:
+        denial = next(record for record in records if record["kind"] == "denial")
+        denial.update(kind="outcome", body={"decision": decision, "ending": "completed"})
+
+    forge(case, add, steal(case.good, mac_at=0, signing=True))
+    assert case.seen_by() == EVERYBODY
+
+
 def test_a_stolen_mac_key_does_not_open_the_past(case: Case) -> None:
     """Forward security: the key of record 20 cannot make a MAC for record 10."""
     forge(case, alter(10), steal(case.good, mac_at=20))

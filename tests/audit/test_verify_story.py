@@ -27,8 +27,16 @@ def _later(record: Record, by_us: int) -> object:
     return record
 
 
+def outcome_of(records: list[Record], decision: int) -> None:
+    """In a denial's place, so that no other record's index changes."""
+    denial = next(record for record in records if record["kind"] == "denial")
+    denial.update(kind="outcome", body={"decision": decision, "ending": "completed"})
+
+
 BODIES: dict[str, tuple[Callable[[list[Record]], Any], str]] = {
     "a second outcome": (lambda r: r.insert(5, dict(r[4])), "orphan"),
+    "an outcome of a record that never was": (lambda r: outcome_of(r, -1), "orphan"),
+    "an outcome of a record still to come": (lambda r: outcome_of(r, 2**53 - 1), "orphan"),
     "an outcome before its decision": (lambda r: r[4]["body"].update(decision=20), "orphan"),
     "a list for a number": (lambda r: r[4]["body"].update(decision=[]), "body"),
     "a missing field": (lambda r: r[3]["body"].pop("upstream"), "body"),

@@ -175,7 +175,7 @@ class Story:
     def _outcome(self, record: Record, decision: int) -> None:
         if decision in self._open:
             del self._open[decision]
-        elif decision >= self._first:
+        elif decision >= self._first or decision < 0:
             told = f"an outcome of no open decision: {decision!s:.20}"
             self._say(record, Weight.TAMPERED, "orphan", told)
         elif self._earlier is not None:
