@@ -16,10 +16,11 @@ from router.api.cycle import request_id
 from router.api.host import judge_origin
 from router.api.narrow import Narrow
 from router.api.refusals import Refusals
+from router.api.singletons import judge_singletons
 from router.api.status import Status
 from router.channel.client import GateClient
 from router.channel.steering import Steering
-from router.errors import HostNotAllowed, InvalidRequest, MethodNotAllowed, RouterError, UnknownPath
+from router.errors import InvalidRequest, MethodNotAllowed, RouterError, UnknownPath
 from router.logs import Log
 from router.pipeline import Pipeline
 from router.settings.snapshot import Snapshot
@@ -51,7 +52,8 @@ class Application:
         self._operations = operations
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        given = request_id(dict(reversed(scope["headers"])).get(b"x-request-id", b""))
+        first = dict(reversed(scope["headers"]))
+        given = request_id(first.get(b"x-request-id", b""))
         scope["ringfence.request_id"], identity = given, given.encode()
 
         async def named(message: Message) -> None:
@@ -60,8 +62,9 @@ class Application:
             await send(message)
 
         try:
+            judge_singletons(scope["headers"], first)
             judge_origin(scope["headers"], self.snapshot)
-        except HostNotAllowed as error:
+        except InvalidRequest as error:
             await as_error(error)(scope, receive, named)
             return
         await self._operations(scope, receive, named)

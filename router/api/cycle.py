@@ -61,7 +61,9 @@ class HotCycle:
         self.endpoint = endpoint
         self.path = path
         self.headers = headers
-        self.first = dict(reversed(headers))  # of several of one name the first counts
+        self.first = dict(
+            reversed(headers)
+        )  # of several of one name the first; where that would be a guess, they are refused
         self.keep_alive = keep_alive
         self.pieces: list[bytes] = []  # of its body
         self.held = 0  # bytes in them

@@ -21,8 +21,9 @@ from router.api.host import judge_origin
 from router.api.intake import Intake
 from router.api.older import OLDER, RANKING, Translation
 from router.api.patient import PatientProtocol
+from router.api.singletons import judge_singletons
 from router.channel.work import Work
-from router.errors import BodyTooLarge, InvalidKey, InvalidRequest, RouterError, Unavailable
+from router.errors import BodyTooLarge, InvalidRequest, RouterError, Unavailable
 from router.logs import Log
 from router.pipeline import Arrival, Pipeline, refuse
 
@@ -140,8 +141,9 @@ class RouterProtocol(PatientProtocol):
         application = self.serving()
         cycle.judge = application.pipeline
         try:
+            judge_singletons(cycle.headers, cycle.first)
             cycle.caller = application.pipeline.authenticate(cycle.text(b"authorization"))
-        except InvalidKey as error:
+        except InvalidRequest as error:
             self._refuse_unread(cycle, error)
         if announced and int(announced) > application.largest_body:
             self._too_large(cycle)
@@ -214,6 +216,7 @@ class RouterProtocol(PatientProtocol):
         application, given = self.serving(), cycle.first.get(b"x-request-id")
         identity = request_id(given) if given is not None else self._identities.fresh()
         try:
+            judge_singletons(cycle.headers, cycle.first)
             judge_origin(cycle.headers, application.snapshot)
             arrival = _arrival(cycle, identity, application.pipeline)
             if cycle.path not in OLDER or arrival.refusal is not None:

@@ -37,7 +37,7 @@ TARGETS = [
     (b"POST /v1/../admin HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n", 404),
     (b"POST //v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n", 404),
     (b"OPTIONS * HTTP/1.1\r\nHost: localhost\r\n\r\n", 404),
-    (post(head="Host: other\r\n"), 403),
+    (post(head="Host: other\r\n"), 400),
     (post().replace(b"Host: localhost", b"Host: evil.example"), 403),
     (post(head="Origin: https://evil.example\r\n"), 403),
     (post(head="Origin: http://localhost:3000\r\n"), 200),

@@ -10,7 +10,7 @@ import pytest
 from msgspec.structs import replace
 
 from router.audit import Kind
-from router.settings.snapshot import Snapshot
+from router.settings.snapshot import KeyRule, Snapshot
 from tests.router.fronts import front, serving, statuses, talk
 from tests.router.house import answering, house, plain, read_request, scripted, streamed
 from tests.router.requests import CHAT, DONE, NONSENSE, STREAM, TARGETS, UPGRADES, post
@@ -81,6 +81,45 @@ async def test_targets_methods_and_hosts(request_: bytes, status: int, tmp_path:
     async with front(answering(plain(b'{"a":1}')), tmp_path) as (_, port):
         received = await talk(port, request_)
     assert statuses(received) == [status]
+
+
+@pytest.mark.parametrize("keys", [False, True])
+@pytest.mark.parametrize(
+    "twice",
+    [
+        "Authorization: Bearer one\r\nauthorization: Bearer two\r\n",
+        "Content-Type: application/json\r\nContent-Type: text/plain\r\n",
+        "Host: localhost\r\n",  # the request has one of its own
+    ],
+    ids=["Authorization", "Content-Type", "Host"],
+)
+async def test_what_may_stand_once_stands_once_on_both_lanes(twice: str, *, keys: bool, tmp_path: Path) -> None:
+    """A stranger's or not: nobody guesses which of them counts."""
+    live = f"GET /livez HTTP/1.1\r\nHost: localhost\r\n{twice}\r\n".encode()
+    change = with_a_key if keys else _as_it_is
+    async with (
+        scripted(answering(plain(b'{"a":1}'))) as port,
+        house(port, tmp_path, change) as parts,
+        serving(parts) as front_port,
+    ):
+        for request in (post(head=twice), live):
+            received = await talk(front_port, request)
+            assert statuses(received) == [400]
+            error = json.loads(received.partition(b"\r\n\r\n")[2])["error"]
+            told = f"The header {twice.partition(':')[0]} stands in this request 2 times: send it once."
+            assert (error["code"], error["message"]) == ("invalid_request", told)
+        assert not parts.ledger.bodies(Kind.DECISION)
+        several = statuses(await talk(front_port, post(head="Accept: a\r\nAccept: b\r\n")))
+        assert several == [401 if keys else 200]
+
+
+def _as_it_is(snapshot: Snapshot) -> Snapshot:
+    return snapshot
+
+
+def with_a_key(snapshot: Snapshot) -> Snapshot:
+    keys = (KeyRule("nobody", "0" * 64, "c"),)
+    return replace(snapshot, keys=keys, policy=replace(snapshot.policy, any_caller=False))
 
 
 async def test_http_1_0_is_answered_and_closed(tmp_path: Path) -> None:

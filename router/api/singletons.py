@@ -1,0 +1,27 @@
+"""Headers that may stand in a request once (RFC 9110, 5.3, 5.5): of two, others on the way may read the other one."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Final
+
+from router.errors import InvalidRequest
+from router.reply import Headers
+
+SINGLE: Final = {
+    b"authorization": "Authorization",
+    b"content-length": "Content-Length",
+    b"content-type": "Content-Type",
+    b"host": "Host",
+}
+
+
+def judge_singletons(headers: Headers, first: Mapping[bytes, bytes]) -> None:
+    """InvalidRequest that names one that is given more than once. `first`: the headers by name."""
+    if len(first) == len(headers):
+        return
+    counts = Counter(name for name, _ in headers)
+    for name, spelled in SINGLE.items():
+        if counts[name] > 1:
+            raise InvalidRequest(f"The header {spelled} stands in this request {counts[name]} times: send it once.")
