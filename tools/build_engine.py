@@ -56,6 +56,7 @@ COMMON_FLAGS = (
     *(f"-DLLAMA_BUILD_{part}=OFF" for part in ("COMMON", "TESTS", "TOOLS", "EXAMPLES", "SERVER", "APP")),
 )
 EYES = "mtmd"
+WITHOUT_EYES = ("-DLLAMA_BUILD_MTMD=OFF", "-DCMAKE_PROJECT_llama.cpp_INCLUDE=")
 NO_EYES = f"it will read no pictures: see above. To try that again: rm {ENGINE / '.libraries'}, then make"
 AVX2_SET = ("SSE42", "AVX", "AVX2", "BMI2", "FMA", "F16C")
 PROGRESS = re.compile(r"^\[(\d+)/(\d+)\]")
@@ -227,14 +228,17 @@ def install_bindings(lock: Path) -> None:
 
 
 def compile_libraries(name: str, tree: Path, target: str, flags: tuple[str, ...]) -> Path:
-    """Returns the folder that the shared libraries were built into. Where what reads pictures cannot be compiled (its
-    one large file takes the compiler the most memory), everything else is, and the engine serves without pictures.
+    """Returns the folder that the shared libraries were built into. Where what reads pictures cannot be configured, or
+    compiled (its one large file takes the compiler the most memory), everything else is, and the engine serves without.
     """
     folder = SCRATCH / f"build-{name}"
     shutil.rmtree(folder, ignore_errors=True)
     cmake = str(VENV / "bin" / "cmake")
     configure = [cmake, "-G", "Ninja", "-S", str(tree), "-B", str(folder), *COMMON_FLAGS, *flags]
-    run(f"{name} library, configuration", configure)
+    if attempt(f"{name} library, configuration", configure):
+        say(f"{name} library: {NO_EYES}")
+        run(f"{name} library, configuration", [*configure, *WITHOUT_EYES])
+        target = "llama" if target == EYES else target
     build = [cmake, "--build", str(folder), "--target"]
     if target == EYES and attempt(f"{name} library", [*build, target]):
         say(f"{name} library: {NO_EYES}")

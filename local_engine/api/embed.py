@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import array
-import asyncio
 import base64
 import sys
 
@@ -14,6 +13,7 @@ from starlette.responses import Response
 from local_engine.api.errors import ApiError, invalid, unsupported
 from local_engine.api.fields import Fields, read_json
 from local_engine.api.front import RETRY, Front
+from local_engine.api.leaving import unless_left
 from local_engine.api.prompts import Given, read_prompts
 from local_engine.jobs import Loaded
 from local_engine.service import EngineFailed
@@ -35,8 +35,8 @@ async def embed(front: Front, request: Request) -> Response:
         )
     fields.labels("user")
     fields.finish()
-    inputs = [await _tokens(front, loaded, prompt, index) for index, prompt in enumerate(prompts)]
-    vectors = await unless_left(front, request, tuple(inputs))
+    inputs = await unless_left(request, _inputs(front, loaded, prompts))
+    vectors = await unless_left(request, vectors_of(front, inputs))
     data = [
         {"object": "embedding", "index": index, "embedding": _encode(vector) if encoding == "base64" else vector}
         for index, vector in enumerate(vectors)
@@ -45,6 +45,10 @@ async def embed(front: Front, request: Request) -> Response:
     usage = {"prompt_tokens": count, "total_tokens": count}
     body = {"object": "list", "data": data, "model": model, "usage": usage}
     return Response(msgspec.json.encode(body) + b"\n", media_type="application/json")
+
+
+async def _inputs(front: Front, loaded: Loaded, prompts: list[Given]) -> tuple[tuple[int, ...], ...]:
+    return tuple([await _tokens(front, loaded, prompt, index) for index, prompt in enumerate(prompts)])
 
 
 async def _tokens(front: Front, loaded: Loaded, prompt: Given, index: int) -> tuple[int, ...]:
@@ -57,24 +61,12 @@ async def _tokens(front: Front, loaded: Loaded, prompt: Given, index: int) -> tu
     return tokens
 
 
-async def unless_left(front: Front, request: Request, inputs: tuple[tuple[int, ...], ...]) -> list[list[float]]:
-    """The vectors, or scores; the work stops when the client leaves."""
-    work = asyncio.ensure_future(front.service.embed(inputs))
-    gone = asyncio.ensure_future(_left(request))
-    await asyncio.wait((work, gone), return_when=asyncio.FIRST_COMPLETED)
-    gone.cancel()
-    if not work.done():
-        work.cancel()
-        raise ApiError(499, "The client left before the answer was complete.", "client_left")
+async def vectors_of(front: Front, inputs: tuple[tuple[int, ...], ...]) -> list[list[float]]:
+    """The vectors, or scores. ApiError where the engine has failed."""
     try:
-        return work.result()
+        return await front.service.embed(inputs)
     except EngineFailed as error:
         raise ApiError(503, str(error), "engine_error", headers=RETRY) from None
-
-
-async def _left(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
 
 
 def _encode(vector: list[float]) -> str:

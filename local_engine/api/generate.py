@@ -14,6 +14,7 @@ from local_engine.api.content import Album
 from local_engine.api.errors import invalid, unsupported
 from local_engine.api.fields import Fields, read_json
 from local_engine.api.front import Front
+from local_engine.api.leaving import unless_left
 from local_engine.api.messages import read_messages
 from local_engine.api.parameters import MAX_RIVALS, Wish, jobs_for, read_wish
 from local_engine.api.prompts import Given, read_prompts
@@ -44,7 +45,7 @@ async def chat(front: Front, request: Request) -> Response:
     parts, markup = _render(loaded, messages, tools, switches)
     if wish.sampling.grammar:  # such an answer has no room for reasoning
         markup = Markup(tools=markup.tools)
-    prompt = await _prompt(front, loaded, parts, album)
+    prompt = await unless_left(request, _prompt(front, loaded, parts, album))
     wish = replace(wish, stops=(*wish.stops, *tools.stops))
     jobs, clamped = jobs_for(wish, prompt, loaded, front.scope(request))
     shape = ChatShape(Heading(model, front.fingerprint(loaded), wish.usage_chunk), markup)
@@ -89,7 +90,9 @@ async def prompt_jobs(front: Front, request: Request, prompts: list[Given], wish
     for prompt in prompts:
         # The whole prompt is the caller's own text: control tokens in it are meant.
         tokens = (
-            prompt if isinstance(prompt, tuple) else await front.service.tokens(loaded, [Part(prompt, trusted=True)])
+            prompt
+            if isinstance(prompt, tuple)
+            else await unless_left(request, front.service.tokens(loaded, [Part(prompt, trusted=True)]))
         )
         more, limit = jobs_for(wish, Prompt(tokens), loaded, front.scope(request))
         jobs += more

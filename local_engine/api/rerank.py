@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,10 +10,11 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from local_engine.api.embed import unless_left
+from local_engine.api.embed import vectors_of
 from local_engine.api.errors import ApiError, invalid
 from local_engine.api.fields import Fields, read_json
 from local_engine.api.front import Front
+from local_engine.api.leaving import unless_left
 from local_engine.jobs import Loaded
 
 MOST_DOCUMENTS = 1000
@@ -36,9 +38,8 @@ async def rerank(front: Front, request: Request) -> Response:
         message = "Ranking needs a model with a ranking head, which this one lacks; compare /v1/embeddings instead."
         raise ApiError(501, message, "unsupported_endpoint")
     wish = _read(fields)
-    pairs = [await front.service.off_loop(loaded.pair, wish.query, document) for document in wish.documents]
-    inputs = tuple(_checked(tokens, index, loaded) for index, tokens in enumerate(pairs))
-    scores = [vector[0] for vector in await unless_left(front, request, inputs)]
+    inputs = await unless_left(request, _inputs(front, loaded, loaded.pair, wish))
+    scores = [vector[0] for vector in await unless_left(request, vectors_of(front, inputs))]
     count = sum(len(tokens) for tokens in inputs)
     body = {
         "object": "list",
@@ -47,6 +48,13 @@ async def rerank(front: Front, request: Request) -> Response:
         "usage": {"prompt_tokens": count, "total_tokens": count},
     }
     return Response(msgspec.json.encode(body) + b"\n", media_type="application/json")
+
+
+async def _inputs(
+    front: Front, loaded: Loaded, pair: Callable[[str, str], tuple[int, ...]], wish: Wish
+) -> tuple[tuple[int, ...], ...]:
+    pairs = [await front.service.off_loop(pair, wish.query, document) for document in wish.documents]
+    return tuple(_checked(tokens, index, loaded) for index, tokens in enumerate(pairs))
 
 
 def _read(fields: Fields) -> Wish:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import logging
+import re
 from typing import Any
 
 from local_engine.native.model import lib
@@ -20,8 +21,18 @@ def _forward(level: int, text: bytes, _user: ctypes.c_void_p) -> None:
         log.log(logging.ERROR if level == ERROR else logging.WARNING, "%s", line)
 
 
+def _of_picture(level: int, text: bytes, _user: ctypes.c_void_p) -> None:
+    """A picture that cannot be read is its sender's mistake. Which call said so is told, and none of its words."""
+    call = _CALL.match(text or b"")
+    if level >= WARN and call:
+        log.warning("a picture of a request: %s", call[1].decode())
+
+
+_CALL = re.compile(rb"(mtmd\w{0,60}|clip\w{0,60}): ")
 callback: Any = lib.llama_log_callback(_forward)
 """Native code holds this pointer for the life of the process."""
+picture_callback: Any = lib.llama_log_callback(_of_picture)
+"""The same, for libmtmd once its file is loaded."""
 
 
 def forward_logs() -> None:

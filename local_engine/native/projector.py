@@ -18,7 +18,7 @@ from llama_cpp import mtmd_cpp as _bindings
 from numpy.typing import NDArray
 
 from local_engine.jobs import Unloaded
-from local_engine.native.diagnostics import callback
+from local_engine.native.diagnostics import callback, picture_callback
 from local_engine.native.heap import Heap
 from local_engine.native.model import Model, ModelError
 from local_engine.native.model import lib as llama
@@ -55,6 +55,7 @@ class Projector:
         if why := self._unfit():
             mtmd.mtmd_free(self._pointer)
             raise ModelError(f"{path.name}: {why}")
+        mtmd.mtmd_helper_log_set(picture_callback, ctypes.c_void_p(0))
 
     def _unfit(self) -> str:
         if not mtmd.mtmd_support_vision(self._pointer):

@@ -34,6 +34,26 @@ def test_an_engine_without_eyes_is_better_than_none(
     assert "no memory left" in told.err
 
 
+CANNOT_CONFIGURE_EYES = """#!/bin/sh
+case "$*" in *--target*) echo "$4" >> "$2/bin/built"; exit 0;; esac
+mkdir -p "$6/bin"
+case "$*" in *-DLLAMA_BUILD_MTMD=OFF*-DCMAKE_PROJECT_llama.cpp_INCLUDE=) ;; *) echo no such directory; exit 1;; esac
+"""
+
+
+@pytest.mark.parametrize(("target", "built"), [("mtmd", "llama"), ("ggml-cpu", "ggml-cpu")])
+def test_an_engine_whose_eyes_cannot_be_configured_is_built_without(
+    target: str, built: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    set_up(tmp_path, "", monkeypatch)
+    (tmp_path / "bin" / "cmake").write_text(CANNOT_CONFIGURE_EYES)
+    folder = build_engine.compile_libraries("native", tmp_path, target, ())
+    assert (folder / "built").read_text() == f"{built}\n"
+    told = capfd.readouterr()
+    assert "it will read no pictures" in told.out
+    assert "no such directory" in told.err
+
+
 def test_without_the_library_itself_there_is_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

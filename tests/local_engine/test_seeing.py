@@ -164,6 +164,25 @@ def test_hostile_and_broken_pictures_are_refused_by_their_place_and_it_lives_on(
     assert seer.client.get("/health").status_code == 200
 
 
+NO_FILTER = (b"\x09" + bytes(8 * 3)) * 8
+"""Rows of a PNG: filters are 0 to 4."""
+
+
+def test_a_picture_that_cannot_be_decoded_is_a_warning_of_the_log_and_nothing_of_it_is_said(
+    able: None, tmp_path: Path, state_dir: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    spec = spec_of(tiny_model(tmp_path / "model.gguf", heed=3), tiny_projector(tmp_path / "eyes.gguf"))
+    with serving(tmp_path, state_dir, spec) as client:
+        capfd.readouterr()
+        answer = ask(client, shown(png(8, 8, pixels=NO_FILTER)))
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "invalid_picture")
+    lines = [json.loads(line) for line in capfd.readouterr().err.splitlines() if line.startswith("{")]
+    said = [(line["level"], line["text"]) for line in lines if "picture" in line["text"]]
+    assert said
+    assert {(level, text.partition(":")[0]) for level, text in said} == {("warning", "a picture of a request")}
+    assert not any(line["level"] == "error" for line in lines)
+
+
 @pytest.mark.parametrize(
     ("part", "param"),
     [
