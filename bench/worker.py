@@ -86,18 +86,21 @@ class MemoryGate:
             if kind == Kind.OPEN:
                 self._loop.call_soon(self._answer, number)
 
-    def _answer(self, number: int) -> None:
+    def _tell(self, data: bytes) -> None:
         assert self.link is not None
+        self.link.get_buffer(-1)[: len(data)] = data
+        self.link.buffer_updated(len(data))
+
+    def _answer(self, number: int) -> None:
         if self._stream:
-            self.link.data_received(pack(number, Kind.RECORD, COUNT.pack(number)) + pack(number, Kind.HEAD, self._head))
+            self._tell(pack(number, Kind.RECORD, COUNT.pack(number)) + pack(number, Kind.HEAD, self._head))
             self._loop.call_soon(self._event, number, EVENTS)
         else:
             fixed = FIXED.pack(number, len(self._head))
-            self.link.data_received(pack(number, Kind.ANSWER, fixed + self._head + ANSWER))
+            self._tell(pack(number, Kind.ANSWER, fixed + self._head + ANSWER))
 
     def _event(self, number: int, left: int) -> None:
-        assert self.link is not None
-        self.link.data_received(pack(number, Kind.DATA, EVENT) if left else pack(number, Kind.END))
+        self._tell(pack(number, Kind.DATA, EVENT) if left else pack(number, Kind.END))
         if left:
             self._loop.call_soon(self._event, number, left - 1)
 

@@ -11,7 +11,7 @@ from functools import cached_property
 import msgspec
 
 from router.channel.exchange import Exchange, ExchangeFailed
-from router.channel.frames import Kind, pack
+from router.channel.frames import WINDOW, Kind, Payload, pack
 from router.channel.link import LARGE, Link, attach
 from router.channel.messages import Ask, Cause, Denial, Failure, Look, Open, Warm, encode
 from router.channel.states import UpstreamLoad, UpstreamState
@@ -74,10 +74,13 @@ class GateClient:
             return exchange
         exchange.upstream = message.upstream
         self.busy[message.upstream] += 1
+        opening = pack(exchange.number, Kind.OPEN, encode(message))
         if len(body) < LARGE:
-            link.write(pack(exchange.number, Kind.OPEN, encode(message)) + pack(exchange.number, Kind.BODY, body))
+            link.write(opening + pack(exchange.number, Kind.BODY, body))
+        elif len(body) <= WINDOW:
+            link.send(exchange.number, Kind.BODY, body, before=opening)
         else:
-            link.send(exchange.number, Kind.OPEN, encode(message))
+            link.write(opening)
             exchange.upload(body)
         return exchange
 
@@ -110,7 +113,7 @@ class GateClient:
         exchange = self._under_way[number] = Exchange(self, number)
         return exchange
 
-    def send(self, number: int, kind: Kind, payload: bytes | memoryview = b"") -> None:
+    def send(self, number: int, kind: Kind, payload: Payload = b"") -> None:
         if self._link is not None:
             self._link.send(number, kind, payload)
 
@@ -124,7 +127,7 @@ class GateClient:
         if self._link is not None:
             self._link.close()
 
-    def _on_frame(self, _link: Link, number: int, kind: Kind, payload: bytes) -> None:
+    def _on_frame(self, _link: Link, number: int, kind: Kind, payload: Payload) -> None:
         exchange = self._under_way.get(number)
         if exchange is not None:
             waiter = exchange.take(kind, payload)
@@ -133,7 +136,7 @@ class GateClient:
         elif kind is Kind.STATES:
             self.states = {state.name: state for state in msgspec.json.decode(payload, type=list[UpstreamState])}
         elif kind is Kind.LEDGER:
-            self.ledger_refusal = payload.decode("utf-8", "replace")
+            self.ledger_refusal = str(payload, "utf-8", "replace")
         elif kind is Kind.LOADS:
             self.loads = {load.name: load for load in msgspec.json.decode(payload, type=list[UpstreamLoad])}
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Final, Protocol
 
-from router.channel.frames import COUNT, CREDIT_EACH, PIECE, WINDOW, ChannelError, Kind, answered, counted
+from router.channel.frames import COUNT, CREDIT_EACH, PIECE, WINDOW, ChannelError, Kind, Payload, answered, counted
 from router.channel.messages import Cause, Failure, Head, Queued, decode
 from router.channel.work import Pause
 
@@ -21,7 +21,7 @@ class Carrier(Protocol):
     @property
     def loop(self) -> asyncio.AbstractEventLoop: ...
 
-    def send(self, number: int, kind: Kind, payload: bytes | memoryview = b"") -> None: ...
+    def send(self, number: int, kind: Kind, payload: Payload = b"") -> None: ...
 
     def forget(self, number: int) -> bool: ...
 
@@ -148,7 +148,7 @@ class Exchange:
         return pause
 
     def upload(self, body: bytes) -> None:
-        """Send as much of the body as may be sent at once, and the rest as the gate grants it."""
+        """Send as much of a body as may be sent at once, and the rest as the gate grants it."""
         self._body = memoryview(body)
         self._send_more()
 
@@ -166,10 +166,10 @@ class Exchange:
         waiter, self._waiter = self._waiter, None
         return waiter
 
-    def take(self, kind: Kind, payload: bytes) -> Pause | None:
+    def take(self, kind: Kind, payload: Payload) -> Pause | None:
         """One frame of this exchange from the gate; who waits for just this, if anybody does."""
         if kind is Kind.DATA:
-            if self._takes(payload):
+            if self._takes(bytes(payload)):
                 return None
         elif kind is Kind.ANSWER:
             self._take_whole(payload)
@@ -178,7 +178,7 @@ class Exchange:
         waiter, self._waiter = self._waiter, None
         return waiter
 
-    def _take_part(self, kind: Kind, payload: bytes) -> bool:
+    def _take_part(self, kind: Kind, payload: Payload) -> bool:
         """Of an answer that comes by and by; is there anything that its reader must look at now?"""
         if kind is Kind.RECORD:
             self.record = counted(payload)
@@ -188,7 +188,7 @@ class Exchange:
             return self._is_enough(self.head)
         return self._take_end(kind, payload)
 
-    def _take_whole(self, payload: bytes) -> None:
+    def _take_whole(self, payload: Payload) -> None:
         record, head, body = answered(payload)
         if record >= 0:
             self.record = record
@@ -207,7 +207,7 @@ class Exchange:
         self._held += len(data)
         return bool(self._whole) and self._held < CREDIT_EACH
 
-    def _take_end(self, kind: Kind, payload: bytes) -> bool:
+    def _take_end(self, kind: Kind, payload: Payload) -> bool:
         """The rarer kinds; is this exchange over?"""
         match kind:
             case Kind.END:
@@ -215,7 +215,7 @@ class Exchange:
             case Kind.FAIL:
                 self._failure = decode(Failure, payload)
             case Kind.ROWS:
-                self.rows = payload
+                self.rows = bytes(payload)
             case Kind.CREDIT:
                 self._credit += counted(payload)
                 self._send_more()

@@ -13,9 +13,10 @@ from enum import IntEnum
 
 HEADER = struct.Struct("<IIB")
 SIZE = HEADER.size
-LARGEST = 1 << 24  # bytes of one payload: the states of 100,000 upstreams; bodies and answers are cut at PIECE
+LARGEST = 1 << 24  # bytes of one payload: the states of 100,000 upstreams; bodies and answers are cut smaller
 PIECE = 64 * 1024
-WINDOW = 256 * 1024  # bytes of one exchange that may be on the way in one direction
+WINDOW = 256 * 1024  # bytes of one exchange that may be on the way in one direction; a body of no more is one frame
+ROOM = 2 * WINDOW  # bytes: as much as a socket brings at once, behind as much of a frame as may wait for its end
 CREDIT_EACH = WINDOW // 4  # bytes read before they are credited: a credit for every small event would double the frames
 COUNT = struct.Struct("<Q")
 ANSWER = struct.Struct("<qH")  # the ledger index of the decision, -1 where RECORD told it; bytes of the Head message
@@ -25,7 +26,7 @@ class Kind(IntEnum):
     """What a frame says. The first block goes to the gate, the second comes from it, CREDIT goes both ways."""
 
     OPEN = 1  # an Open message: exchange with this upstream
-    BODY = 2  # request bytes, until Open.body_bytes have come
+    BODY = 2  # request bytes, until Open.body_bytes have come; in pieces where they are more than WINDOW
     CANCEL = 3  # a Cause: the client left ("cancelled"), or the worker does not want this answer
     DENY = 4  # a Denial message: record it
     WARM = 5  # a Warm message: make upstreams ready, tell how it went
@@ -50,17 +51,18 @@ class Kind(IntEnum):
 
 
 _KINDS = {int(kind): kind for kind in Kind}
+Payload = bytes | memoryview  # one that was read is a view, and lasts until whoever is given it returns
 
 
 class ChannelError(Exception):
     """The other side broke the protocol; its channel is closed."""
 
 
-def pack(exchange: int, kind: Kind, payload: bytes | memoryview = b"") -> bytes:
+def pack(exchange: int, kind: Kind, payload: Payload = b"") -> bytes:
     return HEADER.pack(len(payload), exchange, kind) + payload
 
 
-def counted(payload: bytes) -> int:
+def counted(payload: Payload) -> int:
     """The number of a RECORD or CREDIT frame."""
     if len(payload) != COUNT.size:
         raise ChannelError(f"a number of {len(payload)} bytes")
@@ -74,39 +76,66 @@ def pack_answer(exchange: int, record: int, head: bytes, body: bytes) -> bytes:
     return b"".join((HEADER.pack(len(fixed) + len(head) + len(body), exchange, Kind.ANSWER), fixed, head, body))
 
 
-def answered(payload: bytes) -> tuple[int, bytes, bytes]:
+def answered(payload: Payload) -> tuple[int, bytes, bytes]:
     """Record, Head message and body of an ANSWER frame."""
     begin = ANSWER.size
     record, size = ANSWER.unpack_from(payload) if len(payload) >= begin else (-1, 0)
     stop = begin + size
     if len(payload) < stop:
         raise ChannelError(f"an answer of {len(payload)} bytes")
-    return record, payload[begin:stop], payload[stop:]
+    return record, bytes(payload[begin:stop]), bytes(payload[stop:])
 
 
 class Splitter:
-    """Cuts a byte stream into frames. Holds at most one unfinished frame."""
+    """Cuts a byte stream into frames, in the buffer that it is read into. Holds at most one unfinished frame."""
 
-    __slots__ = ("_rest",)
+    __slots__ = ("_held", "_view")
 
     def __init__(self) -> None:
-        self._rest = b""
+        self._view = memoryview(bytearray(ROOM))
+        self._held = 0  # bytes of an unfinished frame, where the view begins
 
-    def feed(self, data: bytes) -> Iterator[tuple[int, Kind, bytes]]:
-        """Yield (exchange, kind, payload) for every frame complete by now; ChannelError on nonsense."""
-        buffer = self._rest + data if self._rest else data
-        at, size = 0, len(buffer)
-        while at <= size - SIZE:
-            length, exchange, number = HEADER.unpack_from(buffer, at)
+    def room(self) -> memoryview:
+        """Where the next bytes are to be put. Never empty."""
+        return self._view[self._held :] if self._held else self._view
+
+    def frames(self, size: int) -> Iterator[tuple[int, Kind, memoryview]]:
+        """So many bytes were put there: yield (exchange, kind, payload) for every frame complete by now; ChannelError
+        on nonsense. A payload lasts until the next one is asked for.
+        """
+        view, at, end = self._view, 0, self._held + size
+        whole = SIZE
+        while at <= end - SIZE:
+            length, exchange, number = HEADER.unpack_from(view, at)
             if length > LARGEST:
                 raise ChannelError(f"a frame of {length} bytes")
-            begin = at + SIZE
-            stop = begin + length
-            if stop > size:
+            whole = SIZE + length
+            stop = at + whole
+            if stop > end:
                 break
             kind = _KINDS.get(number)
             if kind is None:
                 raise ChannelError(f"a frame of unknown kind {number}")
-            at = stop
-            yield exchange, kind, buffer[begin:stop]
-        self._rest = buffer[at:] if at else buffer
+            begin, at = at + SIZE, stop
+            whole = SIZE
+            yield exchange, kind, view[begin:stop]
+        self._keep(at, end, whole)
+
+    def _keep(self, begin: int, end: int, whole: int) -> None:
+        """What is unfinished goes to the front, of a buffer that holds all of that frame."""
+        view, self._held = self._view, end - begin
+        if whole > len(view) or len(view) > ROOM >= whole:
+            self._view = memoryview(bytearray(max(whole, ROOM)))
+        if begin or self._view is not view:
+            self._view[: self._held] = view[begin:end]
+
+    def feed(self, data: bytes) -> Iterator[tuple[int, Kind, bytes]]:
+        """The same of bytes that were read elsewhere; payloads are the reader's to keep."""
+        at = 0
+        while at < len(data):
+            room = self.room()
+            size = min(len(room), len(data) - at)
+            room[:size] = data[at : at + size]
+            at += size
+            for exchange, kind, payload in self.frames(size):
+                yield exchange, kind, bytes(payload)

@@ -7,20 +7,21 @@ import socket
 from collections.abc import Callable
 from typing import cast
 
-from router.channel.frames import HEADER, ChannelError, Kind, Splitter, pack
+from router.channel.frames import HEADER, ChannelError, Kind, Payload, Splitter, pack
 
-OnFrame = Callable[["Link", int, Kind, bytes], None]
+OnFrame = Callable[["Link", int, Kind, Payload], None]  # the payload lasts until it returns
 OnClosed = Callable[["Link"], None]
 OnRead = Callable[[], None]
 GATHERED = 16  # pieces
 LARGE = 16 * 1024  # bytes of a payload: it is not copied to stand behind its header
+FULL = 128 * 1024  # bytes of such payloads
 
 
-class Link(asyncio.Protocol):
+class Link(asyncio.BufferedProtocol):
     """The frames that are sent during one pass of the loop leave in one write as it ends: uvloop writes each by itself.
 
-    From GATHERED on they leave at once, so that the other side can begin. Memory is bounded by credit, exchange by
-    exchange (see `frames`), so writing never waits.
+    From GATHERED or FULL on they leave at once, so that the other side can begin. Memory is bounded by credit, exchange
+    by exchange (see `frames`), so writing never waits. What comes is read into one buffer, and looked at there.
     """
 
     def __init__(self, on_frame: OnFrame, on_closed: OnClosed, on_read: OnRead | None = None) -> None:
@@ -28,7 +29,8 @@ class Link(asyncio.Protocol):
         self._on_closed = on_closed
         self._on_read = on_read  # told when all frames that came at once are taken
         self._splitter = Splitter()
-        self._out: list[bytes | memoryview] = []  # what leaves as this pass ends
+        self._out: list[Payload] = []  # what leaves as this pass ends
+        self._large = 0  # bytes of large payloads in it
         self._due = False  # that is seen to
         self.loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
@@ -37,14 +39,18 @@ class Link(asyncio.Protocol):
     def open(self) -> bool:
         return self._transport is not None
 
-    def send(self, exchange: int, kind: Kind, payload: bytes | memoryview = b"") -> None:
-        """Send one frame; dropped when the channel is closed (the closing is told by on_closed)."""
+    def send(self, exchange: int, kind: Kind, payload: Payload = b"", before: bytes = b"") -> None:
+        """Send one frame; dropped when the channel is closed (the closing is told by on_closed). `before`: frames that
+        are packed already, and go first.
+        """
         if len(payload) < LARGE:
-            self.write(pack(exchange, kind, payload))
+            self.write(before + pack(exchange, kind, payload))
         elif self._transport is not None:
-            self._out += (HEADER.pack(len(payload), exchange, kind), payload)
-            self._transport.writelines(self._out)
-            self._out.clear()
+            self.write(before + HEADER.pack(len(payload), exchange, kind))
+            self._out.append(payload)
+            self._large += len(payload)
+            if self._large >= FULL:
+                self._flush()
 
     def write(self, frames: bytes) -> None:
         """As `send`, for frames that are packed already."""
@@ -64,8 +70,12 @@ class Link(asyncio.Protocol):
 
     def _flush(self) -> None:
         if self._out and self._transport is not None:
-            self._transport.write(self._out[0] if len(self._out) == 1 else b"".join(self._out))
+            if self._large:
+                self._transport.writelines(self._out)
+            else:
+                self._transport.write(self._out[0] if len(self._out) == 1 else b"".join(self._out))
         self._out.clear()
+        self._large = 0
 
     def close(self) -> None:
         self._flush()
@@ -75,9 +85,12 @@ class Link(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)  # uvloop's are none by inheritance
 
-    def data_received(self, data: bytes) -> None:
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return self._splitter.room()
+
+    def buffer_updated(self, nbytes: int) -> None:
         try:
-            for exchange, kind, payload in self._splitter.feed(data):
+            for exchange, kind, payload in self._splitter.frames(nbytes):
                 self._on_frame(self, exchange, kind, payload)
         except ChannelError:
             if self._transport is not None:

@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Meta
 
 from policies import Endpoint
-from router.channel.frames import ChannelError
+from router.channel.frames import ChannelError, Payload
 
 T = TypeVar("T")
 LONGEST_S = 31 * 86_400.0  # settings take durations up to 30 days
@@ -130,7 +130,7 @@ def encode(message: msgspec.Struct) -> bytes:
     return _encoder.encode(message)
 
 
-def decode(kind: type[T], payload: bytes) -> T:
+def decode(kind: type[T], payload: Payload) -> T:
     """Read one message; ChannelError if the other side sent something else."""
     try:
         message: T = _decoders[kind].decode(payload)

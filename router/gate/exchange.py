@@ -10,7 +10,7 @@ from policies import Decision
 from router.audit import Kind as RecordKind
 from router.audit import LedgerUnavailable
 from router.audit.fields import Outcome
-from router.channel.frames import COUNT, PIECE, Kind
+from router.channel.frames import COUNT, WINDOW, Kind, Payload
 from router.channel.messages import Cause, Failure, Open, Queued, encode
 from router.gate.admission import AT_ONCE, Admitted
 from router.gate.blame import blame, praise
@@ -47,7 +47,7 @@ class GateExchange:
         self._open = message
         self._world = world
         self._deadline = Deadline(message.deadline_s, desk.clock)
-        self._body: list[bytes] = []
+        self._body: list[Payload] = []
         self._outgoing = b""  # what was judged, until it is sent: a stream need not hold its prompt
         self._message_macs: list[str] = []
         self._captured = ""  # the sealed prompt's name, if this exchange is captured
@@ -61,18 +61,20 @@ class GateExchange:
         self._reserved = message.body_bytes
         self._streams = False
 
-    def take_body(self, data: bytes) -> None:
+    def take_body(self, data: Payload) -> None:
         """Request bytes. The body is whole before anything is decided: what was checked is what is sent."""
         self._missing -= len(data)
-        if len(data) > PIECE or self._missing < 0:
+        if len(data) > WINDOW or self._missing < 0:
             self.cancel("protocol")
-            return
-        self._body.append(data)
-        if self._missing > 0:
-            self._link.send(self._number, Kind.CREDIT, COUNT.pack(len(data)))
+        elif self._missing > 0:
+            self._body.append(bytes(data))
+            if self._open.body_bytes > WINDOW:
+                self._link.send(self._number, Kind.CREDIT, COUNT.pack(len(data)))
         elif self._steps is None:
+            self._body.append(data)
             self._steps = Steps(self._run(), self._link.loop)
-            self._steps.go_on()
+            self._steps.go_on()  # it reads the body before it waits for anything
+            self._body.clear()
         else:
             self.cancel("protocol")
 
@@ -158,7 +160,6 @@ class GateExchange:
         if isinstance(route, Decision):
             return route
         given = self._body[0] if len(self._body) == 1 else b"".join(self._body)
-        self._body.clear()
         found = judged(given, route.served_model)
         if not found.verdict.allowed:
             return found.verdict

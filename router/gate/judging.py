@@ -23,7 +23,7 @@ class Judged(msgspec.Struct, frozen=True, gc=False):
     texts: tuple[bytes, ...] = ()
 
 
-def judged(given: bytes, served_model: str) -> Judged:
+def judged(given: bytes | memoryview, served_model: str) -> Judged:
     """Is this body for that model, and without anything that re-aims?"""
     try:
         document = _decode(given)

@@ -15,7 +15,7 @@ from router.audit import Kind as RecordKind
 from router.audit import LedgerUnavailable
 from router.audit.format.proofs import ProofError
 from router.audit.prove import receipt_for_caller
-from router.channel.frames import COUNT, ChannelError, Kind, counted
+from router.channel.frames import COUNT, ChannelError, Kind, Payload, counted
 from router.channel.link import Link, attach
 from router.channel.messages import Ask, Cause, Denial, Failure, Look, Open, Warm, decode, encode
 from router.gate.budget import Budget
@@ -146,7 +146,7 @@ class Gate:
             if of is link:
                 warm.cancel()
 
-    def _on_frame(self, link: Link, number: int, kind: Kind, payload: bytes) -> None:
+    def _on_frame(self, link: Link, number: int, kind: Kind, payload: Payload) -> None:
         desk = self._desks.get(link) or self._desk(link)
         if kind is Kind.OPEN:
             self._open(desk, number, decode(Open, payload))
@@ -163,13 +163,13 @@ class Gate:
         else:
             self._on_question(link, number, kind, payload)
 
-    def _cancel(self, desk: Desk, number: int, payload: bytes) -> None:
+    def _cancel(self, desk: Desk, number: int, payload: Payload) -> None:
         if (exchange := desk.under_way.get(number)) is not None:
             exchange.cancel(cancelled_because(payload))
         elif (warm := self._warms.get((desk.link, number))) is not None:
             warm.cancel()  # the probing goes on; only this caller's wait is over
 
-    def _on_question(self, link: Link, number: int, kind: Kind, payload: bytes) -> None:
+    def _on_question(self, link: Link, number: int, kind: Kind, payload: Payload) -> None:
         """What is answered without an exchange."""
         match kind:
             case Kind.DENY:
@@ -290,10 +290,10 @@ class Gate:
         link.send(number, Kind.ROWS, msgspec.json.encode(rows))
 
 
-def cancelled_because(payload: bytes) -> str:
+def cancelled_because(payload: Payload) -> str:
     """The ending of an exchange that its worker cancelled: from the closed list of causes, or the client's leaving."""
     try:
-        cause = Cause(payload.decode("ascii", "replace"))
+        cause = Cause(str(payload, "ascii", "replace"))
     except ValueError:
         return CLIENT_LEFT
     return CLIENT_LEFT if cause is Cause.CANCELLED else str(cause)

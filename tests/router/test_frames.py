@@ -11,8 +11,19 @@ from hypothesis import strategies as st
 from policies import Endpoint
 from router.channel.client import GateClient
 from router.channel.exchange import Exchange
-from router.channel.frames import HEADER, LARGEST, ChannelError, Kind, Splitter, answered, pack, pack_answer
-from router.channel.link import GATHERED, Link
+from router.channel.frames import (
+    HEADER,
+    LARGEST,
+    ROOM,
+    SIZE,
+    ChannelError,
+    Kind,
+    Splitter,
+    answered,
+    pack,
+    pack_answer,
+)
+from router.channel.link import FULL, GATHERED, LARGE, Link
 from router.channel.messages import Head, Open, encode
 
 FRAMES = st.lists(st.tuples(st.integers(0, 2**32 - 1), st.sampled_from(Kind), st.binary(max_size=300)), max_size=20)
@@ -29,6 +40,19 @@ def test_frames_come_out_as_they_went_in_however_the_stream_is_cut(
         out += list(splitter.feed(stream[at : at + size]))
         at, turn = at + size, turn + 1
     assert out == frames
+
+
+@pytest.mark.parametrize("size", [ROOM - SIZE - 1, ROOM - SIZE, ROOM - SIZE + 1, ROOM, 3 * ROOM])
+@pytest.mark.parametrize("cut", [ROOM // 2 - 1, ROOM, 10 * ROOM])
+def test_there_is_room_for_a_frame_of_any_size_while_it_comes(size: int, cut: int) -> None:
+    frames = [(1, Kind.BODY, b"before"), (2, Kind.STATES, bytes(range(250)) * (size // 250) + b"." * (size % 250))]
+    stream = b"".join(pack(*frame) for frame in [*frames, *frames, *[(3, Kind.END, b"")] * 2])
+    splitter, out = Splitter(), []
+    for at in range(0, len(stream), cut):
+        out += list(splitter.feed(stream[at : at + cut]))
+        assert len(splitter.room())
+    assert out == [*frames, *frames, *[(3, Kind.END, b"")] * 2]
+    assert len(splitter.room()) == ROOM
 
 
 def test_a_frame_larger_than_any_of_ours_is_refused_before_it_is_read() -> None:
@@ -53,6 +77,12 @@ class Wire(asyncio.Transport):
 
     def close(self) -> None:
         return
+
+
+def arrive(link: Link, data: bytes) -> None:
+    """As the loop does with what it reads."""
+    link.get_buffer(-1)[: len(data)] = data
+    link.buffer_updated(len(data))
 
 
 def linked() -> tuple[GateClient, Wire]:
@@ -89,6 +119,21 @@ async def test_the_gate_need_not_wait_until_all_have_asked() -> None:
     assert wire.written
     await asyncio.sleep(0)
     assert [kind for data in wire.written for kind in kinds(data)] == [Kind.OPEN, Kind.BODY] * GATHERED
+
+
+async def test_a_large_body_leaves_with_what_was_asked_before_it() -> None:
+    client, wire = linked()
+    body = b"x" * LARGE
+    message = Open("r-1", "alice", "m", Endpoint.CHAT, "t", "u", 1, False, LARGE, "digest")
+    opening(client)
+    client.exchange(message, body)
+    opening(client)
+    assert wire.written == []
+    await asyncio.sleep(0)
+    assert [kinds(data) for data in wire.written] == [[Kind.OPEN, Kind.BODY] * 3]
+    for _ in range(FULL // LARGE):
+        client.exchange(message, body)
+    assert [kinds(data) for data in wire.written[1:]] == [[Kind.OPEN, Kind.BODY] * (FULL // LARGE)]
 
 
 async def test_what_was_asked_leaves_before_the_channel_is_closed_and_nothing_after() -> None:
@@ -131,6 +176,6 @@ async def test_an_answer_in_one_frame_is_whole() -> None:
     exchange = opening(client)
     assert client._link is not None
     head = Head(200, "application/json")
-    client._link.data_received(pack_answer(1, 5, encode(head), b"{}"))
+    arrive(client._link, pack_answer(1, 5, encode(head), b"{}"))
     assert (await exchange.opened(), exchange.record, exchange.over) == (head, 5, True)
     assert [await exchange.chunk(), await exchange.chunk()] == [b"{}", None]

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from policies import Endpoint
 from router.audit import Kind
 from router.channel.exchange import ExchangeFailed
-from router.channel.frames import COUNT, HEADER, PIECE, Splitter, pack
+from router.channel.frames import COUNT, HEADER, PIECE, WINDOW, Splitter, pack
 from router.channel.frames import Kind as Frame
 from router.channel.messages import Cause, Denial, Open, encode
 from router.channel.states import State
@@ -69,8 +69,8 @@ async def test_the_upstream_sees_our_headers_only_and_the_whole_body(tmp_path: P
     assert head.startswith(b"POST /v1/chat/completions HTTP/1.1\r\n")
 
 
-@pytest.mark.parametrize("pieces", [1, 2, 3])
-async def test_a_body_in_so_many_pieces_arrives_whole(pieces: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize("size", [PIECE, WINDOW, WINDOW + 1, 2 * WINDOW - 1, 5 * PIECE + 1])
+async def test_a_body_of_any_size_arrives_whole(size: int, tmp_path: Path) -> None:
     seen: list[bytes] = []
 
     async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -78,10 +78,36 @@ async def test_a_body_in_so_many_pieces_arrives_whole(pieces: int, tmp_path: Pat
         writer.write(OK)
         writer.close()
 
-    body = b'{"model":"m","prompt":"' + b"x" * (PIECE * pieces - 1000) + b'"}'
+    begin, end = b'{"model":"m","prompt":"', b'"}'
+    body = begin + b"x" * (size - len(begin + end)) + end
     async with scripted(script) as port, house(port, tmp_path) as gate:
         assert await gate.answer(body=body) == b'{"ok":true}'
+    assert len(body) == size
     assert seen[0].endswith(b"\r\n\r\n" + body)
+
+
+async def test_bodies_that_are_asked_at_once_are_not_mixed_up(tmp_path: Path) -> None:
+    """They lie side by side where the gate reads them, and behind one another in the same place."""
+    asked: list[bytes] = []
+
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            try:
+                asked.append((await read_request(reader)).partition(b"\r\n\r\n")[2])
+            except asyncio.IncompleteReadError:
+                return
+            writer.write(OK)
+
+    bodies = [
+        b'{"model":"m","prompt":"' + bytes([97 + at % 26]) * size + b'"}'
+        for at, size in enumerate([10, 20_000, 100_000, 15, 16_000, 70_000, 200_000, 300_000, 1, 17_000] * 3)
+    ]
+    async with scripted(script) as port, house(port, tmp_path) as gate:
+        exchanges = [gate.ask(body) for body in bodies]
+        async with asyncio.timeout(10):
+            for exchange in exchanges:
+                await exchange.opened()
+    assert sorted(asked) == sorted(bodies)
 
 
 async def test_nothing_is_dialled_before_the_decision_is_durable(tmp_path: Path) -> None:

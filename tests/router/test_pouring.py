@@ -17,7 +17,7 @@ from router.channel.messages import Head, Open
 from router.channel.work import Work
 from router.reply import Headers
 from router.tiers import Attempt
-from tests.router.test_frames import Wire
+from tests.router.test_frames import Wire, arrive
 
 
 class Client:
@@ -78,9 +78,9 @@ async def relay(steps: list[str], size: int) -> tuple[Client, list[bytes], int]:
         else:  # so many frames in one read
             more = [b"%d:" % (len(sent) + number) + b"." * size for number in range(int(step))]
             sent += more
-            link.data_received(b"".join(pack(1, Kind.DATA, data) for data in more))
+            arrive(link, b"".join(pack(1, Kind.DATA, data) for data in more))
     client.reads.set()
-    link.data_received(pack(1, Kind.END))
+    arrive(link, pack(1, Kind.END))
     async with asyncio.timeout(5):
         while not client.finished:
             await asyncio.sleep(0)
