@@ -136,14 +136,3 @@ def as_openai(error: RouterError) -> bytes:
     """The error object that OpenAI's clients read, as JSON."""
     inner = {"message": str(error), "type": error.type, "param": error.param, "code": error.code}
     return msgspec.json.encode({"error": inner})
-
-
-def every_error() -> tuple[type[RouterError], ...]:
-    """All classes, for the documentation and the tests."""
-    found: list[type[RouterError]] = []
-    waiting: list[type[RouterError]] = [RouterError]
-    while waiting:
-        kind = waiting.pop(0)
-        found.append(kind)
-        waiting.extend(kind.__subclasses__())
-    return tuple(found)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -15,6 +17,7 @@ from router.api.answers import as_error
 from router.api.cycle import request_id
 from router.api.host import judge_origin
 from router.api.narrow import Narrow
+from router.api.older import OLDER, RANKING
 from router.api.refusals import Refusals
 from router.api.singletons import judge_singletons
 from router.api.status import Status
@@ -40,7 +43,7 @@ class Application:
                 *Status(snapshot, gate, view).routes(),
                 *Admin(snapshot, gate, view).routes(),
                 *Narrow(snapshot, view, steering).routes(),
-                *map(_only_post, Endpoint),
+                *map(_only_post, GENERATING),
             ],
             exception_handlers={
                 RouterError: Refusals(snapshot, gate).answer,
@@ -74,13 +77,16 @@ class Application:
         return as_error(RouterError("Something went wrong here; the operator's log says what."))
 
 
-def _only_post(endpoint: Endpoint) -> Route:
+GENERATING: Final = (*(f"/v1/{endpoint}" for endpoint in Endpoint), *OLDER.values(), *map(bytes.decode, RANKING))
+
+
+def _only_post(path: str) -> Route:
     """The generating endpoints are served by the protocol; what comes here came by another method."""
 
     async def refuse(request: Request) -> Response:
         raise MethodNotAllowed(f"{request.url.path} takes POST.")
 
-    return Route(f"/v1/{endpoint}", refuse, methods=["GET", "PUT", "PATCH", "DELETE", "OPTIONS"])
+    return Route(path, refuse, methods=["GET", "PUT", "PATCH", "DELETE", "OPTIONS"])
 
 
 async def http_error(request: Request, error: Exception) -> Response:

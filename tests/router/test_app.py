@@ -84,6 +84,16 @@ async def test_a_mistake_of_ours_is_a_500_without_a_word_of_it(
     assert "secret" not in answer.text + capsys.readouterr().err
 
 
+@pytest.mark.parametrize("path", ["/v1/rerank", "/rerank", "/v2/rerank", "/v1/reranking", "/completion", "/generate"])
+async def test_a_generating_endpoint_takes_post_by_each_of_its_names(path: str, tmp_path: Path) -> None:
+    async with house(1, tmp_path) as parts, client_of(parts, View()) as client:
+        for method in ("GET", "PUT", "DELETE"):
+            answer = await client.request(method, path)
+            assert (answer.status_code, answer.json()["error"]["code"]) == (405, "method_not_allowed")
+            assert answer.json()["error"]["message"] == f"{path} takes POST."
+        assert (await client.head(path)).status_code == 405
+
+
 @pytest.mark.parametrize(
     ("refusal", "code"), [(404, "unknown_path"), (405, "method_not_allowed"), (400, "invalid_request")]
 )

@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import ctypes
 import dataclasses
+import errno
 import json
 import mmap
 import os
+import platform
+import resource
 import socket
 import struct
 import sys
@@ -42,8 +45,6 @@ def error_of(action: Callable[[], object]) -> str:
 
 
 def errno_name(code: int) -> str:
-    import errno  # noqa: PLC0415
-
     return errno.errorcode[code]
 
 
@@ -211,8 +212,6 @@ def _refusal(announced: tuple[int, ...] = ()) -> str:
 @experiment
 def given_up(profile: str) -> dict[str, Any]:
     """What /proc says of a sealed process, and its limits."""
-    import resource  # noqa: PLC0415
-
     enclose.enclose(enclose.Plan(Profile(profile), room_of(Profile(profile))))
     with open("/proc/self/status", encoding="ascii") as file:  # noqa: PTH123
         status = dict(line.rstrip("\n").split(":\t", 1) for line in file if ":\t" in line)
@@ -262,8 +261,6 @@ def network_by_user_namespace() -> list[Any]:
 
 @experiment
 def strange_machine() -> dict[str, Any]:
-    import platform  # noqa: PLC0415
-
     platform.machine = lambda: "riscv64"
     return sealed("worker")  # type: ignore[no-any-return]
 
@@ -271,9 +268,9 @@ def strange_machine() -> dict[str, Any]:
 @experiment
 def stage_0_and_uvloop() -> str:
     """An event loop made after stage 0 goes on working when stage 1 has come."""
-    import asyncio  # noqa: PLC0415
+    import asyncio  # noqa: PLC0415 - for this experiment alone: the others are processes without a loop
 
-    import uvloop  # noqa: PLC0415
+    import uvloop  # noqa: PLC0415 - as above
 
     install(assemble(STAGE_0, this_machine()))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import sys
 from typing import Any
@@ -89,8 +90,6 @@ def test_the_launcher_refuses_below_what_is_required() -> None:
 
 
 def test_the_launcher_refuses_an_unannounced_socket() -> None:
-    import socket  # noqa: PLC0415
-
     with socket.socket() as held:
         ended = subprocess.run(
             [sys.executable, "-I", "-m", "router.seal", "--profile", "engine", "--", sys.executable, "-c", "print(1)"],

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from router.seal.landlock import version
+from router.seal.landlock import LATER_RIGHTS, handled, lacking, version
 from tests.seal.experiments import CHECKOUT
 
 pytestmark = pytest.mark.skipif(version() == 0, reason="this kernel has no Landlock, or it is switched off")
@@ -92,8 +93,6 @@ found["null"] = tried(lambda: open("/dev/null", "w").close())
 
 
 def test_the_gate_resolves_verifies_dials_and_keeps_its_ledger(tmp_path: Path) -> None:
-    import socket  # noqa: PLC0415
-
     ledger, engines = tmp_path / "ledger", tmp_path / "engines"
     ledger.mkdir()
     engines.mkdir()
@@ -142,8 +141,6 @@ found["cpus"] = str(os.cpu_count() > 0)
 
 
 def test_a_newer_kernels_rights_are_used_and_an_older_ones_gaps_are_said() -> None:
-    from router.seal.landlock import LATER_RIGHTS, handled, lacking  # noqa: PLC0415
-
     assert handled(1) == ((1 << 13) - 1, 0, 0)
     assert handled(4) == ((1 << 15) - 1, 3, 0)
     assert handled(7) == handled(99) == ((1 << 16) - 1, 3, 3)
