@@ -74,6 +74,12 @@ class MemoryLedger:
     def note(self, kind: Kind, body: Mapping[str, Any] | Body) -> None:
         self.append(kind, body)
 
+    def decide(self, body: bytes) -> int:
+        return self.append(Kind.DECISION, msgspec.json.decode(body)).index
+
+    def conclude(self, told: Outcome) -> None:
+        self.append(Kind.OUTCOME, told)
+
     @property
     def durable(self) -> int:
         return -1 if self.held else len(self.records) - 1

@@ -113,7 +113,7 @@ async def test_what_is_cut_at_the_end_is_sealed_before_the_ledger_closes(
     tap = SlowSeal()
 
     async def sealed(*_: object) -> str:
-        return "prompt"
+        return "ab" * 32
 
     async def opened(*_: object) -> SlowSeal:
         return tap
