@@ -120,16 +120,16 @@ def _listener(snapshot: Snapshot) -> Iterator[socket.socket]:
 @contextmanager
 def _run_directory(parent: Path) -> Iterator[Path]:
     """A private directory for the engines' sockets; what dead services left there is removed."""
+    own = parent / str(os.getpid())
     try:
         parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for left in parent.iterdir():
+            if left.name.isdigit() and not Path(f"/proc/{left.name}").exists():
+                shutil.rmtree(left, ignore_errors=True)
+        shutil.rmtree(own, ignore_errors=True)
+        own.mkdir(mode=0o700)
     except OSError as error:
-        raise CannotServe(f"cannot make {parent} for the engines' sockets: {error.strerror}") from None
-    for left in parent.iterdir():
-        if left.name.isdigit() and not Path(f"/proc/{left.name}").exists():
-            shutil.rmtree(left, ignore_errors=True)
-    own = parent / str(os.getpid())
-    shutil.rmtree(own, ignore_errors=True)
-    own.mkdir(mode=0o700)
+        raise CannotServe(f"cannot make {own} for the service's sockets: {error.strerror}") from None
     try:
         yield own
     finally:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import socket
+import sys
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -457,6 +459,43 @@ async def test_a_worker_that_talks_nonsense_loses_its_channel_only(frames: list[
         writer.close()
         assert await gate.answer() == b'{"ok":true}'
         assert not gate.ledger.failure
+
+
+DIES = """
+import os, signal, sys
+data = open(sys.argv[2], 'rb').read()
+while data:
+    data = data[os.write(int(sys.argv[1]), data):]
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.parametrize("cut", [-129_995, -100_000, -1], ids=["in a head", "in a body", "a byte before its end"])
+async def test_a_worker_killed_while_it_writes_a_frame_leaves_nothing_half_done(cut: int, tmp_path: Path) -> None:
+    """What it asked for whole is begun, and its end told; what it did not, never was."""
+    whole = pack(1, Frame.OPEN, encode(replace(OPEN, body_bytes=13, request_id="whole")))
+    whole += pack(1, Frame.BODY, b'{"model":"m"}')
+    body = b'{"model":"m","x":"' + b"x" * 129_971 + b'"}'
+    half = pack(2, Frame.OPEN, encode(replace(OPEN, body_bytes=len(body), request_id="half")))
+    half += pack(2, Frame.BODY, body)
+    (tmp_path / "frames").write_bytes((whole + half)[:cut])
+    never = asyncio.Event()
+
+    async def script(_reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
+        await never.wait()
+
+    async with scripted(script) as port, house(port, tmp_path) as gate:
+        ours, theirs = socket.socketpair()
+        await gate.gate.attach(ours)
+        with theirs:
+            number = theirs.fileno()
+            command = (sys.executable, "-I", "-S", "-c", DIES, str(number), str(tmp_path / "frames"))
+            worker = await asyncio.create_subprocess_exec(*command, pass_fds=[number])
+        assert await worker.wait() == -signal.SIGKILL
+        [outcome] = await gate.outcomes()
+        assert outcome["ending"] == "worker_lost"
+        assert [one["request_id"] for one in gate.ledger.bodies(Kind.DECISION)] == ["whole"]
+        assert not gate.gate._bodies._held
 
 
 async def test_more_body_than_announced_ends_the_exchange(tmp_path: Path) -> None:
