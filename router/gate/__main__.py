@@ -36,6 +36,7 @@ from router.gate.server import Gate
 from router.gate.tls import needs_system_authorities
 from router.gate.upstreams import Ears, Upstreams
 from router.gate.world import World
+from router.heap import keep_heap
 from router.logs import Log, hear_libraries
 from router.memory import settle_memory
 from router.seal.attestation import Attestation
@@ -264,6 +265,7 @@ def main() -> None:
     parser.add_argument("--continues", type=parse, help="the log that the ledger must go on with, and its size so far")
     arguments = parser.parse_args()
     begin()
+    keep_heap()
     hear_libraries(Log("gate"))
     uvloop.run(_main(arguments.control, arguments.engines, arguments.continues))
 

@@ -26,6 +26,7 @@ from router.channel.control import Control, Message, Word, read_memory_file
 from router.channel.sealed import seal_process
 from router.channel.steering import Steering
 from router.descriptors import take_all
+from router.heap import keep_heap
 from router.logs import Log, hear_libraries
 from router.memory import settle_memory
 from router.seal.enclose import Plan, begin
@@ -185,6 +186,7 @@ def main() -> None:
     parser.add_argument("--name", default="worker-0")
     arguments = parser.parse_args()
     begin()
+    keep_heap()
     hear_libraries(Log(arguments.name))
     uvloop.run(_main(arguments.control, arguments.listen, arguments.name))
 
