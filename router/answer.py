@@ -6,15 +6,17 @@ still answer in its place, and nothing of this one has gone out.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
+from functools import lru_cache
 
 import msgspec
 
 from router.channel.exchange import Exchange, ExchangeFailed
-from router.channel.messages import Cause, Failure, Head
+from router.channel.messages import Cause, Failure, Head, Queued
 from router.errors import UpstreamRefused, as_openai
 from router.failures import failure_of
-from router.reply import Headers, Reply
+from router.reply import UNSAFE, Headers, Reply
 from router.tiers import Attempt
 
 EVENT_STREAM = "text/event-stream"
@@ -30,6 +32,21 @@ class Answer(msgspec.Struct, frozen=True):
     head: Head
     first: bytes | None
     streamed: bool = False
+
+
+class Whole(msgspec.Struct, frozen=True):
+    """An answer that was there whole and at once: `head`, its headers as lines (safe, without the last line's end)."""
+
+    status: int
+    head: bytes
+    body: bytes
+
+
+def whole_at_once(exchange: Exchange, most_bytes: int) -> bytes | None:
+    """The body of an answer that nothing is left to ask about, as most are; None: let `begin` have a closer look."""
+    head, body = exchange.head, exchange.body
+    good = head is not None and head.status == 200 and head.content_type.startswith(JSON)
+    return body if good and body is not None and len(body) <= most_bytes and is_json(body) else None
 
 
 async def begin(exchange: Exchange, attempt: Attempt, wanted: str, most_bytes: int) -> Answer:
@@ -48,6 +65,40 @@ async def begin(exchange: Exchange, attempt: Attempt, wanted: str, most_bytes: i
     if not is_json(body):
         raise ExchangeFailed(Failure(Cause.BAD_ANSWER, "not the JSON that its head promises"))
     return Answer(attempt, exchange, head, body)
+
+
+def headers_of(head: Head, attempt: Attempt, model: str) -> tuple[Headers, Headers, Headers]:
+    """What of an answer's headers is the same for many: before the request's id, between that and the index of its
+    record, and after the timing. `model`: its name, where the client wrote another.
+    """
+    before = [(b"content-type", head.content_type.encode("latin-1"))]
+    between = [
+        (b"x-ringfence-tier", attempt.tier.encode()),
+        (b"x-ringfence-upstream", attempt.upstream.encode()),
+        (b"x-ringfence-attempts", str(attempt.number).encode()),
+    ]
+    after = [(b"x-ringfence-model", model.encode())] if model else []
+    if head.clamped:
+        after.append((b"x-ringfence-clamped", head.clamped.encode("latin-1")))
+    return before, between, after
+
+
+@lru_cache(maxsize=1024)
+def lines_of(head: Head, attempt: Attempt, model: str) -> tuple[bytes, bytes, bytes]:
+    """As `headers_of`: the lines, with the names of what stands between them."""
+    before, between, after = (
+        b"".join(b"\r\n%b: %b" % (name, UNSAFE.sub(b"", value)) for name, value in part)
+        for part in headers_of(head, attempt, model)
+    )
+    return before[2:] + b"\r\nx-request-id: ", between + b"\r\nx-ringfence-record: ", after
+
+
+def timing(began: float, queued: Queued | None) -> bytes:
+    """Server-Timing (W3C): milliseconds; of the queue its place in it when it came, if it had to wait at all."""
+    total = b"upstream;dur=%.1f" % ((time.monotonic() - began) * 1000)
+    if queued is None:
+        return total
+    return b'queue;dur=%.1f;desc="position %d", %b' % (queued.waited_s * 1000, queued.position, total)
 
 
 async def deliver(answer: Answer, reply: Reply, headers: Headers, hear: Hear | None) -> None:
@@ -106,6 +157,6 @@ def is_json(body: bytes) -> bool:
     """Well-formed JSON? Read over, not built: 13 µs for 25 KB."""
     try:
         msgspec.json.decode(body, type=msgspec.Raw)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):  # too deep for us, so for most clients
         return False
     return True

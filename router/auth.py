@@ -25,15 +25,19 @@ class Callers:
 
     def authenticate(self, authorization: str) -> Caller:
         """The caller of this Authorization header; InvalidKey (401) if there is none."""
+        return self.caller_of(authorization.encode("latin-1", "backslashreplace"))
+
+    def caller_of(self, header: bytes) -> Caller:
+        """The same, of the header's value as it came; b"" where there was none."""
         if not self._keys and self._open:
             return ANONYMOUS
-        header = hashlib.sha256(authorization.encode("utf-8", "surrogateescape")).digest()
-        caller = self._known.get(header)
+        digest = hashlib.sha256(header).digest()
+        caller = self._known.get(digest)
         if caller is None:
-            caller = self._caller_of(authorization)
+            caller = self._caller_of(header.decode("latin-1"))
             if len(self._known) >= MOST:
                 self._known.clear()
-            self._known[header] = caller
+            self._known[digest] = caller
         return caller
 
     def _caller_of(self, authorization: str) -> Caller:

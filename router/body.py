@@ -73,21 +73,19 @@ def read(raw: bytes, endpoint: Endpoint, request_id: str, reach: Reach | None, l
     if len(raw) > limits.body_bytes:
         raise BodyTooLarge(f"The body is larger than {limits.body_bytes} bytes.")
     document = parse(raw, limits.json_depth)
-    model = _typed(document, "model", str, "a string") or ""
+    model = document.get("model")
+    if model is not None and not isinstance(model, str):
+        raise InvalidRequest("'model' must be a string.", param="model")
+    model = model or ""
     if len(model) > LONGEST_MODEL or not model.isprintable():
         raise InvalidRequest(f"'model' must be at most {LONGEST_MODEL} printable characters.", param="model")
-    stream = _typed(document, "stream", bool, "true or false") or False
+    stream = document.get("stream")
+    if stream is not None and not isinstance(stream, bool):
+        raise InvalidRequest("'stream' must be true or false.", param="stream")
     if stream and endpoint in _AT_ONCE:
         raise InvalidRequest(f"{_AT_ONCE[endpoint]} cannot be streamed.", param="stream")
     _check_content(document, endpoint)
-    return Inbound(request_id, RequestFacts(endpoint, model, stream, len(raw), reach), document, raw)
-
-
-def _typed(document: dict[str, Any], name: str, kind: type, words: str) -> Any:
-    value = document.get(name)
-    if value is not None and not isinstance(value, kind):
-        raise InvalidRequest(f"'{name}' must be {words}.", param=name)
-    return value
+    return Inbound(request_id, RequestFacts(endpoint, model, bool(stream), len(raw), reach), document, raw)
 
 
 def _check_content(document: dict[str, Any], endpoint: Endpoint) -> None:
@@ -95,13 +93,12 @@ def _check_content(document: dict[str, Any], endpoint: Endpoint) -> None:
     value = document.get(name)
     if value is None:
         raise InvalidRequest(f"'{name}' is missing.", param=name)
-    if endpoint is Endpoint.RERANK:
-        _check_ranking(document)
-    elif endpoint is not Endpoint.CHAT:
-        if not isinstance(value, (str, list)) or not value:
-            raise InvalidRequest(f"'{name}' must be a string or a non-empty list.", param=name)
-    else:
+    if name == "messages":
         _check_messages(value)
+    elif endpoint is Endpoint.RERANK:
+        _check_ranking(document)
+    elif not isinstance(value, (str, list)) or not value:
+        raise InvalidRequest(f"'{name}' must be a string or a non-empty list.", param=name)
 
 
 def _check_ranking(document: dict[str, Any]) -> None:

@@ -9,12 +9,27 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import suppress
+from itertools import chain
 from typing import Any, TypeVar
 
+import msgspec
 from msgspec.structs import replace
 
-from policies import Decision
-from router.answer import EVENT_STREAM, JSON, Answer, Hear, begin, deliver, deliver_whole
+from policies import Reach
+from router.answer import (
+    EVENT_STREAM,
+    JSON,
+    Answer,
+    Hear,
+    Whole,
+    begin,
+    deliver,
+    deliver_whole,
+    headers_of,
+    lines_of,
+    timing,
+    whole_at_once,
+)
 from router.body import Inbound, spelled
 from router.channel.client import GateClient
 from router.channel.exchange import Exchange, ExchangeFailed
@@ -32,28 +47,69 @@ HEARTBEAT_S = 10.0
 T = TypeVar("T")
 
 
-class Forwarder:
+class Forwarder(msgspec.Struct, eq=False):
     """One request's attempts. `record` is the ledger index of the newest decision."""
 
-    def __init__(
-        self, snapshot: Snapshot, gate: GateClient, inbound: Inbound, caller: str, decision: Decision,
-        order: Callable[[], Iterator[Attempt]],
-    ) -> None:  # fmt: skip
-        self._snapshot = snapshot
-        self._gate = gate
-        self._inbound = inbound
-        self._caller = caller
-        self._model = inbound.facts.model or snapshot.policy.default_model
-        self._ceiling = decision.ceiling
-        self._plan = order
-        self._began = time.monotonic()
-        self._until: dict[str, float] = {}  # by tier, from its first attempt on: when its `total` is over
-        self._under_way: list[Exchange] = []
-        self._asleep: list[Attempt] = []
-        self._failures: list[Failure] = []
-        self._spoken: Spoken | None = None  # of a stream that may be continued
-        self._said = ""  # what an upstream had said when it broke off
-        self.record: int | None = None
+    _snapshot: Snapshot
+    _gate: GateClient
+    _inbound: Inbound
+    _caller: str
+    _model: str
+    _ceiling: Reach
+    _plan: Callable[[], Iterator[Attempt]]
+    _began: float = msgspec.field(default_factory=time.monotonic)
+    _until: dict[str, float] = {}  # by tier, from its first attempt on: when its `total` is over
+    _under_way: list[Exchange] = []
+    _asleep: list[Attempt] = []
+    _failures: list[Failure] = []
+    _first: tuple[Attempt, Iterator[Attempt]] | None = None  # planned by `begin`, and what comes after it
+    _opened: Exchange | None = None  # by `begin`, for the first
+    _spoken: Spoken | None = None  # of a stream that may be continued
+    _said: str = ""  # what an upstream had said when it broke off
+    record: int | None = None
+
+    def begin(self) -> Exchange | None:
+        """Open the first attempt, if nothing but its answer is to be waited for: no heartbeat, no second beside it.
+
+        Its answer may then be `answered`; `run` goes on from here in any case.
+        """
+        if self._inbound.facts.stream or not self._gate.connected:
+            return None
+        plan = self._plan()
+        attempt = next(plan, None)
+        if attempt is None:
+            return None
+        self._first = attempt, plan
+        tier = self._snapshot.tiers[attempt.tier]
+        if tier.hedge_after_s or tier.timeouts.total_s <= 0:
+            return None
+        self._opened = exchange = self._open(attempt)
+        self._under_way.append(exchange)
+        return None if exchange.over else exchange
+
+    @property
+    def begun(self) -> bool:
+        """`begin` has opened an exchange."""
+        return self._opened is not None
+
+    def answered(self) -> Whole | None:
+        """The answer, where it came whole and at once and is good; None: `run` has a closer look."""
+        exchange = self._opened
+        body = whole_at_once(exchange, self._snapshot.limits.answer_bytes) if exchange is not None else None
+        if body is None or exchange is None or exchange.head is None or self._first is None:
+            return None
+        head, model = exchange.head, self._model if self._inbound.chosen else ""
+        before, between, after = lines_of(head, self._first[0], model)
+        name, record = self._inbound.request_id.encode(), str(exchange.record).encode()
+        timed = timing(self._began, exchange.queued)
+        lines = b"%b%b%b%b\r\nserver-timing: %b%b" % (before, name, between, record, timed, after)
+        return Whole(head.status, lines, body)
+
+    def stop(self) -> None:
+        """Nobody waits for it any more."""
+        for exchange in self._under_way:
+            if not exchange.over:
+                exchange.cancel()
 
     async def run(self, reply: Reply) -> None:
         """Answer from the first upstream that can; a RouterError tells why none did."""
@@ -68,9 +124,7 @@ class Forwarder:
                 answer = following
             await deliver_whole(answer, reply, self._headers(answer))
         finally:
-            for exchange in self._under_way:
-                if not exchange.over:
-                    exchange.cancel()
+            self.stop()
 
     async def _first_answer(self, order: Iterator[Attempt]) -> Answer:
         for attempt in order:
@@ -87,9 +141,10 @@ class Forwarder:
 
         Planned at the moment of the first try: of a thousand that come at once, each sees those before it under way.
         """
-        planned = 0
-        for planned, attempt in enumerate(self._plan(), start=1):  # noqa: B007 - the last one counts
-            if self._left_s(attempt.tier) > 0:
+        planned, first = 0, self._first
+        plan = self._plan() if first is None else chain(first[:1], first[1])
+        for planned, attempt in enumerate(plan, start=1):  # noqa: B007 - the last one counts
+            if self._opened is not None or self._left_s(attempt.tier) > 0:
                 yield attempt
         for number, attempt in enumerate(tuple(self._asleep), start=planned + 1):
             timeouts = self._snapshot.tiers[attempt.tier].timeouts
@@ -115,8 +170,10 @@ class Forwarder:
         return answer
 
     async def _try(self, attempt: Attempt) -> Answer:
-        exchange = self._open(attempt)
-        self._under_way.append(exchange)
+        exchange, self._opened = self._opened, None
+        if exchange is None:
+            exchange = self._open(attempt)
+            self._under_way.append(exchange)
         wanted = EVENT_STREAM if self._inbound.facts.stream else JSON
         try:
             answer = await begin(exchange, attempt, wanted, self._snapshot.limits.answer_bytes)
@@ -213,32 +270,19 @@ class Forwarder:
     # --- headers ---
 
     def _headers(self, answer: Answer) -> Headers:
-        head, attempt = answer.head, answer.attempt
-        content_type = EVENT_STREAM if answer.streamed else head.content_type
+        head = replace(answer.head, content_type=EVENT_STREAM) if answer.streamed else answer.head
+        before, between, after = headers_of(head, answer.attempt, self._model if self._inbound.chosen else "")
         headers = [
-            (b"content-type", content_type.encode("latin-1")),
+            *before,
             (b"x-request-id", self._inbound.request_id.encode()),
-            (b"x-ringfence-tier", attempt.tier.encode()),
-            (b"x-ringfence-upstream", attempt.upstream.encode()),
-            (b"x-ringfence-attempts", str(attempt.number).encode()),
+            *between,
             (b"x-ringfence-record", str(self.record).encode()),
-            (b"server-timing", self._timing(answer.exchange)),
+            (b"server-timing", timing(self._began, answer.exchange.queued)),
+            *after,
         ]
-        if self._inbound.chosen:
-            headers.append((b"x-ringfence-model", self._model.encode()))
-        if head.clamped:
-            headers.append((b"x-ringfence-clamped", head.clamped.encode("latin-1")))
         if answer.streamed:
             headers.append((b"cache-control", b"no-cache"))
         return headers
-
-    def _timing(self, exchange: Exchange) -> bytes:
-        """Server-Timing (W3C): milliseconds; of the queue its place in it when it came, if it had to wait at all."""
-        total = f"upstream;dur={(time.monotonic() - self._began) * 1000:.1f}"
-        queued = exchange.queued
-        if queued is None:
-            return total.encode()
-        return f'queue;dur={queued.waited_s * 1000:.1f};desc="position {queued.position}", {total}'.encode()
 
     def _stream_headers(self) -> Headers:
         """Of a stream that begins with heartbeats: which tier will answer is not known yet."""

@@ -64,6 +64,16 @@ class Arrival(msgspec.Struct, frozen=True):
     session: str = ""  # X-Session-ID, "" when absent
 
 
+class Judged(msgspec.Struct, frozen=True):
+    """A request after steps 1 to 4. Without a `forwarder` it is refused, for `error`."""
+
+    arrival: Arrival
+    caller: Caller | None
+    inbound: Inbound | None
+    forwarder: Forwarder | None
+    error: RouterError | None = None
+
+
 class Pipeline:
     """Requests under one snapshot; a reload makes a new one, and requests finish under the one they began with."""
 
@@ -71,6 +81,7 @@ class Pipeline:
         self._snapshot = snapshot
         self._gate = gate
         self._callers = Callers(snapshot)
+        self.caller_of = self._callers.caller_of  # by an Authorization header; InvalidKey if it is nobody's
         self._verdicts = Verdicts(snapshot.policy)
         balances = {
             name: balance_of(snapshot.tiers[name].balance, tier.upstreams, snapshot.tiers[name].weights)
@@ -78,33 +89,38 @@ class Pipeline:
         }
         self._planner = Planner(snapshot.policy, balances)
 
-    def authenticate(self, authorization: str) -> Caller:
-        """The caller of this Authorization header; InvalidKey if there is none."""
-        return self._callers.authenticate(authorization)
-
     async def serve(self, arrival: Arrival, reply: Reply) -> None:
         """Answer one request, whatever it is."""
-        caller: Caller | None = None
+        await self.answer(self.judge(arrival), reply)
+
+    def judge(self, arrival: Arrival) -> Judged:
+        """Steps 1 to 4: what is to be tried, or why nothing is."""
+        caller = arrival.caller
         inbound: Inbound | None = None
         try:
-            caller = arrival.caller or self._callers.authenticate(arrival.authorization)
+            caller = caller or self._callers.authenticate(arrival.authorization)
             if arrival.refusal is not None:
                 raise arrival.refusal
-            inbound = read(
-                arrival.body, arrival.endpoint, arrival.request_id, narrowed(arrival.reach), self._snapshot.limits
-            )
-            forwarder = self._decide(inbound, caller, arrival.session)
+            reach = narrowed(arrival.reach) if arrival.reach else None
+            inbound = read(arrival.body, arrival.endpoint, arrival.request_id, reach, self._snapshot.limits)
+            return Judged(arrival, caller, inbound, self._decide(inbound, caller, arrival.session))
         except RouterError as error:
-            await self._refuse(arrival, caller, error, reply, self._model_of_ours(inbound))
+            return Judged(arrival, caller, inbound, None, error)
+
+    async def answer(self, judged: Judged, reply: Reply) -> None:
+        """The other steps."""
+        arrival, forwarder = judged.arrival, judged.forwarder
+        if forwarder is None:
+            await self._refuse(judged, judged.error or RouterError("No reason."), reply)
             return
         try:
-            if not self._gate.connected:
+            if not self._gate.connected and not forwarder.begun:
                 await self._gate.ready(CHANNEL_WAIT_S)
             await forwarder.run(reply)
         except ExchangeFailed:
             await refuse(reply, _gate_lost(), arrival.request_id)
         except BodyTooLarge as error:  # as we would spell it: nothing was sent, so nothing is recorded yet
-            await self._refuse(arrival, caller, error, reply, self._model_of_ours(inbound))
+            await self._refuse(judged, error, reply)
         except RouterError as error:
             await refuse(reply, error, arrival.request_id, forwarder.record)
 
@@ -120,28 +136,34 @@ class Pipeline:
         if asked not in policy.models or asked in policy.autos:
             inbound = inbound.as_model(choose_model(inbound.facts, inbound.prompt, caller, policy).model)
         decision = self._verdicts.request(inbound.facts, caller)
-        if decision.reason in (Reason.MODEL_UNKNOWN, Reason.MODEL_NOT_FOR_CALLER):
-            raise ModelNotFound(f"The model '{asked}' is not served here; see /v1/models.", param="model")
         if not decision.allowed:
+            if decision.reason in (Reason.MODEL_UNKNOWN, Reason.MODEL_NOT_FOR_CALLER):
+                raise ModelNotFound(f"The model '{asked}' is not served here; see /v1/models.", param="model")
             raise _beyond_reach(inbound, caller)
         judged = judge_body(inbound.document)
         if not judged.allowed:
             raise _refused_content(judged)
         order = partial(self._plan, decision, inbound, caller.name, session)
-        return Forwarder(self._snapshot, self._gate, inbound, caller.name, decision, order)
+        model = inbound.facts.model or policy.default_model
+        return Forwarder(self._snapshot, self._gate, inbound, caller.name, model, decision.ceiling, order)
 
     def _plan(self, decision: Decision, inbound: Inbound, caller: str, session: str) -> Iterator[Attempt]:
+        settled = self._planner.settled(
+            inbound.facts.model or self._snapshot.policy.default_model, decision.ceiling, self._gate.states
+        )
+        if settled:
+            return iter(settled)
         load = Load(self._gate.states, self._gate.loads, self._gate.busy, time.monotonic())
         key = partial(conversation, caller, session, inbound.document)
         return self._planner.plan(inbound.facts.model or self._snapshot.policy.default_model, decision, load, key)
 
-    async def _refuse(
-        self, arrival: Arrival, caller: Caller | None, error: RouterError, reply: Reply, model: str = ""
-    ) -> None:
+    async def _refuse(self, judged: Judged, error: RouterError, reply: Reply) -> None:
         """A refused request of a known caller leaves a record first: no record, no answer but 503."""
+        arrival, caller = judged.arrival, judged.caller
         record: int | None = None
         if caller is not None:
             reason, param = error.reason or error.code, _name_of_ours(error.param)
+            model = self._model_of_ours(judged.inbound)
             denial = Denial(arrival.request_id, caller.name, model, arrival.endpoint, reason, param)
             try:
                 await self._gate.ready(CHANNEL_WAIT_S)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
 Headers = Sequence[tuple[bytes, bytes]]
+UNSAFE: Final = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")  # in a header's value: left out
 
 
 class Reply(Protocol):

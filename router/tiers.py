@@ -84,6 +84,11 @@ class Planner:
         self._chains: dict[tuple[str, Reach], _Chain] = {}
         self._standings: dict[tuple[str, Reach], _Standing] = {}
 
+    def settled(self, model: str, ceiling: Reach, states: Mapping[str, UpstreamState]) -> tuple[Attempt, ...]:
+        """All attempts, where they are known and the moment changes nothing: no tier has a choice. Else none."""
+        known = self._chains.get((model, ceiling))
+        return known.attempts if known is not None and known.states is states else ()
+
     def plan(self, model: str, decision: Decision, load: Load, key: Callable[[], bytes]) -> Iterator[Attempt]:
         """Attempts in order. Upstreams of equal standing are balanced; none beyond the ceiling is ever among them.
 

@@ -8,17 +8,20 @@ import secrets
 from operator import itemgetter
 from typing import Final
 
+import msgspec
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from policies import Caller, Endpoint
+from router.answer import Whole
 from router.errors import RouterError
-from router.reply import Headers
+from router.pipeline import Pipeline
+from router.reply import UNSAFE, Headers
 
 READ_S = 30.0  # for a client to read something of its answer
 _WELL_FORMED = re.compile(rb"[A-Za-z0-9._-]{1,64}")
-_UNSAFE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 _LENGTH: Final = b"\r\ncontent-length: "
+_STAYS: Final = b"\r\n\r\n"
 _CLOSES: Final = b"\r\nconnection: close\r\n\r\n"
 _VALUE: Final = itemgetter(1)
 
@@ -47,55 +50,6 @@ class Identities:
         return f"rf-{self._last:016x}"
 
 
-class HotCycle:
-    """One request of a generating endpoint and its answer; stands where uvicorn's RequestResponseCycle stands."""
-
-    __slots__ = (
-        "begun", "caller", "chunks", "disconnected", "endpoint", "first", "headers", "held", "judge", "keep_alive",
-        "message_event", "more_body", "path", "pieces", "refusal", "response_complete", "turn", "waits_for_100",
-    )  # fmt: skip
-
-    def __init__(
-        self, endpoint: Endpoint, headers: list[tuple[bytes, bytes]], *, keep_alive: bool, path: bytes = b""
-    ) -> None:
-        self.endpoint = endpoint
-        self.path = path
-        self.headers = headers
-        self.first = dict(
-            reversed(headers)
-        )  # of several of one name the first; where that would be a guess, they are refused
-        self.keep_alive = keep_alive
-        self.pieces: list[bytes] = []  # of its body
-        self.held = 0  # bytes in them
-        self.more_body = True
-        self.chunks = True  # the client reads chunked answers
-        self.disconnected = False
-        self.response_complete = False
-        self.turn = False  # answers leave in the order of requests: those before this one are complete
-        self.begun = False
-        self.waits_for_100 = False
-        self.refusal: RouterError | None = None  # known before the body was read
-        self.judge: object = None  # the pipeline that knows `caller` by the head
-        self.caller: Caller | None = None
-        self.message_event = UNHEARD
-
-    def text(self, name: bytes) -> str:
-        """The value of a header, "" where there is none."""
-        value = self.first.get(name)
-        return value.decode("latin-1") if value is not None else ""
-
-    def all(self, name: bytes) -> bytes:
-        """All values of one name (RFC 9110, 5.2: joined by commas)."""
-        if name not in self.first:
-            return b""
-        return b",".join(value for key, value in self.headers if key == name)
-
-    def drop_body(self) -> int:
-        """Let go of what was read of it; how many bytes that were."""
-        size, self.held, self.pieces = self.held, 0, []
-        return size
-
-
 class _Unheard:
     """uvicorn wakes the ASGI side by an event; nobody waits here."""
 
@@ -104,6 +58,53 @@ class _Unheard:
 
 
 UNHEARD: Final = _Unheard()
+
+
+class HotCycle(msgspec.Struct, eq=False):
+    """One request of a generating endpoint and its answer; stands where uvicorn's RequestResponseCycle stands."""
+
+    endpoint: Endpoint
+    path: bytes
+    headers: list[tuple[bytes, bytes]]
+    first: dict[bytes, bytes]  # of several of one name the first; where that would be a guess, they are refused
+    chunks: bool  # the client reads chunked answers
+    keep_alive: bool
+    turn: bool  # answers leave in the order of requests: those before this one are complete
+    pipeline: Pipeline  # that knows `caller` by the head; once it is begun, that it is begun under
+    most: int  # bytes of its body
+    pieces: list[bytes] = []  # of its body
+    held: int = 0  # bytes in them
+    more_body: bool = True
+    disconnected: bool = False
+    response_complete: bool = False
+    begun: bool = False
+    waits_for_100: bool = False
+    refusal: RouterError | None = None  # known before the body was read
+    caller: Caller | None = None
+    message_event: _Unheard = UNHEARD
+
+    def text(self, name: bytes) -> str:
+        """The value of a header, "" where there is none."""
+        value = self.first.get(name)
+        return value.decode("latin-1") if value is not None else ""
+
+    def all(self, name: bytes) -> bytes:
+        """All values of one name (RFC 9110, 5.2: joined by commas)."""
+        return b",".join(value for key, value in self.headers if key == name)
+
+    def drop_body(self) -> int:
+        """Let go of what was read of it; how many bytes that were."""
+        size, self.held, self.pieces = self.held, 0, []
+        return size
+
+
+def answer_bytes(fixed: Headers, answer: Whole, *, keep_alive: bool) -> bytes:
+    """What TransportReply writes of it. `fixed`: the server's own headers, which are safe."""
+    head = STATUS_LINE[answer.status]
+    for name, value in fixed:
+        head += b"%b: %b\r\n" % (name, value)
+    body = answer.body
+    return b"%b%b%b%d%b%b" % (head, answer.head, _LENGTH, len(body), _STAYS if keep_alive else _CLOSES, body)
 
 
 class TransportReply:
@@ -127,22 +128,22 @@ class TransportReply:
         if self._flow.write_paused:  # by an answer before this one
             await self._writable()
         if not self._cycle.disconnected:
-            last = b"\r\n\r\n" if self._cycle.keep_alive else _CLOSES
+            last = _STAYS if self._cycle.keep_alive else _CLOSES
             self._transport.write(b"%b%b%d%b%b" % (head, _LENGTH, len(body), last, body))
         self._cycle.response_complete = True
 
     async def start(self, status: int, headers: Headers) -> None:
         self._chunked = self._cycle.chunks  # an answer to HTTP/1.0 ends with its connection
         more = b"\r\ntransfer-encoding: chunked" if self._chunked else b""
-        last = b"\r\n\r\n" if self._cycle.keep_alive else _CLOSES
+        last = _STAYS if self._cycle.keep_alive else _CLOSES
         self._pending = [self._head(status, headers), more, last]
         self.started = True
 
     def _head(self, status: int, headers: Headers) -> bytes:
         """Without its end, and without what tells the body's."""
         lines = (*self._fixed, *headers)
-        if _UNSAFE.search(b"".join(map(_VALUE, lines))) is not None:  # hardly ever: one look at all values
-            lines = tuple((name, _UNSAFE.sub(b"", value)) for name, value in lines)
+        if UNSAFE.search(b"".join(map(_VALUE, lines))) is not None:  # hardly ever: one look at all values
+            lines = tuple((name, UNSAFE.sub(b"", value)) for name, value in lines)
         return STATUS_LINE[status] + b"\r\n".join(map(b": ".join, lines))
 
     async def write(self, data: bytes) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from router.api.cycle import HotCycle
 from router.api.intake import Intake
 from router.api.upgrade import without_offer
 from router.errors import RequestTimeout, RouterError, Unavailable
@@ -27,6 +28,8 @@ class PatientProtocol(HttpToolsProtocol):
         self._intake = intake
         self._address = ""
         self._held = 0  # bytes of bodies
+        # Whole, or refused: to be begun when all that was read with it is looked at.
+        self._ready: HotCycle | None = None
         self._offered = False  # an upgrade, by the request whose head was read last
         self._ended = False  # refused: what still comes is not looked at
         self._unwhole = True  # a request, or the first one, is on its way
@@ -35,6 +38,10 @@ class PatientProtocol(HttpToolsProtocol):
 
     def _answering(self) -> bool:
         """Is an answer under way?"""
+        raise NotImplementedError
+
+    def _begin(self, cycle: HotCycle, *, soon: bool = False) -> None:
+        """Serve it."""
         raise NotImplementedError
 
     def _send_error(self, error: RouterError) -> None:
@@ -70,6 +77,7 @@ class PatientProtocol(HttpToolsProtocol):
             self.loop.call_later(FAREWELL_S, self.transport.abort)
 
     def data_received(self, data: bytes) -> None:
+        """What follows a request in the same piece may be no HTTP: then the request is not begun either."""
         if self._ended:
             return
         try:
@@ -80,6 +88,11 @@ class PatientProtocol(HttpToolsProtocol):
             self.send_400_response("This is no HTTP request.")
         if self._unwhole and self._deadline is None and not self._ended:
             self._arm()  # most requests are whole in one piece, and need no timer
+        ready = self._ready
+        if ready is not None:
+            self._ready = None
+            if not self._ended:
+                self._begin(ready)
 
     def _read_again(self, rest: bytes) -> None:
         """The same request without its offer to upgrade, and what came after its head."""

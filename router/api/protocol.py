@@ -7,17 +7,18 @@ How long and how much it may send is `patient`'s.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any, cast
 
 from msgspec.structs import replace
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from policies import Endpoint
+from router.answer import JSON
 from router.api.answers import at_once
 from router.api.app import Application
-from router.api.cycle import HotCycle, Identities, TransportReply, request_id
-from router.api.host import judge_origin
+from router.api.cycle import HotCycle, Identities, TransportReply, answer_bytes, request_id
+from router.api.errand import Errand, arrival_of
 from router.api.intake import Intake
 from router.api.older import OLDER, RANKING, Translation
 from router.api.patient import PatientProtocol
@@ -25,7 +26,7 @@ from router.api.singletons import judge_singletons
 from router.channel.work import Work
 from router.errors import BodyTooLarge, InvalidRequest, RouterError, Unavailable
 from router.logs import Log
-from router.pipeline import Arrival, Pipeline, refuse
+from router.pipeline import Arrival, Judged, refuse
 
 ENDPOINTS = (
     {f"/v1/{endpoint}".encode(): endpoint for endpoint in Endpoint}
@@ -43,16 +44,15 @@ class RouterProtocol(PatientProtocol):
         self.serving = serving
         self.log = log
         self._identities = Identities()
-        self._tasks = cast("set[Work]", self.tasks)  # uvicorn waits for those in it when it stops, or cancels them
-        self._ready: HotCycle | None = (
-            None  # whole, or refused: to be begun when all that was read with it is looked at
-        )
-        self._work: Work | None = None
+        # uvicorn waits for those in it when it stops, or cancels them
+        self._tasks = cast("set[Work | Errand]", self.tasks)
+        self._work: Work | Errand | None = None
         self._reply: TransportReply | None = None  # of the work under way
         self._running: RequestResponseCycle | None = None  # the ASGI cycle whose turn it was last
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_work()  # the client left: the upstream stops
+        self._work = None
         for cycle in (self._running, *(queued for queued, _ in self.pipeline)):
             if cycle is not None and not cycle.response_complete:
                 cycle.disconnected = True
@@ -61,13 +61,6 @@ class RouterProtocol(PatientProtocol):
 
     # --- reading ---
 
-    def data_received(self, data: bytes) -> None:
-        """What follows a request in the same piece may be no HTTP: then the request is not begun either."""
-        super().data_received(data)
-        ready, self._ready = self._ready, None
-        if ready is not None and not self._ended:
-            self._begin(ready)
-
     def on_message_complete(self) -> None:
         if self._ended or self._offered:
             return
@@ -75,9 +68,10 @@ class RouterProtocol(PatientProtocol):
         if self._deadline is not None:
             self._disarm()
         cycle: object = self.cycle
-        if isinstance(cycle, HotCycle):
+        if type(cycle) is HotCycle:
             cycle.more_body = False
-            self._hand_on(cycle)
+            if cycle.turn:
+                self._ready = cycle
         else:
             super().on_message_complete()
 
@@ -121,33 +115,32 @@ class RouterProtocol(PatientProtocol):
             self._describe()
             super().on_headers_complete()
             return
-        before = self.cycle
+        before, headers = self.cycle, self.headers
         chunks = self.parser.get_http_version() != "1.0"
         keep_alive = chunks and self.parser.should_keep_alive()
-        cycle = HotCycle(endpoint, self.headers, keep_alive=keep_alive, path=path)
-        cycle.chunks = chunks
+        turn, application = before is None or before.response_complete, self.serving()
+        pipeline, most, first = application.pipeline, application.largest_body, dict(reversed(headers))
+        cycle = HotCycle(endpoint, path, headers, first, chunks, keep_alive, turn, pipeline, most)
         self.cycle = cycle  # type: ignore[assignment]  # uvicorn reads of it what HotCycle has
-        cycle.turn = before is None or before.response_complete
-        if not cycle.turn:
+        if not turn:
             self.flow.pause_reading()  # one that waits is enough; uvicorn reads on when the answer before is complete
             self.pipeline.appendleft((self.cycle, self.app))
         self._judge_head(cycle)
-        if cycle.refusal is not None:
-            self._hand_on(cycle)
 
     def _judge_head(self, cycle: HotCycle) -> None:
         """What is known without the body: who asks, and how large it will be. Nothing is held for a stranger."""
         announced = cycle.first.get(b"content-length")
-        application = self.serving()
-        cycle.judge = application.pipeline
         try:
-            judge_singletons(cycle.headers, cycle.first)
-            cycle.caller = application.pipeline.authenticate(cycle.text(b"authorization"))
+            if len(cycle.first) != len(cycle.headers):
+                judge_singletons(cycle.headers, cycle.first)
+            cycle.caller = cycle.pipeline.caller_of(cycle.first.get(b"authorization", b""))
         except InvalidRequest as error:
             self._refuse_unread(cycle, error)
-        if announced and int(announced) > application.largest_body:
+        if announced and int(announced) > cycle.most:
             self._too_large(cycle)
-        if self.expect_100_continue and cycle.refusal is None:
+        if cycle.refusal is not None:
+            self._hand_on(cycle)
+        elif self.expect_100_continue:
             cycle.waits_for_100 = True
             self._go_on(cycle)
 
@@ -160,15 +153,15 @@ class RouterProtocol(PatientProtocol):
         cycle: object = self.cycle
         if self._ended:
             return
-        if not isinstance(cycle, HotCycle):
+        if type(cycle) is not HotCycle:
             super().on_body(body)
         elif cycle.refusal is None:
-            largest = self.serving().largest_body
-            if cycle.held + len(body) > largest:
+            size = len(body)
+            if cycle.held + size > cycle.most:
                 self._too_large(cycle)
-            elif self._intake.take(len(body), largest):
-                self._held += len(body)
-                cycle.held += len(body)
+            elif self._intake.take(size, cycle.most):
+                self._held += size
+                cycle.held += size
                 cycle.pieces.append(body)
                 return
             else:
@@ -176,7 +169,7 @@ class RouterProtocol(PatientProtocol):
             self._hand_on(cycle)
 
     def _too_large(self, cycle: HotCycle) -> None:
-        self._refuse_unread(cycle, BodyTooLarge(f"The body is larger than {self.serving().largest_body} bytes."))
+        self._refuse_unread(cycle, BodyTooLarge(f"The body is larger than {cycle.most} bytes."))
 
     def _refuse_unread(self, cycle: HotCycle, error: RouterError) -> None:
         """Answer before the body was read. What is left of it is read and dropped, and the connection ends."""
@@ -204,31 +197,84 @@ class RouterProtocol(PatientProtocol):
             return
         cycle.begun = True
         self._reply = None
-        self._work = work = Work(self._serve(cycle), self.loop, self._tasks.discard)
-        self._tasks.add(work)
         if soon:
-            work.begin_soon()
-        else:
-            work.begin()
+            self._work_on(self._serve(cycle)).begin_soon()
+        elif cycle.refusal is not None or cycle.path in OLDER or not self._sent(cycle):
+            self._work_on(self._serve(cycle)).begin()
 
-    async def _serve(self, cycle: HotCycle) -> None:
-        reply = self._reply = TransportReply(cycle, self.transport, self.flow, self.server_state.default_headers)
+    def _work_on(self, serving: Coroutine[Any, None, None]) -> Work:
+        self._work = work = Work(serving, self.loop, self._tasks.discard)
+        self._tasks.add(work)
+        return work
+
+    def _sent(self, cycle: HotCycle) -> bool:
+        """Begin without a coroutine. False: nothing is begun, and `_serve` tells why, if it is a mistake."""
         application, given = self.serving(), cycle.first.get(b"x-request-id")
-        identity = request_id(given) if given is not None else self._identities.fresh()
+        identity = self._identities.fresh() if given is None else request_id(given)
         try:
-            judge_singletons(cycle.headers, cycle.first)
-            judge_origin(cycle.headers, application.snapshot)
-            arrival = _arrival(cycle, identity, application.pipeline)
-            if cycle.path not in OLDER or arrival.refusal is not None:
-                await application.pipeline.serve(arrival, reply)
+            judged = application.pipeline.judge(arrival_of(cycle, identity, application))
+            forwarder = judged.forwarder
+            exchange = forwarder.begin() if forwarder is not None else None
+        except Exception:  # noqa: BLE001 - it comes again
+            return False
+        cycle.pipeline = application.pipeline
+        if exchange is None or forwarder is None:
+            self._work_on(self._serve(cycle, judged)).begin()
+            return True
+        self._work = errand = Errand(cycle, judged, forwarder, self.loop, self._answered, self._tasks.discard)
+        self._tasks.add(errand)
+        exchange.wait_whole(JSON, errand)
+        return True
+
+    def _answered(self, errand: Errand) -> None:
+        """There is something to look at: an answer is written at once; a coroutine sees to all else."""
+        if errand.over:
+            return
+        errand.over = True
+        self._tasks.discard(errand)
+        cycle = errand.cycle
+        try:
+            whole = None if self.flow.write_paused else errand.forwarder.answered()
+        except Exception:  # noqa: BLE001 - it comes again
+            whole = None
+        if whole is None:
+            self._work_on(self._serve(cycle, errand.judged)).begin()
+            return
+        if not cycle.disconnected:
+            self.transport.write(answer_bytes(self.server_state.default_headers, whole, keep_alive=cycle.keep_alive))
+        cycle.response_complete = True
+        self._served(cycle)
+
+    async def _serve(self, cycle: HotCycle, judged: Judged | None = None) -> None:
+        """From the beginning, or of what was judged all the rest."""
+        reply = self._reply = TransportReply(cycle, self.transport, self.flow, self.server_state.default_headers)
+        given = cycle.first.get(b"x-request-id")
+        if judged is not None:
+            identity = judged.arrival.request_id
+        else:
+            identity = self._identities.fresh() if given is None else request_id(given)
+        try:
+            if judged is not None:
+                await cycle.pipeline.answer(judged, reply)
             else:
-                await _translated(application, arrival, reply, OLDER[cycle.path])
+                await self._serve_anew(cycle, identity, reply)
         except RouterError as error:
             await refuse(reply, error, identity)
         except Exception as error:  # noqa: BLE001 - a mistake of ours: its kind to the log, nothing to the client
             self.log("internal_error", request_id=identity, reason=type(error).__name__)
             cycle.keep_alive = False
             await refuse(reply, RouterError("Something went wrong here; the operator's log says what."), identity)
+        self._served(cycle)
+
+    async def _serve_anew(self, cycle: HotCycle, identity: str, reply: TransportReply) -> None:
+        application = self.serving()
+        arrival = arrival_of(cycle, identity, application)
+        if cycle.path not in OLDER or arrival.refusal is not None:
+            await application.pipeline.serve(arrival, reply)
+        else:
+            await _translated(application, arrival, reply, OLDER[cycle.path])
+
+    def _served(self, cycle: HotCycle) -> None:
         self._drop(min(cycle.drop_body(), self._held))  # nothing is held any more where the connection is lost
         self._work = None
         if not cycle.keep_alive:
@@ -241,16 +287,3 @@ async def _translated(application: Application, arrival: Arrival, reply: Transpo
     translation = Translation(path, arrival.body, application.snapshot.limits)
     asked = replace(arrival, body=translation.body, refusal=translation.error)
     await application.pipeline.serve(asked, translation.reply(reply))
-
-
-def _arrival(cycle: HotCycle, identity: str, judge: Pipeline) -> Arrival:
-    return Arrival(
-        endpoint=cycle.endpoint,
-        request_id=identity,
-        authorization=cycle.text(b"authorization"),
-        reach=cycle.all(b"x-ringfence-reach").decode("latin-1"),
-        body=b"".join(cycle.pieces),
-        session=cycle.text(b"x-session-id"),
-        refusal=cycle.refusal,
-        caller=cycle.caller if cycle.judge is judge else None,
-    )

@@ -7,16 +7,18 @@ import socket
 from collections import Counter
 from collections.abc import Callable
 from functools import cached_property
+from typing import Final
 
 import msgspec
 
-from router.channel.exchange import Exchange, ExchangeFailed
-from router.channel.frames import WINDOW, Kind, Payload, pack
+from router.channel.exchange import Exchange, ExchangeFailed, Waiter
+from router.channel.frames import HEADER, WINDOW, Kind, Payload
 from router.channel.link import LARGE, Link, attach
 from router.channel.messages import Ask, Cause, Denial, Failure, Look, Open, Warm, encode
 from router.channel.states import UpstreamLoad, UpstreamState
-from router.channel.work import Pause
 
+_OPEN: Final = Kind.OPEN  # a look-up of an enumeration's member costs as much as a call of a function
+_BODY: Final = Kind.BODY
 LOST = Failure(Cause.GATE_LOST, "the gate went away", retry_after_s=1.0)
 
 
@@ -31,7 +33,7 @@ class GateClient:
         self._on_lost = on_lost
         self._attached = asyncio.Event()
         self._under_way: dict[int, Exchange] = {}
-        self._woken: list[Pause] = []  # what waits in them and goes on when all frames that came at once are taken
+        self._woken: list[Waiter] = []  # who goes on when all frames that came at once are taken
         self.busy: Counter[str] = Counter()  # exchanges under way, by upstream
         self._last = 0
         self.states: dict[str, UpstreamState] = {}
@@ -68,19 +70,21 @@ class GateClient:
 
     def exchange(self, message: Open, body: bytes) -> Exchange:
         """Ask for it, with as much of the body as may be sent at once."""
-        link, exchange = self._link, self._new()
+        link, opening, size = self._link, encode(message), len(body)
+        self._last = number = self._last % 0xFFFF_FFFF + 1
+        exchange = self._under_way[number] = Exchange(self, number)
         if link is None:
             exchange.fail(LOST)
             return exchange
         exchange.upstream = message.upstream
         self.busy[message.upstream] += 1
-        opening = pack(exchange.number, Kind.OPEN, encode(message))
-        if len(body) < LARGE:
-            link.write(opening + pack(exchange.number, Kind.BODY, body))
-        elif len(body) <= WINDOW:
-            link.send(exchange.number, Kind.BODY, body, before=opening)
+        heading = HEADER.pack(len(opening), number, _OPEN)
+        if size < LARGE:
+            link.write(b"%b%b%b%b" % (heading, opening, HEADER.pack(size, number, _BODY), body))
+        elif size <= WINDOW:
+            link.send(number, _BODY, body, before=heading + opening)
         else:
-            link.write(opening)
+            link.write(heading + opening)
             exchange.upload(body)
         return exchange
 
@@ -100,17 +104,12 @@ class GateClient:
         return self._begin(Kind.METRICS, b"")
 
     def _begin(self, kind: Kind, payload: bytes) -> Exchange:
-        exchange = self._new()
+        self._last = number = self._last % 0xFFFF_FFFF + 1
+        exchange = self._under_way[number] = Exchange(self, number)
         if self._link is None:
             exchange.fail(LOST)
         else:
-            self._link.send(exchange.number, kind, payload)
-        return exchange
-
-    def _new(self) -> Exchange:
-        """The next one, under way."""
-        self._last = number = self._last % 0xFFFF_FFFF + 1
-        exchange = self._under_way[number] = Exchange(self, number)
+            self._link.send(number, kind, payload)
         return exchange
 
     def send(self, number: int, kind: Kind, payload: Payload = b"") -> None:
@@ -154,5 +153,8 @@ class GateClient:
     def _on_read(self) -> None:
         """All frames that came at once are taken: whoever they woke goes on."""
         woken, self._woken = self._woken, []
-        for pause in woken:
-            pause.resume(pause)
+        for waiter in woken:
+            try:
+                waiter.resume(waiter)
+            except Exception as error:  # noqa: BLE001 - the others are not to blame
+                self.loop.call_exception_handler({"message": "a mistake in who was woken", "exception": error})

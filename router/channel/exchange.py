@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
+
+import msgspec
 
 from router.channel.frames import COUNT, CREDIT_EACH, PIECE, WINDOW, ChannelError, Kind, Payload, answered, counted
 from router.channel.messages import Cause, Failure, Head, Queued, decode
@@ -13,6 +15,15 @@ from router.channel.work import Pause
 
 Pour = Callable[[bytes], bool]
 NOTHING: Final = memoryview(b"")
+_DATA: Final = Kind.DATA  # a look-up of an enumeration's member costs as much as a call of a function
+_ANSWER: Final = Kind.ANSWER
+
+
+class Waiter(Protocol):
+    """Who waits for an exchange: `resume` is called once, with itself, when all frames that came at once are taken."""
+
+    @property
+    def resume(self) -> Callable[[Any], object]: ...
 
 
 class Carrier(Protocol):
@@ -34,33 +45,39 @@ class ExchangeFailed(Exception):
         self.failure = failure
 
 
-class Exchange:
-    """One exchange under way. Single reader: `opened`, then `chunk` until it returns None."""
+class Exchange(msgspec.Struct, eq=False):
+    """One exchange under way. Single reader: `opened`, then `chunk` until it returns None.
 
-    __slots__ = (
-        "_body", "_chunks", "_client", "_credit", "_failure", "_held", "_into", "_read", "_waiter", "_whole",
-        "ended", "head", "number", "over", "queued", "record", "rows", "upstream",
-    )  # fmt: skip
+    A struct, though it changes: of all ways to make an object, one is made for each request by the cheapest.
+    """
 
-    def __init__(self, client: Carrier, number: int) -> None:
-        self._client = client
-        self.number = number
-        self._body = NOTHING  # what is left of it to send, where it does not leave at once
-        self._credit = WINDOW
-        self._read = 0  # answer bytes that are not credited yet
-        self._chunks: list[bytes] = []
-        self._held = 0  # bytes in them
-        self._whole = ""  # the content type that its reader wants all of at once
-        self._into: Pour | None = None  # where answer bytes go while its reader waits for them
-        self._waiter: Pause | None = None
-        self.over = False
-        self.ended = False  # with a whole answer
-        self._failure: Failure | None = None
-        self.upstream = ""
-        self.record: int | None = None  # ledger index of the decision
-        self.head: Head | None = None
-        self.queued: Queued | None = None  # it had to wait for its place
-        self.rows: bytes = b""
+    _client: Carrier
+    number: int
+    _body: memoryview = NOTHING  # what is left of it to send, where it does not leave at once
+    _credit: int = WINDOW
+    _read: int = 0  # answer bytes that are not credited yet
+    _chunks: list[bytes] = []
+    _held: int = 0  # bytes in them
+    _whole: str = ""  # the content type that its reader wants all of at once
+    _into: Pour | None = None  # where answer bytes go while its reader waits for them
+    _waiter: Waiter | None = None
+    over: bool = False
+    ended: bool = False  # with a whole answer
+    _failure: Failure | None = None
+    upstream: str = ""
+    record: int | None = None  # ledger index of the decision
+    head: Head | None = None
+    queued: Queued | None = None  # it had to wait for its place
+    rows: bytes = b""
+
+    def wait_whole(self, content_type: str, waiter: Waiter) -> None:
+        """Wake `waiter` once there is something to look at: as `opened` waits, without a coroutine."""
+        self._whole, self._waiter = content_type, waiter
+
+    @property
+    def body(self) -> bytes | None:
+        """A whole answer that came in one piece, left where it is."""
+        return self._chunks[0] if self.ended and len(self._chunks) == 1 else None
 
     async def opened(self, whole: str = "") -> Head:
         """Wait for the upstream's head; ExchangeFailed when there will be none.
@@ -69,8 +86,10 @@ class Exchange:
         """
         self._whole = whole
         while self.head is None or not (self.ended or self._is_enough(self.head)):
-            self._raise_failure()
-            await self._wait()
+            if self._failure is not None:
+                raise ExchangeFailed(self._failure)
+            self._waiter = pause = Pause(self._client.loop)
+            await pause
         return self.head
 
     def rest(self) -> bytes:
@@ -124,6 +143,7 @@ class Exchange:
 
     def cancel(self, cause: Cause = Cause.CANCELLED) -> None:
         """Stop the upstream's work. Safe at any time, and again. `cause`: what is wrong with its answer, if we left."""
+        self._waiter = None  # nothing comes that could wake it
         if self.finish():
             self._client.send(self.number, Kind.CANCEL, cause.encode())
 
@@ -159,20 +179,27 @@ class Exchange:
             self._client.send(self.number, Kind.BODY, piece)
             self._credit -= len(piece)
 
-    def fail(self, failure: Failure) -> Pause | None:
+    def fail(self, failure: Failure) -> Waiter | None:
         """It is over; who waits for it, if anybody does."""
         self._failure = failure
         self.finish()
         waiter, self._waiter = self._waiter, None
         return waiter
 
-    def take(self, kind: Kind, payload: Payload) -> Pause | None:
+    def take(self, kind: Kind, payload: Payload) -> Waiter | None:
         """One frame of this exchange from the gate; who waits for just this, if anybody does."""
-        if kind is Kind.DATA:
+        if kind is _DATA:
             if self._takes(bytes(payload)):
                 return None
-        elif kind is Kind.ANSWER:
-            self._take_whole(payload)
+        elif kind is _ANSWER:
+            record, head, body = answered(payload)
+            if record >= 0:
+                self.record = record
+            self.head = _head_of(head)
+            if body:
+                self._chunks.append(body)
+            self.ended = True
+            self.finish()
         elif not self._take_part(kind, payload):
             return None
         waiter, self._waiter = self._waiter, None
@@ -187,16 +214,6 @@ class Exchange:
             self.head = decode(Head, payload)
             return self._is_enough(self.head)
         return self._take_end(kind, payload)
-
-    def _take_whole(self, payload: Payload) -> None:
-        record, head, body = answered(payload)
-        if record >= 0:
-            self.record = record
-        self.head = _head_of(head)
-        if body:
-            self._chunks.append(body)
-        self.ended = True
-        self.finish()
 
     def _takes(self, data: bytes) -> bool:
         """Keep answer bytes, or pass them on; True where its reader need not look at them now."""

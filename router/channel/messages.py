@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import StrEnum
 from typing import Annotated, Any, Final, TypeVar
 
@@ -126,8 +127,7 @@ _decoders: Final[dict[type[Any], msgspec.msgpack.Decoder[Any]]] = {
 }
 
 
-def encode(message: msgspec.Struct) -> bytes:
-    return _encoder.encode(message)
+encode: Final[Callable[[msgspec.Struct], bytes]] = _encoder.encode
 
 
 def decode(kind: type[T], payload: Payload) -> T:
