@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from router.channel.link import Link
 from router.gate.budget import Budget
 from router.gate.clock import Clock
-from router.gate.steps import Wait
 
 if TYPE_CHECKING:
     from router.gate.exchange import GateExchange
@@ -22,20 +21,22 @@ class Afterwards:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._waits: list[Wait[None]] = []
+        self._work: list[Callable[[], None]] = []
 
-    def wait(self) -> Wait[None]:
-        """Ends in the next pass, in the order of the calls."""
-        if not self._waits:
-            self._loop.call_soon(self._end)
-        wait: Wait[None] = Wait()
-        self._waits.append(wait)
-        return wait
+    def do(self, work: Callable[[], None]) -> None:
+        """In the next pass, in the order of the calls."""
+        if not self._work:
+            self._loop.call_soon(self._do_all)
+        self._work.append(work)
 
-    def _end(self) -> None:
-        waits, self._waits = self._waits, []
-        for wait in waits:
-            wait.end()
+    def _do_all(self) -> None:
+        """What one of them raises is a mistake of ours, and no other's."""
+        all_work, self._work = self._work, []
+        for work in all_work:
+            try:
+                work()
+            except Exception as mistake:  # noqa: BLE001 - nobody above us could do more
+                self._loop.call_exception_handler({"message": "an exchange ended by a mistake", "exception": mistake})
 
 
 @dataclass(slots=True)

@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
-from typing import Any, TypeVar
+from typing import Any
 
 from policies import Decision
 from router.audit import Kind as RecordKind
-from router.audit import LedgerUnavailable
-from router.audit.fields import Outcome
 from router.channel.frames import COUNT, WINDOW, Kind, Payload
 from router.channel.messages import Cause, Failure, Open, Queued, encode
 from router.gate.admission import AT_ONCE, Admitted
+from router.gate.approach import until_open, until_ready
 from router.gate.blame import blame, praise
 from router.gate.capturing import AnswerTap
 from router.gate.connection import UpstreamFault
 from router.gate.deadline import Deadline
 from router.gate.death import of_a_program
 from router.gate.desk import Desk
-from router.gate.doors import Door
+from router.gate.endings import CLIENT_LEFT, COMPLETED, MISTAKE, ending_of
 from router.gate.judging import judged
 from router.gate.records import denial, outcome
 from router.gate.relay import Relay
@@ -28,16 +27,23 @@ from router.gate.route import Route
 from router.gate.steps import Steps, Wait, in_task
 from router.gate.world import World
 
-COMPLETED = "completed"
-MISTAKE = "internal_error"  # of ours: the ending of an exchange for which no other was found
-CLIENT_LEFT = "client_left"
-AUDIT_BACK_S = 5.0
 BODY_S = 60.0  # a worker has the body when it asks: no more is needed for the way here
-T = TypeVar("T")
 
 
 class GateExchange:
     """The gate's side of one exchange. It keeps the world (policy, pools) that it began in."""
+
+    _outgoing = b""  # what was judged, until it is sent: a stream need not hold its prompt
+    _captured = ""  # the sealed prompt's name, if this exchange is captured
+    _tap: AnswerTap | None = None
+    _steps: Steps | None = None
+    _relay: Relay | None = None
+    _places = 0  # that it has: 1 is the tier's, 2 the upstream's too
+    _index = -1  # of the decision, once there is one: then there will be exactly one outcome
+    _record = -1  # the same, until the worker has been told
+    _ending = MISTAKE
+    _cancelled = CLIENT_LEFT
+    _streams = False
 
     def __init__(self, number: int, desk: Desk, message: Open, world: World) -> None:
         """So many bytes of its body are reserved already."""
@@ -48,18 +54,7 @@ class GateExchange:
         self._world = world
         self._deadline = Deadline(message.deadline_s, desk.clock)
         self._body: list[Payload] = []
-        self._outgoing = b""  # what was judged, until it is sent: a stream need not hold its prompt
-        self._message_macs: list[str] = []
-        self._captured = ""  # the sealed prompt's name, if this exchange is captured
-        self._tap: AnswerTap | None = None
-        self._missing = message.body_bytes
-        self._steps: Steps | None = None
-        self._relay: Relay | None = None
-        self._record = -1  # the decision's index, until the worker has been told
-        self._ending = MISTAKE
-        self._cancelled = CLIENT_LEFT
-        self._reserved = message.body_bytes
-        self._streams = False
+        self._missing = self._reserved = message.body_bytes
 
     def take_body(self, data: Payload) -> None:
         """Request bytes. The body is whole before anything is decided: what was checked is what is sent."""
@@ -98,6 +93,10 @@ class GateExchange:
             self._free()
         if self._streams:
             self._world.recorder.stream_ends()
+        if self._places > 1:
+            self._world.upstreams.leave(self._open.upstream)
+        if self._places:
+            self._world.admissions[self._open.tier].leave()
         self._relay = self._steps = None
         self._desk.over(self._number)
 
@@ -112,23 +111,58 @@ class GateExchange:
         return self._missing > 0 and self._deadline.past_s > BODY_S
 
     async def _run(self) -> None:
+        """What every exchange waits for is awaited here: a wait further down enters each level above it once more."""
         try:
             route = self._decide()
             if isinstance(route, Decision):
                 await self._deny(str(route.reason))
                 raise UpstreamFault(Cause.POLICY, f"{route.reason}: {route.detail}")  # noqa: TRY301 - as all others
-            await self._admitted(route)
-        except UpstreamFault as fault:
-            self._tell(Failure(fault.cause, fault.detail, fault.retry_after_s))
-        except LedgerUnavailable as error:
-            self._tell(Failure(Cause.AUDIT, str(error), AUDIT_BACK_S))
-        except Exception:
-            self._tell(Failure(Cause.PROTOCOL, "a mistake of ours"))
-            raise
-        except asyncio.CancelledError:
-            pass  # the worker asked for it, or is gone; the outcome says so
+            if not self._enters(route):
+                await self._wait_its_turn(route)
+            await self._decided(route)
+            self._record = self._index
+            if self._may_ask():
+                await self._ask(route, ready=True)
+            else:
+                await self._ask_at_its_door(route)
+            self._ending = COMPLETED
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - a mistake of ours is raised again
+            await self._fail(error)
+        else:
+            self._desk.afterwards.do(self._over)  # the answer leaves first: nobody waits for its outcome
+
+    async def _fail(self, error: BaseException) -> None:
+        """The ledger hears of it first. A mistake of ours is raised again."""
+        self._ending, failure = ending_of(error, self._cancelled)
+        if isinstance(error, UpstreamFault) and self._index >= 0:
+            blame(self._world.upstreams, self._open.upstream, error, self._relay)
+        try:
+            if self._tap is not None:
+                await in_task(self._link.loop, self._tap.finish_cut())
+        finally:
+            self._over(failure)
+        if self._ending is MISTAKE:
+            raise error
+
+    def _over(self, failure: Failure | None = None) -> None:
+        try:
+            if self._index >= 0:
+                self._conclude()
+            if failure is not None:
+                self._tell(failure)
         finally:
             self._end()
+
+    def _conclude(self) -> None:
+        """Of each decision there is one outcome."""
+        began = self._deadline.at - self._deadline.total_s
+        told = outcome(self._index, self._ending, self._relay, began, self._desk.clock.now())
+        if self._tap is not None:
+            self._tap.tell(told)
+        self._world.recorder.conclude(told)
+        self._world.metrics.exchange(self._open.tier, self._open.upstream, told)
+        if self._ending is COMPLETED:
+            praise(self._world.upstreams, self._open.upstream, self._relay)
 
     def _tell(self, failure: Failure) -> None:
         self.tell_record()
@@ -136,20 +170,18 @@ class GateExchange:
 
     def tell_record(self) -> None:
         """Also by the gate's sweep, when what it goes with is long in coming."""
-        if (record := self._untold()) >= 0:
+        record, self._record = self._record, -1
+        if record >= 0:
             self._link.send(self._number, Kind.RECORD, COUNT.pack(record))
 
-    def _untold(self) -> int:
-        """The record that the worker has not been told yet, and is told now; -1 for none."""
-        record, self._record = self._record, -1
-        return record
-
     def _on_head(self) -> int:
+        """The record that the worker has not been told yet, and is told now; -1 for none."""
         self._free()
         if self._open.stream:
             self._streams = True
             self._world.recorder.stream_begins()
-        return self._untold()
+        record, self._record = self._record, -1
+        return record
 
     def _decide(self) -> Route | Decision:
         """Decide again, from names and from the body itself: a worker is not trusted to have decided."""
@@ -167,34 +199,34 @@ class GateExchange:
         self._message_macs = self._world.recorder.digests(message.caller, found.texts)
         return route
 
-    def _slowly(self, work: Coroutine[Any, Any, T]) -> Wait[T]:
-        """What may take its time, with timeouts of its own."""
-        return in_task(self._link.loop, work)
-
-    async def _admitted(self, route: Route) -> None:
-        message, upstreams = self._open, self._world.upstreams
-        admitted = own = AT_ONCE
+    def _enters(self, route: Route) -> bool:
+        """Takes its places. False: something is to be waited for, or to be looked at, before there is a decision."""
         if not route.admission.take():
-            admitted = await self._entered(route.admission.enter(message.caller, self._deadline.left_s))
-        try:
-            if not upstreams.take(message.upstream):
-                own = await self._entered(upstreams.enter(message.upstream, message.caller, self._deadline.left_s))
-            try:
-                if admitted is not AT_ONCE or own is not AT_ONCE:
-                    self._tell_queued(admitted, own)
-                if self._desk.front.world is not self._world and not self._still_listed(route):
-                    await self._deny(str(Cause.STALE_POLICY))
-                    raise UpstreamFault(Cause.STALE_POLICY, "taken away while it waited")
-                if route.captured:
-                    await self._slowly(self._capture())
-                body = route.records[message.continued].encoded(
-                    message.request_id, message.attempt, message.body_bytes, self._message_macs, self._captured
-                )
-                await self._exchange(route, self._world.recorder.decide(body))
-            finally:
-                upstreams.leave(message.upstream)
-        finally:
-            route.admission.leave()
+            return False
+        self._places = 1
+        if not self._world.upstreams.take(self._open.upstream):
+            return False
+        self._places = 2
+        return self._desk.front.world is self._world and not route.captured
+
+    async def _wait_its_turn(self, route: Route) -> None:
+        message, upstreams, waits = self._open, self._world.upstreams, list[Admitted]()
+        if not self._places:
+            waits.append(await self._entered(route.admission.enter(message.caller, self._deadline.left_s)))
+            self._places = 1
+        if self._places == 1 and not upstreams.take(message.upstream):
+            own = upstreams.enter(message.upstream, message.caller, self._deadline.left_s)
+            waits.append(await self._entered(own))
+        self._places = 2
+        if any(wait is not AT_ONCE for wait in waits):
+            told = Queued(max(wait.position for wait in waits), sum(wait.waited_s for wait in waits))
+            self._link.send(self._number, Kind.QUEUED, encode(told))
+        if self._desk.front.world is not self._world and not self._still_listed(route):
+            await self._deny(str(Cause.STALE_POLICY))
+            raise UpstreamFault(Cause.STALE_POLICY, "taken away while it waited")
+        if route.captured:
+            captured = self._world.recorder.capture(message.request_id, message.caller, self._outgoing)
+            self._captured, self._tap = await in_task(self._link.loop, captured)
 
     def _still_listed(self, route: Route) -> bool:
         """What was taken away meanwhile gets nothing, however long ago its turn was asked for."""
@@ -204,7 +236,7 @@ class GateExchange:
     async def _entered(self, waiting: Coroutine[Any, Any, Admitted]) -> Admitted:
         """A place; who gets none leaves a denial, and only then is told so."""
         try:
-            return await self._slowly(waiting)
+            return await in_task(self._link.loop, waiting)
         except UpstreamFault as fault:
             await self._deny(str(fault.cause))
             raise
@@ -214,69 +246,30 @@ class GateExchange:
         recorder = self._world.recorder
         await recorder.durable(recorder.append(RecordKind.DENIAL, denial(self._open, reason)))
 
-    async def _capture(self) -> None:
-        """Sealed before the decision that names it, and so before anything is sent."""
+    def _decided(self, route: Route) -> Wait[None]:
+        """The decision, when it is durable. LedgerUnavailable: then nothing may be sent."""
         message, recorder = self._open, self._world.recorder
-        self._captured = await recorder.seal_prompt(message.request_id, self._outgoing)
-        self._tap = await recorder.open_tap(message.request_id, message.caller)
+        body = route.records[message.continued].encoded(
+            message.request_id, message.attempt, message.body_bytes, self._message_macs, self._captured
+        )
+        self._index = recorder.decide(body)
+        return recorder.durable(self._index)
 
-    def _tell_queued(self, *waits: Admitted) -> None:
-        position, waited_s = max(wait.position for wait in waits), sum(wait.waited_s for wait in waits)
-        self._link.send(self._number, Kind.QUEUED, encode(Queued(position, waited_s)))
+    def _may_ask(self) -> bool:
+        """At once: nothing was taken away meanwhile, its door is no program's of ours, and it is ready and known."""
+        world, name = self._world, self._open.upstream
+        return self._desk.front.world is world and world.upstreams.serves(name) and world.doors.get(name) is None
 
-    async def _exchange(self, route: Route, index: int) -> None:
-        """From here on there is a decision, so there will be exactly one outcome. It is durable, then we dial."""
-        upstream = self._open.upstream
-        try:
-            await self._world.recorder.durable(index)
-            self._record = index
-            door = self._world.doors.get(upstream)
-            if door is None:
-                await self._ask_and_relay(route)
-            else:
-                await self._at_its_door(door, route)
-            self._ending = COMPLETED
-            await self._desk.afterwards.wait()  # the answer leaves first: nobody waits for its outcome
-        except UpstreamFault as fault:
-            self._ending = str(fault.cause)
-            blame(self._world.upstreams, upstream, fault, self._relay)
-            raise
-        except LedgerUnavailable:
-            self._ending = str(Cause.AUDIT)
-            raise
-        except asyncio.CancelledError:
-            self._ending = self._cancelled
-            raise
-        finally:
-            try:
-                if self._tap is not None:
-                    await self._slowly(self._tap.finish_cut())
-            finally:
-                told = self._outcome(index)
-                self._world.recorder.conclude(told)
-                self._world.metrics.exchange(self._open.tier, upstream, told)
-        praise(self._world.upstreams, upstream, self._relay)
-
-    async def _at_its_door(self, door: Door, route: Route) -> None:
-        """A program of ours may have to be started first, or to wait for its turn with the card."""
-        while not door.open:
-            wait_s = min(route.timeouts.cold_start_s, self._deadline.left_s) if self._open.wait else 0.0
-            await self._slowly(self._world.doors.enter(door, wait_s))
-        with self._world.doors.inside(door):
-            try:
-                await self._ask_and_relay(route)
-            except UpstreamFault as fault:
-                raise await self._slowly(of_a_program(fault, route.pool, self._relay)) from None
-
-    async def _ask_and_relay(self, route: Route) -> None:
-        upstreams, upstream, timeouts = self._world.upstreams, self._open.upstream, route.timeouts
-        ready = upstreams.is_ready(upstream)
-        if not ready and self._open.wait:
-            await self._slowly(self._ready(timeouts.cold_start_s))
-        if not upstreams.known(upstream):
-            await self._slowly(upstreams.identified(upstream, min(timeouts.cold_start_s, self._deadline.left_s)))
-        if self._desk.front.world is not self._world and not self._still_listed(route):
+    async def _ask_when_ready(self, route: Route) -> None:
+        world, message = self._world, self._open
+        ready = await until_ready(self._link.loop, world.upstreams, message, route.timeouts, self._deadline)
+        if self._desk.front.world is not world and not self._still_listed(route):
             raise UpstreamFault(Cause.STALE_POLICY, "taken away before anything was sent")
+        await self._ask(route, ready=ready)
+
+    def _ask(self, route: Route, *, ready: bool) -> Coroutine[Any, Any, None]:
+        """From here on it is sent. `ready`: it was when its turn came."""
+        timeouts = route.timeouts
         patience_s = timeouts.answer_s if route.waits_for_all and not self._open.stream else timeouts.first_token_s
         if not ready:
             patience_s = max(patience_s, timeouts.cold_start_s)
@@ -284,16 +277,23 @@ class GateExchange:
         self._outgoing = b""
         relay = self._relay = Relay(self._number, self._link, route, self._deadline, request)
         relay.tap, relay.on_head = self._tap, self._on_head
-        del request
-        await relay.run(patience_s)
+        return relay.run(patience_s)
 
-    async def _ready(self, cold_start_s: float) -> None:
-        async with self._deadline.within(cold_start_s, Cause.COLD):
-            await self._world.upstreams.ready(self._open.upstream)
-
-    def _outcome(self, index: int) -> Outcome:
-        deadline = self._deadline
-        told = outcome(index, self._ending, self._relay, deadline.at - deadline.total_s, self._desk.clock.now())
-        if self._tap is not None:
-            self._tap.tell(told)
-        return told
+    async def _ask_at_its_door(self, route: Route) -> None:
+        """A program of ours may have to be started first, or to wait for its turn with the card."""
+        door = self._world.doors.get(self._open.upstream)
+        if door is None:
+            await self._ask_when_ready(route)
+            return
+        await until_open(
+            self._link.loop,
+            self._world.doors,
+            door,
+            self._deadline,
+            route.timeouts.cold_start_s if self._open.wait else 0.0,
+        )
+        with self._world.doors.inside(door):
+            try:
+                await self._ask_when_ready(route)
+            except UpstreamFault as fault:
+                raise await in_task(self._link.loop, of_a_program(fault, route.pool, self._relay)) from None

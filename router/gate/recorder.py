@@ -109,6 +109,10 @@ class Recorder:
         """For the answer to come. LedgerUnavailable, as above."""
         return await AnswerTap.open(self._ledger, request_id, caller)
 
+    async def capture(self, request_id: str, caller: str, body: bytes) -> tuple[str, AnswerTap]:
+        """Both, before the decision that names the first, and so before anything is sent."""
+        return await self.seal_prompt(request_id, body), await self.open_tap(request_id, caller)
+
     async def record(self, kind: Kind, body: Mapping[str, object] | Body) -> int:
         """Append and wait until durable, in a task; the index. LedgerUnavailable: it may never be."""
         index = self.append(kind, body)
@@ -139,7 +143,7 @@ class Recorder:
         return wait
 
     def _when_durable(self, index: int, settle: Settle) -> None:
-        if index <= self._ledger.durable:
+        if index <= self._highest:
             settle(None)
             return
         self._waiting.append((index, settle))

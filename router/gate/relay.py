@@ -20,6 +20,7 @@ from router.gate.route import Route
 from router.gate.steps import Wait, in_task
 
 COME_BACK_S = 2.0
+_FIRST_TOKEN, _BETWEEN_TOKENS = Cause.FIRST_TOKEN_TIMEOUT, Cause.BETWEEN_TOKENS_TIMEOUT
 
 
 class Relay:
@@ -43,8 +44,8 @@ class Relay:
         self._connection: UpstreamConnection | None = None
         self._splitter: EventSplitter | None = None  # of a stream
         self._patience = Patience(deadline, self._end)
-        self._first = (0.0, Cause.FIRST_TOKEN_TIMEOUT)  # how long to wait for the first byte, and for the next ones
-        self._between = (route.timeouts.between_tokens_s, Cause.BETWEEN_TOKENS_TIMEOUT)
+        self._first = (0.0, _FIRST_TOKEN)  # how long to wait for the first byte, and for the next ones
+        self._between = (route.timeouts.between_tokens_s, _BETWEEN_TOKENS)
         self._begun = False  # its head is here
         self._head = b""  # that message, until it has gone on
         self._over: Wait[None] | None = None
@@ -92,37 +93,41 @@ class Relay:
 
         A kept connection that turns out stale is replaced, once, before any byte.
         """
-        self._first, pool = (patience_s, Cause.FIRST_TOKEN_TIMEOUT), self._route.pool
+        self._first, pool = (patience_s, _FIRST_TOKEN), self._route.pool
+        kept = pool.idle()
         try:
-            kept = pool.idle()
             if kept is not None:
                 try:
                     return await self._answer_of(kept)
                 except UpstreamFault as fault:
                     if fault.cause is not Cause.BROKE or kept.received:
                         raise
-                    self.resent = self.sent > 0
+                self._give_back()
+                self.resent = self.sent > 0
             connect_s = min(self._route.timeouts.connect_s, self._deadline.left_s)
-            return await self._answer_of(await in_task(self._link.loop, pool.fresh(connect_s)))
+            await self._answer_of(await in_task(self._link.loop, pool.fresh(connect_s)))
         finally:
+            self._give_back()
             self._patience.close()
             self._request = b""
 
-    async def _answer_of(self, connection: UpstreamConnection) -> None:
+    def _answer_of(self, connection: UpstreamConnection) -> Wait[None]:
         """Send, and wait until the answer is over."""
         self._connection = connection
         over: Wait[None] = Wait()
         self._over = over
-        try:
-            connection.send(self._request, self._on_news)
-            self.sent, self.address = self.sent + len(self._request), connection.address
-            self.asked_at = self._deadline.clock.now()
-            self._patience.begin(*self._first)
-            await over
-        finally:
-            self._connection = self._over = None
-            if self._sealing is not None:
-                self._sealing.cancel()
+        connection.send(self._request, self._on_news)
+        self.sent, self.address = self.sent + len(self._request), connection.address
+        self.asked_at = self._deadline.clock.now()
+        self._patience.begin(*self._first)
+        return over
+
+    def _give_back(self) -> None:
+        """The connection, if there is one. Nothing that comes on it is ours any more."""
+        connection, self._connection, self._over = self._connection, None, None
+        if self._sealing is not None:
+            self._sealing.cancel()
+        if connection is not None:
             self.received = connection.received
             self._route.pool.give_back(connection)
 

@@ -21,7 +21,8 @@ from router.channel.messages import Ask, Cause, Denial, Failure, Look, Open, War
 from router.gate.budget import Budget
 from router.gate.clock import Clock
 from router.gate.desk import Afterwards, Desk, Front
-from router.gate.exchange import CLIENT_LEFT, GateExchange
+from router.gate.endings import CLIENT_LEFT
+from router.gate.exchange import GateExchange
 from router.gate.world import World
 
 WORKER_LOST = "worker_lost"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from policies import Decision, Reach, asked_by_upstream
 from router.channel.messages import Cause
 from router.channel.programs import ProgramState
 from router.channel.states import State, UpstreamReport, UpstreamState, Warmed
-from router.gate.admission import Admitted
+from router.gate.admission import AT_ONCE, Admitted
 from router.gate.breaker import Breaker
 from router.gate.connection import UpstreamFault
 from router.gate.dial import Dialler
@@ -25,6 +26,7 @@ from router.settings.snapshot import Snapshot
 
 STALE_S = 600.0  # of a rented upstream, which is not looked at while nobody uses it
 PLAIN = frozenset({"answered", "probed"})
+_READY = State.READY  # found in its class, it would cost three calls
 Changed = Callable[[str, State, UpstreamState, str], None]
 
 
@@ -108,12 +110,16 @@ class Upstreams:
     def is_ready(self, name: str) -> bool:
         return self._all[name].state.state is State.READY
 
+    def serves(self, name: str) -> bool:
+        """Is it ready, and known? UpstreamFault as `known`."""
+        return self._all[name].state.state is _READY and self.known(name)
+
     # --- what exchanges tell ---
 
     def take(self, name: str) -> bool:
         """As `enter`, if the upstream has a place for it now."""
         upstream = self._all[name]
-        if not upstream.admission.take():
+        if upstream.places and not upstream.admission.take():
             return False
         upstream.meter.in_flight += 1
         return True
@@ -122,6 +128,8 @@ class Upstreams:
         """An exchange begins, once the upstream has a place for it; UpstreamFault(BUSY) when that takes too long."""
         upstream = self._all[name]
         upstream.meter.in_flight += 1
+        if not upstream.places:
+            return AT_ONCE
         try:
             return await upstream.admission.enter(caller, timeout_s)
         except BaseException:
@@ -131,7 +139,8 @@ class Upstreams:
     def leave(self, name: str) -> None:
         """An exchange that entered is over, whatever became of it."""
         upstream = self._all[name]
-        upstream.admission.leave()
+        if upstream.places:
+            upstream.admission.leave()
         upstream.meter.in_flight -= 1
 
     def succeeded(self, name: str, first_byte_s: float = 0.0) -> None:
@@ -140,7 +149,7 @@ class Upstreams:
             return
         upstream.breaker.succeeded(time.monotonic())
         upstream.meter.succeeded(first_byte_s)
-        if upstream.state.state is State.READY and upstream.state.reason in PLAIN and upstream.plain:
+        if upstream.state.state is _READY and upstream.state.reason in PLAIN and upstream.plain:
             return  # nothing could be told that is not known
         if upstream.refusal is None:
             self._become(upstream, State.READY, upstream.praise("answered"))
@@ -244,11 +253,9 @@ class Upstreams:
             self._watcher.until_ready(upstream)
         else:
             self._watcher.touch(upstream)
-        try:
+        with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(wait_s):
                 await self._watcher.probed(upstream)
-        except TimeoutError:
-            pass
         state = upstream.state
         return Warmed(name, tier, state.state, was_cold, round((time.monotonic() - began) * 1000), state.reason)
 
@@ -257,11 +264,9 @@ class Upstreams:
         upstream = self._all[name]
         upstream.breaker.out_until = 0.0
         self._watcher.touch(upstream)
-        try:
+        with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(wait_s):
                 await self._watcher.looked(upstream)
-        except TimeoutError:
-            return
 
     async def keep_warm(self, names: Sequence[str], every_s: float) -> None:
         """Touch these upstreams now and every so often, for as long as the task lives."""

@@ -1,0 +1,30 @@
+"""How an exchange ends: the word for its outcome, and what its worker is told. Pure."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+from router.audit import LedgerUnavailable
+from router.channel.messages import Cause, Failure
+from router.gate.connection import UpstreamFault
+
+COMPLETED: Final = "completed"
+MISTAKE: Final = "internal_error"  # of ours: the ending of an exchange for which no other was found
+CLIENT_LEFT: Final = "client_left"
+AUDIT_BACK_S: Final = 5.0
+
+
+def ending_of(error: BaseException, cancelled: str) -> tuple[str, Failure | None]:
+    """Of one that was not completed. `cancelled`: the word for one whose worker asked for that, or is gone: it is told
+    nothing.
+    """
+    match error:
+        case UpstreamFault():
+            return str(error.cause), Failure(error.cause, error.detail, error.retry_after_s)
+        case LedgerUnavailable():
+            return str(Cause.AUDIT), Failure(Cause.AUDIT, str(error), AUDIT_BACK_S)
+        case asyncio.CancelledError():
+            return cancelled, None
+        case _:
+            return MISTAKE, Failure(Cause.PROTOCOL, "a mistake of ours")
