@@ -5,9 +5,11 @@ from __future__ import annotations
 import errno
 import multiprocessing
 import os
+import pickle
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
@@ -18,6 +20,7 @@ import pytest
 
 from router.audit import Kind, Ledger
 from router.audit.codec import CODEC
+from router.audit.format import layout
 from router.audit.format.layout import segment_name
 from router.audit.format.segments import list_segments
 from router.audit.verify import processes
@@ -60,10 +63,16 @@ def written(directory: Path, *, exchanges: int = 30, runs: int = 2, long: bool =
 
 
 def joined(directory: Path, keys: Keys | None = None) -> Report | None:
-    return verify_parts(directory, keys or all_keys(directory), CODEC, partial(map, examine))
+    """Whatever comes of it, no file is left."""
+    with tempfile.TemporaryDirectory() as scratch:
+        report = verify_parts(directory, keys or all_keys(directory), CODEC, partial(map, examine), Path(scratch))
+        assert report is None or not list(Path(scratch).iterdir())
+        return report
 
 
-def test_parts_say_what_the_whole_says(tmp_path: Path) -> None:
+@pytest.mark.parametrize("block", [8192, 3, 1])
+def test_parts_say_what_the_whole_says(block: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("router.audit.verify.leaves.BLOCK", block)
     directory = written(tmp_path)
     keys = all_keys(directory)
     for known in (keys, replace(keys, reviewer=None, pinned=False)):
@@ -217,7 +226,8 @@ def test_a_part_that_does_not_continue_what_was_before_is_not_joined(
             assert part is not None
             yield change(part)
 
-    assert verify_parts(directory, all_keys(directory), CODEC, run) is None
+    (tmp_path / "scratch").mkdir()
+    assert verify_parts(directory, all_keys(directory), CODEC, run, tmp_path / "scratch") is None
 
 
 def test_findings_that_were_only_counted_are_counted_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -273,6 +283,59 @@ except KeyboardInterrupt:
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stderr) == (5, "")
+
+
+def test_an_interruption_of_the_first_alone_ends_the_others(tmp_path: Path) -> None:
+    """As by `kill -INT`, or a job's time limit: nobody waits until they have read their segments."""
+    directory = written(tmp_path, runs=1)
+    (pids := tmp_path / "pids").mkdir()
+    script = f"""
+import os, pathlib, signal, sys, time
+from router.audit.verify import processes
+from router.audit.verify.__main__ import main
+def slow(task):
+    pathlib.Path({str(pids)!r}, str(os.getpid())).touch()
+    time.sleep(600)
+processes.examine = slow
+signal.signal(signal.SIGINT, signal.default_int_handler)
+sys.argv = ["verify", {str(directory)!r}, "--jobs", "2"]
+sys.exit(main())
+"""
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    first = subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.PIPE, env={"TMPDIR": str(scratch)})
+    with first:
+        wait_until(lambda: len(list(pids.iterdir())) == 2)
+        assert len(list(scratch.iterdir())) == 1
+        first.send_signal(signal.SIGINT)
+        _, said = first.communicate(timeout=WAIT_S)
+    assert (first.returncode, said) == (130, b"")
+    assert all(is_gone(int(path.name)) for path in pids.iterdir())
+    assert list(scratch.iterdir()) == []
+
+
+def test_without_a_place_for_files_it_costs_time_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    directory = written(tmp_path, runs=1)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "nothing"))
+    assert verify_with(directory, all_keys(directory), CODEC, 2) == verify(directory, all_keys(directory), CODEC)
+
+
+def test_what_goes_from_process_to_process_does_not_grow_with_the_segment(tmp_path: Path) -> None:
+    sizes = []
+    for exchanges in (50, 500):
+        ledger = Ledger.open(settings(tmp_path / str(exchanges), checkpoint_every=1 << 20))
+        for _ in range(exchanges):
+            exchange(ledger)
+        ledger.close()
+        [(first, path)] = list_segments(tmp_path / str(exchanges))
+        keys = all_keys(tmp_path / str(exchanges))
+        part = examine(Task(tmp_path, layout.log_of(keys.vkey.name), keys.vkey, None, CODEC, first, path, tmp_path))
+        assert part is not None
+        assert part.leaves.size == len(path.read_bytes().splitlines())
+        assert part.leaves.path.stat().st_size == 32 * part.leaves.size
+        assert [len(block) for block in part.leaves.blocks()] == [part.leaves.size]
+        sizes.append(len(pickle.dumps(part)))
+    assert max(sizes) - min(sizes) < 200
 
 
 def short_of(error: Exception, after: int = 0) -> Callable[..., int]:

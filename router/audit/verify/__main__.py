@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
 from pathlib import Path
 
@@ -65,7 +66,10 @@ def run(options: argparse.Namespace, codec: Codec = STANDARD) -> int:
 
 
 def main() -> int:
-    return run(arguments().parse_args())
+    try:
+        return run(arguments().parse_args())
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT  # as a shell says it
 
 
 if __name__ == "__main__":

@@ -15,11 +15,11 @@ from typing import NamedTuple, TypeAlias
 from router.audit.format.notes import Checkpoint, VerifierKey
 from router.audit.format.seal import ReviewerSecret
 from router.audit.format.segments import SegmentError, list_segments, segment_lines
-from router.audit.format.tiles import split
 from router.audit.verify.batch import Batch
 from router.audit.verify.check import Checks, begin, conclude
 from router.audit.verify.findings import Finding, Report, Weight
 from router.audit.verify.keys import Keys
+from router.audit.verify.leaves import LeafFile, Leaves
 from router.audit.verify.lines import Codec, parse_line
 from router.audit.verify.macs import MacCheck
 from router.audit.verify.sealed import SealedCheck, SealedPart
@@ -38,6 +38,7 @@ class Task(NamedTuple):
     codec: Codec
     first: int
     path: Path
+    scratch: Path  # where its leaves go
 
 
 class Part(NamedTuple):
@@ -45,7 +46,7 @@ class Part(NamedTuple):
 
     opening: Batch  # its first record alone
     epoch: int  # of its last record
-    leaves: bytes  # of its records, one behind the other
+    leaves: Leaves  # of its records
     size: int  # bytes
     checked: int  # MACs
     unkeyed: int
@@ -59,14 +60,15 @@ class Part(NamedTuple):
 Run: TypeAlias = Callable[[Iterable[Task]], Iterator[Part | None]]
 
 
-def verify_parts(directory: Path, keys: Keys, codec: Codec, run: Run) -> Report | None:
+def verify_parts(directory: Path, keys: Keys, codec: Codec, run: Run, scratch: Path) -> Report | None:
     """What verify() says, or None: then it must be asked. `run` does examine() for each task, wherever it likes, and
-    gives what comes of it in the order of the tasks.
+    gives what comes of it in the order of the tasks. `scratch`: a folder for files, left empty if not None comes of it.
+    OSError if these cannot be written.
     """
     checks = begin(directory, keys, codec)
     secret = keys.reviewer.raw if keys.reviewer is not None else None
     segments = list_segments(directory)
-    tasks = [Task(directory, checks.report.log, keys.vkey, secret, codec, *segment) for segment in segments]
+    tasks = [Task(directory, checks.report.log, keys.vkey, secret, codec, *segment, scratch) for segment in segments]
     pruned = checks.stream.index > 0
     for part in run(tasks):
         if part is None or not _join(checks, part, pruned=pruned):
@@ -84,24 +86,29 @@ def examine(task: Task) -> Part | None:
         stream.start_at(task.first, bytes.fromhex(row.prev))
     except (OSError, SegmentError, ValueError, RecursionError, StopIteration):
         return None
+    with LeafFile(task.scratch / task.path.name) as leaves:
+        return _examine(task, stream, leaves, report)
+
+
+def _examine(task: Task, stream: Stream, leaves: LeafFile, report: Report) -> Part | None:
     reviewer = ReviewerSecret(task.secret) if task.secret is not None else None
     macs = MacCheck(task.log, task.vkey, reviewer, report.add)
     story, sealed = Story(task.first, report.add, apart=True), SealedCheck(task.directory, report.add)
-    leaves, checkpoints, opening = list[bytes](), list[tuple[int, Checkpoint]](), None
+    checkpoints, opening = list[tuple[int, Checkpoint]](), None
     for batch in stream.segment(task.first, task.path):
         opening = opening or batch
         macs.see(batch)
         story.see(batch)
         sealed.see(batch)
         stated = [(at, signed_checkpoint(task.vkey, batch.record(at))) for at in _checkpoints(batch)]
-        checkpoints += [(len(leaves) + at, checkpoint) for at, checkpoint in stated if checkpoint is not None]
-        leaves += batch.leaves
+        checkpoints += [(leaves.size + at, checkpoint) for at, checkpoint in stated if checkpoint is not None]
+        leaves.add(batch.leaves)
         if report.counts.get(Weight.TAMPERED) or None in dict(stated).values():
             return None
     if opening is None or opening.columns.kinds[0] != "key_epoch":
         return None
     told = (macs.checked, macs.unkeyed, checkpoints, story.chapter(), sealed.part(), report.findings, report.counts)
-    return Part(opening, stream.epoch, b"".join(leaves), stream.bytes, *told)
+    return Part(opening, stream.epoch, leaves.leaves(), stream.bytes, *told)
 
 
 def _checkpoints(batch: Batch) -> list[int]:
@@ -112,7 +119,7 @@ def _checkpoints(batch: Batch) -> list[int]:
 def _join(checks: Checks, part: Part, *, pruned: bool) -> bool:
     """Whether the part continues what was joined so far, and nothing is wrong."""
     report, stream, macs, tree, story, sealed = checks
-    opening, leaves = part.opening, split(part.leaves)
+    opening, leaves = part.opening, part.leaves
     if (opening.first, opening.prev) != (stream.index, stream.prev):
         return False
     if opening.epoch != stream.epoch + 1 and not pruned:
@@ -124,10 +131,10 @@ def _join(checks: Checks, part: Part, *, pruned: bool) -> bool:
     for finding in part.findings[len(of_opening) :]:
         report.add(finding)
     _count(report, part)
-    stream.skip(opening.first + len(leaves), part.epoch, leaves[-1], part.size)
+    stream.skip(opening.first + leaves.size, part.epoch, leaves.last, part.size)
     macs.checked += part.checked
     macs.unkeyed += part.unkeyed
-    sound = tree.join(leaves, part.checkpoints) and story.join(part.chapter) and sealed.join(part.sealed)
+    sound = tree.join(leaves.blocks(), part.checkpoints) and story.join(part.chapter) and sealed.join(part.sealed)
     return sound and not report.counts.get(Weight.TAMPERED)
 
 

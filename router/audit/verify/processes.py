@@ -6,6 +6,7 @@ import contextlib
 import multiprocessing
 import os
 import signal
+import tempfile
 import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -40,23 +41,35 @@ def verify_with(directory: Path, keys: Keys, codec: Codec, jobs: int) -> Report:
 
 
 def _in_parts(directory: Path, keys: Keys, codec: Codec, jobs: int) -> Report | None:
-    """None too if a process was killed, for want of memory perhaps, or could not be begun."""
-    with contextlib.suppress(*_WANT), _pool(jobs) as pool:
-        return verify_parts(directory, keys, codec, partial(_in_processes, pool, 2 * jobs))
+    """None too if a process was killed, for want of memory perhaps, or could not be begun, or files have no place."""
+    with contextlib.suppress(*_WANT), _scratch() as scratch, _pool(jobs) as pool:
+        return verify_parts(directory, keys, codec, partial(_in_processes, pool, 2 * jobs), scratch)
     return None
 
 
 @contextlib.contextmanager
+def _scratch() -> Iterator[Path]:
+    """A folder of our own; hashes of records, no content. It ends after those who write there."""
+    with tempfile.TemporaryDirectory(prefix="ringfence-verify-", ignore_cleanup_errors=True) as folder:
+        yield Path(folder)
+
+
+@contextlib.contextmanager
 def _pool(jobs: int) -> Iterator[ProcessPoolExecutor]:
+    """Where it is left by an error or an interruption, nobody waits for what its processes still do."""
     before = set(multiprocessing.active_children())
     pool = ProcessPoolExecutor(jobs, multiprocessing.get_context(FORK), _begin)
     try:
         yield pool
-    finally:
-        pool.shutdown(cancel_futures=True)
-        for left in set(multiprocessing.active_children()) - before:  # begun before one that could not be: nobody
-            left.kill()  # tells them to end, and our own end would wait for theirs
-            left.join()
+    except BaseException:
+        ours = set(multiprocessing.active_children()) - before
+        for process in ours:  # of those begun before one that could not be, nobody tells any to end
+            process.kill()
+        pool.shutdown(wait=False, cancel_futures=True)
+        for process in ours:
+            process.join()
+        raise
+    pool.shutdown(cancel_futures=True)
 
 
 def _begin() -> None:

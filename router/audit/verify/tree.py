@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections import deque
 from collections.abc import Iterable, Sequence
 
 from router.audit.format.notes import Checkpoint, NoteError, VerifierKey
@@ -60,16 +61,20 @@ class TreeCheck:
             done = at + 1
         self._extend(leaves[done:])
 
-    def join(self, leaves: Sequence[bytes], checkpoints: Iterable[tuple[int, Checkpoint]]) -> bool:
-        """Many leaves at once, and signed checkpoints, each with how many of the leaves lie before it: do they fit?"""
-        done = 0
-        for at, stated in checkpoints:
-            self._extend(leaves[done:at])
-            done = at
-            if stated.size != self._tree.size or stated.root != self._tree.root():
-                return False
-            self.signed = stated.size
-        self._extend(leaves[done:])
+    def join(self, blocks: Iterable[Sequence[bytes]], checkpoints: Iterable[tuple[int, Checkpoint]]) -> bool:
+        """Leaves in blocks, and signed checkpoints, each with how many of the leaves lie before it: do they fit?"""
+        waiting, done = deque(checkpoints), 0
+        for block in blocks:
+            begun = 0
+            while waiting and waiting[0][0] <= done + len(block):
+                at, stated = waiting.popleft()
+                self._extend(block[begun : at - done])
+                begun = at - done
+                if stated.size != self._tree.size or stated.root != self._tree.root():
+                    return False
+                self.signed = stated.size
+            self._extend(block[begun:])
+            done += len(block)
         return True
 
     def _extend(self, leaves: Sequence[bytes]) -> None:
