@@ -26,7 +26,7 @@ class Reply(Protocol):
     async def write(self, data: bytes) -> None:
         """Returns when the client can be sent more."""
 
-    def pour(self, data: bytes) -> bool:
-        """As `write`, if it need not wait: else nothing is written, and it is False."""
+    def pour(self, data: bytes | memoryview) -> bool:
+        """As `write`, if it need not wait: else nothing is written, and it is False. `data` lasts until it returns."""
 
     async def finish(self) -> None: ...

@@ -163,11 +163,12 @@ class TransportReply:
                 self._cycle.disconnected = True
                 return
 
-    def pour(self, data: bytes) -> bool:
+    def pour(self, data: bytes | memoryview) -> bool:
         if self._flow.write_paused or not self._chunked or self._pending:
             return False
         if not self._cycle.disconnected:
-            self._transport.write(b"%x\r\n%b\r\n" % (len(data), data))
+            piece = b"%x\r\n%b\r\n" % (len(data), data)  # type: ignore[str-format]  # %b takes any buffer (PEP 461)
+            self._transport.write(piece)
         return True
 
     async def _drained(self) -> bool:

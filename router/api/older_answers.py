@@ -97,7 +97,7 @@ class OlderReply:
         else:
             await self._inner.write(data)
 
-    def pour(self, data: bytes) -> bool:
+    def pour(self, data: bytes | memoryview) -> bool:
         """What passes is put in other words first."""
         return False
 

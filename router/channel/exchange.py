@@ -13,7 +13,7 @@ from router.channel.frames import COUNT, CREDIT_EACH, PIECE, WINDOW, ChannelErro
 from router.channel.messages import Cause, Failure, Head, Queued, decode
 from router.channel.work import Pause
 
-Pour = Callable[[bytes], bool]
+Pour = Callable[[Payload], bool]
 NOTHING: Final = memoryview(b"")
 _DATA: Final = Kind.DATA  # a look-up of an enumeration's member costs as much as a call of a function
 _ANSWER: Final = Kind.ANSWER
@@ -112,12 +112,13 @@ class Exchange(msgspec.Struct, eq=False):
             self._into = into
             await self._wait()
         data = self.rest()
-        self._credit_read(len(data))
+        self._read += len(data)
+        if self._read >= CREDIT_EACH:
+            self._credit_read()
         return data
 
-    def _credit_read(self, size: int) -> None:
-        self._read += size
-        if self._read >= CREDIT_EACH and not self.ended:
+    def _credit_read(self) -> None:
+        if not self.ended:
             self._client.send(self.number, Kind.CREDIT, COUNT.pack(self._read))
             self._read = 0
 
@@ -189,12 +190,16 @@ class Exchange(msgspec.Struct, eq=False):
     def take(self, kind: Kind, payload: Payload) -> Waiter | None:
         """One frame of this exchange from the gate; who waits for just this, if anybody does."""
         if kind is _DATA:
-            if self._takes(bytes(payload)):
+            if self._into is not None and self._waiter is not None and self._into(payload):
+                self._read += len(payload)
+                if self._read >= CREDIT_EACH:
+                    self._credit_read()
+                return None
+            if self._keeps(bytes(payload)):
                 return None
         elif kind is _ANSWER:
             record, head, body = answered(payload)
-            if record >= 0:
-                self.record = record
+            self.record = record if record >= 0 else self.record
             self.head = _head_of(head)
             if body:
                 self._chunks.append(body)
@@ -215,11 +220,8 @@ class Exchange(msgspec.Struct, eq=False):
             return self._is_enough(self.head)
         return self._take_end(kind, payload)
 
-    def _takes(self, data: bytes) -> bool:
-        """Keep answer bytes, or pass them on; True where its reader need not look at them now."""
-        if self._into is not None and self._waiter is not None and self._into(data):
-            self._credit_read(len(data))
-            return True
+    def _keeps(self, data: bytes) -> bool:
+        """True where its reader need not look at these answer bytes now."""
         self._chunks.append(data)
         self._held += len(data)
         return bool(self._whole) and self._held < CREDIT_EACH

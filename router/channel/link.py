@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable
-from typing import cast
+from typing import Final, cast
 
 from router.channel.frames import HEADER, ChannelError, Kind, Payload, Splitter, pack
 
@@ -15,6 +15,7 @@ OnRead = Callable[[], None]
 GATHERED = 16  # pieces
 LARGE = 16 * 1024  # bytes of a payload: it is not copied to stand behind its header
 FULL = 128 * 1024  # bytes of such payloads
+_DATA: Final = int(Kind.DATA)  # to look a kind up, and to pack it as one, takes longer than all else of a small frame
 
 
 class Link(asyncio.BufferedProtocol):
@@ -52,17 +53,27 @@ class Link(asyncio.BufferedProtocol):
             if self._large >= FULL:
                 self._flush()
 
+    def send_data(self, exchange: int, payload: bytes) -> None:
+        """As `send` of a DATA frame: each event of a stream is one."""
+        if len(payload) >= LARGE:
+            self.send(exchange, Kind.DATA, payload)
+            return
+        self._out.append(HEADER.pack(len(payload), exchange, _DATA) + payload)
+        if not self._due or len(self._out) >= GATHERED:
+            self._see_to_it()
+
     def write(self, frames: bytes) -> None:
         """As `send`, for frames that are packed already."""
-        if self._transport is None:
-            return
-        out = self._out
-        out.append(frames)
-        if not self._due:
+        self._out.append(frames)
+        if not self._due or len(self._out) >= GATHERED:
+            self._see_to_it()
+
+    def _see_to_it(self) -> None:
+        if self._due or self._transport is None:
+            self._flush()
+        else:
             self._due = True
             self.loop.call_soon(self._pass_ends)
-        elif len(out) >= GATHERED:
-            self._flush()
 
     def _pass_ends(self) -> None:
         self._due = False

@@ -38,8 +38,9 @@ class UpstreamConnection(asyncio.Protocol):
         self._parser: httptools.HttpResponseParser | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._chunks: list[bytes] = []
+        self._own_chunks = -1  # of them, once the answer is complete: what follows is no part of it
+        self.on_body = self._chunks.append  # httptools calls it: the list itself, a call less for each event
         self._on_news: Callable[[], None] | None = None
-        self._held = 0
         self._paused = False
         self._head_bytes = 0
         self._keep_alive = False
@@ -63,7 +64,8 @@ class UpstreamConnection(asyncio.Protocol):
             self._parser = httptools.HttpResponseParser(self)
         self._on_news = on_news
         self._chunks.clear()
-        self._held = self._head_bytes = self.received = self.status = 0
+        self._head_bytes = self.received = self.status = 0
+        self._own_chunks = -1
         self.headers = {}
         self.head_complete = self.complete = False
         if self._transport is None:
@@ -90,9 +92,11 @@ class UpstreamConnection(asyncio.Protocol):
         chunks = self._chunks
         if not chunks:
             return b""
-        data = chunks[0] if len(chunks) == 1 else b"".join(chunks)
-        chunks.clear()
-        self._held = 0
+        if len(chunks) == 1:
+            data = chunks.pop()
+        else:
+            data = b"".join(chunks)
+            chunks.clear()
         if self._paused:
             self.pause(paused=False)
         return data
@@ -186,10 +190,14 @@ class UpstreamConnection(asyncio.Protocol):
             self._fail(Cause.BAD_ANSWER, "an upgrade")
         except httptools.HttpParserError as error:
             self._fail(Cause.BAD_ANSWER, type(error).__name__)
+        if self._own_chunks >= 0:
+            del self._chunks[self._own_chunks :]
         if self._on_news is not None:
             self._on_news()
         else:
             self._wake()
+        if self._chunks and sum(map(len, self._chunks)) > HIGH:
+            self.pause(paused=True)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = self._parser = None
@@ -229,17 +237,10 @@ class UpstreamConnection(asyncio.Protocol):
             return
         self.head_complete = True
 
-    def on_body(self, data: bytes) -> None:
-        if self.complete:
-            return
-        self._chunks.append(data)
-        self._held += len(data)
-        if self._held > HIGH:
-            self.pause(paused=True)
-
     def on_message_complete(self) -> None:
         if self.head_complete and self._parser is not None and not self.complete:
             self.complete = True
+            self._own_chunks = len(self._chunks)
             self._keep_alive = self._parser.should_keep_alive()  # only told now
 
 

@@ -71,6 +71,10 @@ class Patience:
         if self._due < self._rings_at:
             self._ring_at(self._due)
 
+    def again(self) -> None:
+        """The wait that is under way begins anew: it is over later than the clock will ring, and `ring` sees to it."""
+        self._due = self._clock.now() + self._seconds
+
     def hold(self) -> None:
         """The wait is for ourselves now: until `go_on`, only the deadline counts."""
         if self._left < 0:
@@ -104,10 +108,12 @@ class Patience:
     def ring(self) -> None:
         """By the clock, at the time it was asked to; the wait may have been put off since."""
         self._rings_at = math.inf
-        if self._due > self._clock.now():
-            if self._due < math.inf:
-                self._ring_at(self._due)
-        elif self._due >= self._deadline.at:
+        due = min(self._due, self._deadline.at)
+        if self._due == math.inf:
+            return  # closed by who was rung just before
+        if due > self._clock.now():
+            self._ring_at(due)
+        elif due >= self._deadline.at:
             self._lost(self._deadline.over())
         else:
             self._lost(UpstreamFault(self._cause, f"after {self._seconds:g} s"))

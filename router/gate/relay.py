@@ -167,9 +167,8 @@ class Relay:
         return False
 
     def _heard(self) -> None:
-        """It has said something: bytes of the answer, and not only of what carries them."""
-        if self.first_byte_at is None:
-            self.first_byte_at = self._deadline.clock.now()
+        """It has said something for the first time: bytes of the answer, and not only of what carries them."""
+        self.first_byte_at = self._deadline.clock.now()
         self._patience.begin(*self._between)
 
     def _begins(self, connection: UpstreamConnection) -> bool:
@@ -206,21 +205,25 @@ class Relay:
 
     def _pass_on(self, data: bytes, connection: UpstreamConnection) -> bool:
         """Of a stream, whole events. True: all of it has gone on."""
-        if self._splitter is not None:
+        splitter = self._splitter
+        if splitter is not None:
             try:
-                data = self._splitter.feed(data)
+                data = splitter.feed(data)
             except EventTooLarge:
                 raise UpstreamFault(Cause.TOO_LARGE, "an event that never ends") from None
-        if self._splitter.spoke if self._splitter is not None else not data.isspace():
-            self._heard()
+        if splitter.spoke if splitter is not None else not data.isspace():
+            if self.first_byte_at is not None:
+                self._patience.again()
+            else:
+                self._heard()
         if self.tap is not None:
-            self._seal(self.tap, data, connection, last=self._splitter is not None and self._splitter.done)
+            self._seal(self.tap, data, connection, last=splitter is not None and splitter.done)
             return False
-        if not data:
-            return True
-        if len(data) <= self._credit and len(data) <= PIECE:
-            self._credit -= len(data)
-            self._link.send(self._number, Kind.DATA, data)
+        size = len(data)
+        if size <= self._credit and size <= PIECE:
+            if size:
+                self._credit -= size
+                self._link.send_data(self._number, data)
             return True
         self._held = data
         return self._pass_held(connection)
@@ -235,7 +238,7 @@ class Relay:
                 return False
             self._credit -= len(piece)
             self._held = self._held[PIECE:]
-            self._link.send(self._number, Kind.DATA, piece)
+            self._link.send_data(self._number, piece)
         connection.pause(paused=False)
         self._patience.go_on()
         return True

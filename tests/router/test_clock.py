@@ -132,6 +132,31 @@ def test_a_patience_is_moved_and_closed() -> None:
     assert not loop.timers
 
 
+def test_a_wait_begins_again_as_often_as_something_is_heard_until_the_deadline() -> None:
+    loop, clock = made()
+    lost: list[UpstreamFault] = []
+    patience = Patience(Deadline(10, clock), lost.append)
+    patience.begin(2, Cause.BETWEEN_TOKENS_TIMEOUT)
+    for at in (1001.5, 1003, 1004.5):
+        loop.pass_(at)
+        patience.again()
+    loop.pass_(1006.4)
+    assert not lost
+    loop.pass_(1006.7)
+    assert [fault.cause for fault in lost] == [Cause.BETWEEN_TOKENS_TIMEOUT]
+    patience.begin(2, Cause.BETWEEN_TOKENS_TIMEOUT)
+    for at in (1007.5, 1009, 1009.9):
+        loop.pass_(at)
+        patience.again()
+    loop.pass_(1010.2)
+    assert lost[1].cause is Cause.TOTAL_TIMEOUT
+    patience.close()
+    patience.ring()
+    loop.pass_(1100)
+    assert len(lost) == 2
+    assert not loop.timers
+
+
 def test_a_wait_that_is_held_goes_on_with_what_was_left() -> None:
     loop, clock = made()
     lost: list[UpstreamFault] = []

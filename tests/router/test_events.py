@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from unittest.mock import patch
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from router.gate import events
@@ -39,6 +40,30 @@ def test_other_line_ends_become_newlines(newline: bytes) -> None:
         assert splitter.feed(stream[:at]) + splitter.feed(stream[at:]) == STREAM
         assert splitter.done
         assert not splitter.unfinished
+
+
+PIECES = st.lists(
+    st.sampled_from([b"data: ", b"data:", b": ", b"{}", b"[DONE]", b"\n", b"\n\n", b"\r\n", b"\r", b" ", b"data"]),
+    max_size=6,
+)
+
+
+@example([], [b"data: ", b"\r", b"\n\n"])
+@example([b"data: ", b"\r"], [b"data: ", b"\n\n"])
+@example([b"data: "], [b"data: ", b"\n\n"])
+@example([], [b"data: ", b"[DONE]", b"\n\n"])
+@example([], [b"data: ", b"\n", b" "])
+@example([b"data: ", b"\r", b"\r"], [b"data: ", b"\n\n"])
+@example([], [b"data: ", b"\n", b"data:", b"\n\n"])
+@given(PIECES, PIECES)
+def test_what_is_seen_at_a_glance_is_what_a_closer_look_finds(before: list[bytes], event: list[bytes]) -> None:
+    """Whatever came before it, and whatever it is."""
+    glance, closer = EventSplitter(), EventSplitter()
+    for data in (b"".join(before), b"".join(event), b"\ndata: {}\n\n"):
+        with patch.object(events, "_LF", -1):  # no event looks like one at a glance
+            told = closer.feed(data), closer.spoke
+        assert (glance.feed(data), glance.spoke) == told
+        assert (glance.done, glance.unfinished) == (closer.done, closer.unfinished)
 
 
 def test_a_missing_space_is_given() -> None:

@@ -62,7 +62,7 @@ class Kept:
         await self.write(body)
         await self.finish()
 
-    def pour(self, data: bytes) -> bool:
+    def pour(self, data: bytes | memoryview) -> bool:
         raise AssertionError("an answer in other words never takes this way")
 
     async def finish(self) -> None:

@@ -49,8 +49,8 @@ class Recorded:
         await self.write(body)
         await self.finish()
 
-    def pour(self, data: bytes) -> bool:
-        self.writes.append(data)
+    def pour(self, data: bytes | memoryview) -> bool:
+        self.writes.append(bytes(data))
         return True
 
     async def finish(self) -> None:

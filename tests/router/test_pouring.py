@@ -42,9 +42,9 @@ class Client:
     async def whole(self, status: int, headers: Headers, body: bytes) -> None:
         raise AssertionError("it is a stream")
 
-    def pour(self, data: bytes) -> bool:
+    def pour(self, data: bytes | memoryview) -> bool:
         if self.reads.is_set():
-            self.got.append(data)
+            self.got.append(bytes(data))
             self.poured += 1
             return True
         return False

@@ -267,7 +267,7 @@ class Slow:
     async def whole(self, status: int, headers: Headers, body: bytes) -> None:
         raise AssertionError("it is a stream")
 
-    def pour(self, data: bytes) -> bool:
+    def pour(self, data: bytes | memoryview) -> bool:
         return False
 
     async def finish(self) -> None:

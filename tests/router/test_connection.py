@@ -1,0 +1,76 @@
+"""What one read brings to an upstream's connection, without a socket."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from router.channel.messages import Cause
+from router.gate import connection as module
+from router.gate.connection import UpstreamConnection
+
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n"
+
+
+class Socket(asyncio.Transport):
+    """Takes what is written; tells whether it is read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._reads = True
+        self.aborted = False
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        return
+
+    def is_reading(self) -> bool:
+        return self._reads
+
+    def pause_reading(self) -> None:
+        self._reads = False
+
+    def resume_reading(self) -> None:
+        self._reads = True
+
+    def abort(self) -> None:
+        self.aborted = True
+
+
+def asked() -> tuple[UpstreamConnection, Socket]:
+    connection, transport = UpstreamConnection(), Socket()
+    connection.connection_made(transport)
+    connection.send(b"GET", lambda: None)
+    return connection, transport
+
+
+async def test_a_second_answer_in_the_same_read_is_no_part_of_the_first() -> None:
+    connection, transport = asked()
+    connection.data_received(HEAD % 2 + b"ab" + HEAD % 2 + b"cd")
+    assert connection.take() == b"ab"
+    assert connection.complete
+    assert connection.fault is not None
+    assert connection.fault.cause is Cause.BAD_ANSWER
+    assert transport.aborted
+
+
+async def test_the_next_answer_is_whole_again() -> None:
+    connection, _ = asked()
+    connection.data_received(HEAD % 2 + b"ab")
+    assert (connection.take(), connection.take()) == (b"ab", b"")
+    connection.send(b"GET", lambda: None)
+    for piece in (HEAD % 4 + b"c", b"de", b"f"):
+        connection.data_received(piece)
+    assert connection.take() == b"cdef"
+    assert connection.fault is None
+
+
+async def test_nothing_more_is_read_while_too_much_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "HIGH", 10)
+    connection, transport = asked()
+    connection.data_received(HEAD % 100 + b"x" * 10)
+    assert transport.is_reading()
+    connection.data_received(b"x")
+    assert not transport.is_reading()
+    assert connection.take() == b"x" * 11
+    assert transport.is_reading()
