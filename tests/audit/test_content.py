@@ -266,3 +266,11 @@ def test_an_unfinished_capture_stays_sealed(tmp_path: Path) -> None:
 def test_a_ledger_without_digests_has_no_keys(tmp_path: Path) -> None:
     Ledger.open(settings(tmp_path)).close()
     assert matches(tmp_path, PROMPT) == []
+
+
+@pytest.mark.parametrize("size", [1983, 1984, 1985, 2048, 3 * 1984, 3 * 1984 + 1, 256 * 1024, 256 * 1024 + 1, 600_000])
+def test_long_texts_too(size: int) -> None:
+    key, text = bytes(range(32)), bytes(at * 7 % 251 for at in range(size))
+    assert content.CallerDigest(key).of_each([b"", text, text]) == [
+        content.content_mac(key, each) for each in (b"", text, text)
+    ]

@@ -11,6 +11,8 @@ DIGESTS: Final = "digests"
 CAPTURES: Final = "captures"
 SUFFIX: Final = ".sealed"
 _LABEL: Final = b"ringfence/ledger/v1/"
+_AT_ONCE: Final = 31 * 64  # bytes, whole blocks of SHA-256: what hashlib hashes without letting go of the interpreter
+_LONG: Final = 256 * 1024  # bytes: of a longer text, other threads may have the interpreter meanwhile
 
 
 def digest_key_info(log: str, day: str) -> bytes:
@@ -45,10 +47,23 @@ class CallerDigest:
         begun_inner, begun_outer, macs = self._inner, self._outer, list[str]()
         for text in texts:
             inner, outer = begun_inner.copy(), begun_outer.copy()
-            inner.update(text)
+            if len(text) <= _AT_ONCE:
+                inner.update(text)
+            else:
+                _take(inner, text)
             outer.update(inner.digest())
             macs.append(outer.hexdigest())
         return macs
+
+
+def _take(state: hashlib._Hash, text: bytes) -> None:
+    """Hash in pieces. For more than 2047 bytes at once hashlib lets go of the interpreter: the ledger's other thread
+    takes it, and the event loop's has to wait until it is back, which costs more than the hash of a prompt.
+    """
+    view = memoryview(text)
+    step = _AT_ONCE if len(text) <= _LONG else _LONG
+    for at in range(0, len(text), step):
+        state.update(view[at : at + step])
 
 
 def _begun(key: bytes, fill: int) -> hashlib._Hash:
