@@ -83,7 +83,7 @@ class Inbox:
                 self._fault = error
                 self._shut(f"the ledger stopped: {type(error).__name__}")
                 raise LedgerUnavailable(self._refusal or "") from error
-            if not self._due:
+            if not self._due and (hurry or not self._lingering):
                 self._call_for(hurry=hurry)
             return index
 
@@ -126,7 +126,7 @@ class Inbox:
     def _call_for(self, *, hurry: bool) -> None:
         if hurry or self._alarm is None:
             self._call(self._alarm)
-        elif not self._lingering:
+        else:
             self._lingering = True
             self._alarm.after(self._linger_s, self._lingered)
 

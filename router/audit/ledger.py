@@ -5,7 +5,7 @@ from __future__ import annotations
 import hmac
 import os
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 
 from router.audit import recovery
 from router.audit.capture import Capture
@@ -56,6 +56,7 @@ class Ledger:
         self._writer = writer
         self._closed = False
         self._vault = Vault(home, self._digest_key_made)
+        self.digests = self._vault.digests  # keyed digests of what a caller sent, for `message_macs`
         self._callbacks: dict[int, list[Done]] = {}
         self._callbacks_lock = threading.Lock()
         writer.on_durable(self._call_back)
@@ -149,10 +150,6 @@ class Ledger:
     def digest(self, caller: str, text: bytes) -> str:
         """The keyed digest of a text for a record's `prompt_mac`, `message_macs` or `answer_mac`."""
         return self._vault.digests(caller, (text,))[0]
-
-    def digests(self, caller: str, texts: Iterable[bytes]) -> list[str]:
-        """The same of many."""
-        return self._vault.digests(caller, texts)
 
     def digester(self, caller: str) -> hmac.HMAC:
         """The same for a text that comes in parts."""

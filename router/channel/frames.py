@@ -50,6 +50,7 @@ class Kind(IntEnum):
     CREDIT = 32  # COUNT: this many more bytes of the exchange may come
 
 
+_ANSWER = int(Kind.ANSWER)
 _KINDS = {int(kind): kind for kind in Kind}
 Payload = bytes | memoryview  # one that was read is a view, and lasts until whoever is given it returns
 
@@ -73,7 +74,7 @@ def counted(payload: Payload) -> int:
 def pack_answer(exchange: int, record: int, head: bytes, body: bytes) -> bytes:
     """ANSWER's fixed part, a Head message, the body."""
     fixed = ANSWER.pack(record, len(head))
-    return b"".join((HEADER.pack(len(fixed) + len(head) + len(body), exchange, Kind.ANSWER), fixed, head, body))
+    return b"".join((HEADER.pack(len(fixed) + len(head) + len(body), exchange, _ANSWER), fixed, head, body))
 
 
 def answered(payload: Payload) -> tuple[int, bytes, bytes]:

@@ -231,8 +231,11 @@ class UpstreamConnection(asyncio.Protocol):
         if 100 <= status < 200:
             self.headers = {}
             return
-        self.status = status
-        if fault := _border(status, self.headers):
+        self.status, headers = status, self.headers
+        if 200 <= status < 300 and b"content-length" in headers and b"content-encoding" not in headers:
+            self.head_complete = True
+            return
+        if fault := _border(status, headers):
             self._fail(Cause.REDIRECT if 300 <= status < 400 else Cause.BAD_ANSWER, fault)
             return
         self.head_complete = True

@@ -60,5 +60,7 @@ class Desk:
 
     def over(self, number: int) -> None:
         """One of them, by its number."""
-        self.under_way.pop(number, None)
-        self.on_over()
+        under_way = self.under_way
+        under_way.pop(number, None)
+        if not under_way or self.front.world.chooses:
+            self.on_over()

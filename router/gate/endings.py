@@ -6,6 +6,7 @@ import asyncio
 from typing import Final
 
 from router.audit import LedgerUnavailable
+from router.channel.frames import Payload
 from router.channel.messages import Cause, Failure
 from router.gate.connection import UpstreamFault
 
@@ -28,3 +29,12 @@ def ending_of(error: BaseException, cancelled: str) -> tuple[str, Failure | None
             return cancelled, None
         case _:
             return MISTAKE, Failure(Cause.PROTOCOL, "a mistake of ours")
+
+
+def cancelled_because(payload: Payload) -> str:
+    """The ending of an exchange that its worker cancelled: from the closed list of causes, or the client's leaving."""
+    try:
+        cause = Cause(str(payload, "ascii", "replace"))
+    except ValueError:
+        return CLIENT_LEFT
+    return CLIENT_LEFT if cause is Cause.CANCELLED else str(cause)

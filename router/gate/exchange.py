@@ -121,7 +121,7 @@ class GateExchange:
                 await self._wait_its_turn(route)
             await self._decided(route)
             self._record = self._index
-            if self._may_ask():
+            if self._may_ask(route):
                 await self._ask(route, ready=True)
             else:
                 await self._ask_at_its_door(route)
@@ -255,10 +255,11 @@ class GateExchange:
         self._index = recorder.decide(body)
         return recorder.durable(self._index)
 
-    def _may_ask(self) -> bool:
-        """At once: nothing was taken away meanwhile, its door is no program's of ours, and it is ready and known."""
-        world, name = self._world, self._open.upstream
-        return self._desk.front.world is world and world.upstreams.serves(name) and world.doors.get(name) is None
+    def _may_ask(self, route: Route) -> bool:
+        """At once: nothing was taken away meanwhile, no program of ours is behind it, and it is ready and known."""
+        world = self._world
+        here = self._desk.front.world is world and not route.pool.rule.managed
+        return here and world.upstreams.serves(self._open.upstream)
 
     async def _ask_when_ready(self, route: Route) -> None:
         world, message = self._world, self._open

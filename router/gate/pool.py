@@ -6,15 +6,15 @@ import ssl
 import time
 from collections import deque
 
-from policies import Decision, UpstreamRule, judge_head
+from policies import UpstreamRule
 from router.channel.messages import Cause
+from router.gate.answer_head import Openings
 from router.gate.connection import UpstreamConnection, UpstreamFault
 from router.gate.dial import Dialler
 from router.gate.tls import tls_context
 from router.settings.snapshot import TlsMaterial
 
 MOST_IDLE = 64
-MOST_JUDGED = 64
 IDLE_S = 4.0  # uvicorn, under most model servers, closes after 5 s
 
 
@@ -23,12 +23,12 @@ class Pool:
 
     def __init__(self, rule: UpstreamRule, dialler: Dialler, material: TlsMaterial | None = None) -> None:
         self.rule = rule
+        self.openings = Openings(rule)
         self._dialler = dialler
         self.material = material
         self.asked = ""  # whom the newest question about the upstream itself was sent to, as the ledger will say
         self.certificate_ends = 0.0  # of the one that was shown last, UNIX time
         self._tls: ssl.SSLContext | None = None  # made of it at the first dial
-        self._judged: dict[tuple[bytes, ...], Decision] = {}  # by the names of an answer's headers
         self._idle: deque[tuple[float, UpstreamConnection]] = deque()
         self._retired = False
 
@@ -51,16 +51,6 @@ class Pool:
         if ends := connection.certificate_ends():
             self.certificate_ends = float(ssl.cert_time_to_seconds(ends))
         return connection
-
-    def judge(self, connection: UpstreamConnection) -> Decision:
-        """What the head of an answer gives away, by its names alone; an upstream sends the same ones again."""
-        names = tuple(connection.headers)
-        decision = self._judged.get(names)
-        if decision is None:
-            decision = judge_head(self.rule, connection.texts())
-            if len(self._judged) < MOST_JUDGED:
-                self._judged[names] = decision
-        return decision
 
     def give_back(self, connection: UpstreamConnection) -> None:
         """Keep the connection if it can serve again, else close it."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from policies import Backend, UpstreamRule
 from router.channel.messages import Cause
+from router.gate.answer_head import is_cold
 from router.gate.connection import UpstreamFault
 from router.gate.pool import Pool
 from router.gate.question import ask
@@ -23,14 +24,6 @@ def probe_path(rule: UpstreamRule) -> str:
     if known is None:
         return f"{base_path(rule)}/models"
     return f"{base_path(rule).removesuffix('/v1')}{known}"
-
-
-def is_cold(status: int, content_type: str) -> bool:
-    """A sleeping Space answers 503, or 200 with an HTML page; llama-server answers 503 while it loads.
-
-    An HTML page with another status is some proxy's error: waiting would not help.
-    """
-    return status == 503 or (status < 400 and content_type.lower().startswith("text/html"))
 
 
 async def probe(pool: Pool, credential: str, answer_s: float | None = None) -> None:

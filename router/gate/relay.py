@@ -8,14 +8,12 @@ from collections.abc import Callable
 from policies import Decision
 from router.channel.frames import COUNT, PIECE, WINDOW, Kind, pack_answer
 from router.channel.link import Link
-from router.channel.messages import Cause, Failure, Head, encode
+from router.channel.messages import Cause, Failure, Head
 from router.failures import failure_of
-from router.gate.answer_head import head_of
 from router.gate.capturing import AnswerTap
 from router.gate.connection import UpstreamConnection, UpstreamFault
 from router.gate.deadline import Deadline, Patience
 from router.gate.events import EventSplitter, EventTooLarge
-from router.gate.probe import is_cold
 from router.gate.route import Route
 from router.gate.steps import Wait, in_task
 
@@ -176,16 +174,15 @@ class Relay:
         if not connection.head_complete:
             connection.check()
             return False
-        head = head_of(connection)
-        self.status, self.retry_after = head.status, head.retry_after
-        given_away = self._route.pool.judge(connection)
-        if not given_away.allowed:
-            self.caught = given_away
-            raise UpstreamFault(Cause.IDENTITY, f"{given_away.reason}: {given_away.detail}")
-        if is_cold(head.status, head.content_type):
-            raise UpstreamFault(Cause.COLD, f"status {head.status}", COME_BACK_S)
-        self._begun, self._head, self._request = True, encode(head), b""
-        if head.content_type.startswith("text/event-stream"):
+        opening = self._route.pool.openings.of(connection)
+        self.status, self.retry_after = connection.status, opening.retry_after
+        if not (judged := opening.judged).allowed:
+            self.caught = judged
+            raise UpstreamFault(Cause.IDENTITY, f"{judged.reason}: {judged.detail}")
+        if opening.cold:
+            raise UpstreamFault(Cause.COLD, f"status {connection.status}", COME_BACK_S)
+        self._begun, self._head, self._request = True, opening.message, b""
+        if opening.streams:
             self._splitter = EventSplitter()
         return True
 

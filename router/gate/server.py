@@ -21,7 +21,7 @@ from router.channel.messages import Ask, Cause, Denial, Failure, Look, Open, War
 from router.gate.budget import Budget
 from router.gate.clock import Clock
 from router.gate.desk import Afterwards, Desk, Front
-from router.gate.endings import CLIENT_LEFT
+from router.gate.endings import cancelled_because
 from router.gate.exchange import GateExchange
 from router.gate.world import World
 
@@ -32,6 +32,7 @@ SWEEP_S = 1.0
 BODIES_BACK_S = 1.0
 LOADS_APART_S = 0.1  # workers learn of loads at most so often
 MOST_EXCHANGES = 20_000  # of one worker
+_OPEN, _BODY = Kind.OPEN, Kind.BODY  # found in their class, each would cost three calls
 MOST_WARMS = 64  # of one worker: each waits as long as its caller wishes
 
 
@@ -149,11 +150,11 @@ class Gate:
 
     def _on_frame(self, link: Link, number: int, kind: Kind, payload: Payload) -> None:
         desk = self._desks.get(link) or self._desk(link)
-        if kind is Kind.OPEN:
+        if kind is _OPEN:
             self._open(desk, number, decode(Open, payload))
             return
         exchange = desk.under_way.get(number)
-        if kind is Kind.BODY:
+        if kind is _BODY:
             if exchange is not None:
                 exchange.take_body(payload)
         elif kind is Kind.CREDIT:
@@ -193,7 +194,9 @@ class Gate:
             raise ChannelError("an exchange number twice, or too many exchanges")
         if not math.isfinite(message.deadline_s):
             raise ChannelError("a deadline that is no number")
-        world = self._world_of(message.policy)
+        world = self._front.world
+        if message.policy != world.snapshot.policy.digest:
+            world = self._world_of(message.policy)
         if not 0 < message.body_bytes <= world.snapshot.limits.body_bytes:
             if message.policy == world.snapshot.policy.digest:
                 raise ChannelError(f"a body of {message.body_bytes} bytes")
@@ -203,12 +206,13 @@ class Gate:
             failure = Failure(Cause.BUSY, "too many bodies are held", BODIES_BACK_S)
             self._spawn(self._refuse(desk.link, number, message, failure))
             return
-        self._begin(desk, number, GateExchange(number, desk, message, world))
+        if not desk.under_way or self._front.world.chooses:
+            self._one_more()
+        desk.under_way[number] = GateExchange(number, desk, message, world)
 
-    def _begin(self, desk: Desk, number: int, exchange: GateExchange) -> None:
-        if not desk.under_way:
-            self._idle.clear()
-        desk.under_way[number] = exchange
+    def _one_more(self) -> None:
+        """The first of its worker, or workers look at loads."""
+        self._idle.clear()
         if self._front.world.chooses and not self._loads_due:
             self._tell_loads_soon()
         if self._sweeper is None:
@@ -289,12 +293,3 @@ class Gate:
             *(upstreams.warm(name, tier.name, message.wait_s) for tier in tiers for name in tier.upstreams)
         )
         link.send(number, Kind.ROWS, msgspec.json.encode(rows))
-
-
-def cancelled_because(payload: Payload) -> str:
-    """The ending of an exchange that its worker cancelled: from the closed list of causes, or the client's leaving."""
-    try:
-        cause = Cause(str(payload, "ascii", "replace"))
-    except ValueError:
-        return CLIENT_LEFT
-    return CLIENT_LEFT if cause is Cause.CANCELLED else str(cause)
