@@ -7,7 +7,7 @@ import socket
 from collections.abc import Callable
 from typing import Final, cast
 
-from router.channel.frames import HEADER, ChannelError, Kind, Payload, Splitter, pack
+from router.channel.frames import HEADER, ROOM, ChannelError, Kind, Payload, Splitter, pack
 
 OnFrame = Callable[["Link", int, Kind, Payload], None]  # the payload lasts until it returns
 OnClosed = Callable[["Link"], None]
@@ -113,6 +113,15 @@ class Link(asyncio.BufferedProtocol):
         self._transport = None
         self._out.clear()
         self._on_closed(self)
+
+
+def pair() -> tuple[socket.socket, socket.socket]:
+    """The gate's end of a channel and the worker's. Bodies are what fills one: the kernel takes ROOM of them from the
+    worker, or what it allows (net.core.wmem_max), so that gate and worker take turns less often.
+    """
+    for_gate, for_worker = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+    for_worker.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, ROOM)
+    return for_gate, for_worker
 
 
 async def attach(sock: socket.socket, on_frame: OnFrame, on_closed: OnClosed, on_read: OnRead | None = None) -> Link:

@@ -14,6 +14,7 @@ import msgspec
 from local_engine.launch import Adapter, EngineSpec, Keep
 from local_engine.launch import command as engine_command
 from router.channel.control import Message, Word
+from router.channel.link import pair
 from router.channel.seal_told import log_seal
 from router.logs import Log
 from router.settings.snapshot import EngineSettings, Snapshot
@@ -257,7 +258,7 @@ class Tree:
         if not (worker.alive and self._gate.alive):
             return
         try:
-            for_gate, for_worker = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+            for_gate, for_worker = pair()
         except OSError as error:
             self._log("no_channel", state=worker.program.name, reason=error.strerror)
             self._on_lost(worker)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import socket
 
 import pytest
 from hypothesis import given
@@ -23,7 +25,7 @@ from router.channel.frames import (
     pack,
     pack_answer,
 )
-from router.channel.link import FULL, GATHERED, LARGE, Link
+from router.channel.link import FULL, GATHERED, LARGE, Link, pair
 from router.channel.messages import Head, Open, encode
 
 FRAMES = st.lists(st.tuples(st.integers(0, 2**32 - 1), st.sampled_from(Kind), st.binary(max_size=300)), max_size=20)
@@ -179,3 +181,19 @@ async def test_an_answer_in_one_frame_is_whole() -> None:
     arrive(client._link, pack_answer(1, 5, encode(head), b"{}"))
     assert (await exchange.opened(), exchange.record, exchange.over) == (head, 5, True)
     assert [await exchange.chunk(), await exchange.chunk()] == [b"{}", None]
+
+
+def taken_at_once(end: socket.socket) -> int:
+    end.setblocking(False)
+    taken = 0
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            taken += end.send(bytes(64 * 1024))
+    return taken
+
+
+def test_a_channel_holds_more_bodies_than_any_socket_does() -> None:
+    mine, theirs = pair()
+    plain, other = socket.socketpair()
+    with mine, theirs, plain, other:
+        assert taken_at_once(theirs) > 1.5 * taken_at_once(plain)
