@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from functools import cache
 from typing import Final
 
 OTHER: Final = "other"
@@ -11,15 +12,15 @@ _SAMPLE: Final = 4000  # characters: more would not tell more
 _FEWEST_WORDS: Final = 2  # common words of one language before it is named
 # Blocks of Unicode whose letters stand for one language, or for one of a family that is named by its largest.
 _SCRIPTS: Final = (
-    ("ja", re.compile("[\u3040-\u30ff]")),  # before Chinese: Japanese texts hold Han characters too
-    ("ko", re.compile("[\uac00-\ud7af]")),
-    ("zh", re.compile("[\u4e00-\u9fff]")),
-    ("ru", re.compile("[\u0400-\u04ff]")),
-    ("ar", re.compile("[\u0600-\u06ff]")),
-    ("he", re.compile("[\u0590-\u05ff]")),
-    ("el", re.compile("[\u0370-\u03ff]")),
-    ("th", re.compile("[\u0e00-\u0e7f]")),
-    ("hi", re.compile("[\u0900-\u097f]")),
+    ("ja", "[\u3040-\u30ff]"),  # before Chinese: Japanese texts hold Han characters too
+    ("ko", "[\uac00-\ud7af]"),
+    ("zh", "[\u4e00-\u9fff]"),
+    ("ru", "[\u0400-\u04ff]"),
+    ("ar", "[\u0600-\u06ff]"),
+    ("he", "[\u0590-\u05ff]"),
+    ("el", "[\u0370-\u03ff]"),
+    ("th", "[\u0e00-\u0e7f]"),
+    ("hi", "[\u0900-\u097f]"),
 )
 _SHARE: Final = 5  # a script counts when at least one character in so many is of it
 _WORDS: Final = {
@@ -43,9 +44,15 @@ def language_of(text: str) -> str:
     if not letters:
         return OTHER
     for language, script in _SCRIPTS:
-        if len(script.findall(sample)) * _SHARE >= letters:
+        if len(_compiled(script).findall(sample)) * _SHARE >= letters:
             return language
     return _by_words(_WORD.findall(sample.lower()))
+
+
+@cache
+def _compiled(script: str) -> re.Pattern[str]:
+    """When it is first needed: few services choose by language, and all of them start."""
+    return re.compile(script)
 
 
 def _by_words(words: list[str]) -> str:

@@ -15,8 +15,7 @@ import socket
 import struct
 import threading
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from router.seal import namespace
 from router.seal.attestation import Attempt, Part, Result
@@ -34,8 +33,7 @@ O_TMPFILE: Final = os.O_TMPFILE | os.O_WRONLY
 Do = Callable[["Prey"], object]
 
 
-@dataclass(frozen=True, slots=True)
-class Prey:
+class Prey(NamedTuple):
     """Sockets as a process may hold them, made before it is sealed, on this machine's loopback.
 
     `elsewhere` stands for the attacker's machine. Without a loopback the attacks that need one are not tried.
@@ -61,7 +59,8 @@ def prey(unreadable: str, unwritable: str) -> Iterator[Prey | None]:
     with contextlib.ExitStack() as stack:
         try:
             elsewhere, listener = (stack.enter_context(_listening()) for _ in range(2))
-            connected = stack.enter_context(socket.create_connection(listener.getsockname()))
+            connected = stack.enter_context(socket.socket())
+            connected.connect(listener.getsockname())
             accepted = stack.enter_context(listener.accept()[0])
         except OSError:
             yield None
@@ -79,8 +78,7 @@ def _listening() -> socket.socket:
     return sock
 
 
-@dataclass(frozen=True, slots=True)
-class Attack:
+class Attack(NamedTuple):
     name: str
     do: Do
     part: Part = Part.SECCOMP

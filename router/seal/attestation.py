@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import sysconfig
+import site
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
 from enum import StrEnum
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from router.seal.profiles import Profile
 
@@ -31,8 +30,7 @@ class Result(StrEnum):
     UNAVAILABLE = "unavailable"  # it could not be tried here
 
 
-@dataclass(frozen=True, slots=True)
-class Attempt:
+class Attempt(NamedTuple):
     """One attack on oneself. `part` should have stopped it; `error` is the kernel's answer (EPERM), or empty."""
 
     name: str
@@ -41,16 +39,14 @@ class Attempt:
     error: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class PathFile:
+class PathFile(NamedTuple):
     """A .pth file: site runs its lines when Python starts, so whoever can write one owns every process."""
 
     name: str
     sha256: str
 
 
-@dataclass(frozen=True, slots=True)
-class Attestation:
+class Attestation(NamedTuple):
     """`installed`: the parts that were put in force. `notes`: what is not enforced, and why, in sentences."""
 
     profile: str
@@ -108,8 +104,12 @@ class Attestation:
         )
 
     def to_json(self) -> str:
-        whole = {**_fields(self), "level": self.level, "seal": self.seal}
-        return json.dumps(whole, separators=(",", ":"), default=_fields)
+        rows = {
+            "attempts": [attempt._asdict() for attempt in self.attempts],
+            "path_files": [file._asdict() for file in self.path_files],
+        }
+        whole = {**self._asdict(), **rows, "level": self.level, "seal": self.seal}
+        return json.dumps(whole, separators=(",", ":"))
 
     @classmethod
     def from_json(cls, text: str) -> Attestation:
@@ -131,13 +131,7 @@ class Attestation:
         )
 
 
-def _fields(value: Attestation | Attempt | PathFile) -> dict[str, object]:
-    """By name, and not copied into the depth as `asdict` does."""
-    return {field.name: getattr(value, field.name) for field in fields(value)}
-
-
 def path_files() -> tuple[PathFile, ...]:
     """The .pth files of this Python, by digest."""
-    places = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
-    found = sorted(file for place in places for file in Path(place).glob("*.pth"))
+    found = sorted(file for place in set(site.getsitepackages()) for file in Path(place).glob("*.pth"))
     return tuple(PathFile(file.name, hashlib.sha256(file.read_bytes()).hexdigest()) for file in found)

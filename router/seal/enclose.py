@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Collection
-from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from router.seal import attack, landlock, namespace, process
 from router.seal.attestation import Attempt, Attestation, Part, path_files
@@ -20,8 +19,7 @@ UNREADABLE: Final = "/etc/passwd"  # exists everywhere, holds no secret, and is 
 UNWRITABLE: Final = str(Path(os.__file__))
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(NamedTuple):
     """`announced`: the sockets it is right to hold, as descriptors. `keep`: capabilities, by number."""
 
     profile: Profile
@@ -32,13 +30,13 @@ class Plan:
 
     def in_own_network(self) -> Plan:
         """Of a program whose network holds nothing but itself: in there it may connect to whom it likes."""
-        return replace(self, room=replace(self.room, tcp=True), granted=(*self.granted, *attack.INSIDE))
+        return self._replace(room=self.room._replace(tcp=True), granted=(*self.granted, *attack.INSIDE))
 
 
-@dataclass(slots=True)
 class _Progress:
-    installed: list[Part] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
+    def __init__(self) -> None:
+        self.installed: list[Part] = []
+        self.notes: list[str] = []
 
     def took(self, part: Part, refusal: str) -> None:
         """Which part is in force now, or why it is not."""

@@ -9,8 +9,8 @@ import ctypes
 import errno
 import struct
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Final
+from types import MappingProxyType
+from typing import Final, NamedTuple
 
 from router.seal.machine import PR_SET_NO_NEW_PRIVS, X32_BIT, Machine, call, prctl
 
@@ -31,16 +31,14 @@ MOST_INSTRUCTIONS: Final = 4096
 FARTHEST: Final = 255  # a jump's reach
 
 
-@dataclass(frozen=True, slots=True)
-class Instruction:
+class Instruction(NamedTuple):
     code: int
     jump_true: int
     jump_false: int
     value: int
 
 
-@dataclass(frozen=True, slots=True)
-class Where:
+class Where(NamedTuple):
     """`argument & mask == value`, or not equal when `unless`. Both are 32 bits wide; `high` reads the upper half."""
 
     argument: int
@@ -53,8 +51,7 @@ class Where:
 Condition = tuple[Where, ...]  # all must hold
 
 
-@dataclass(frozen=True, slots=True)
-class Rules:
+class Rules(NamedTuple):
     """`allow`: always. `when`: if one of its conditions holds, otherwise EPERM. `deny`: never, with EPERM.
 
     `unknown`: never, as if the kernel had no such call. Every other call gets `default`: an error number, or None to
@@ -62,7 +59,7 @@ class Rules:
     """
 
     allow: frozenset[str] = frozenset()
-    when: Mapping[str, tuple[Condition, ...]] = field(default_factory=dict)
+    when: Mapping[str, tuple[Condition, ...]] = MappingProxyType({})
     deny: frozenset[str] = frozenset()
     unknown: frozenset[str] = frozenset()  # as if the kernel did not have it: ENOSYS
     default: int | None = errno.ENOSYS

@@ -11,8 +11,7 @@ import os
 import stat
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from router.seal.machine import call
 
@@ -38,8 +37,7 @@ _PATH_BENEATH: Final = 1
 _NET_PORT: Final = 2
 
 
-@dataclass(frozen=True, slots=True)
-class Room:
+class Room(NamedTuple):
     """The files of a process: absolute paths of files, or of directories with all that is in them.
 
     `tcp`: may bind and connect TCP (a port rule would be the policy's, and a gate outlives a reload); `bind`: without
@@ -56,8 +54,7 @@ class Room:
     bind: tuple[int, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
+class Rule(NamedTuple):
     path: str
     rights: int
 

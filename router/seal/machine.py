@@ -6,9 +6,8 @@ import ctypes
 import os
 import platform
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cache
-from typing import Final
+from typing import Final, NamedTuple
 
 from router.seal.syscalls import NUMBERS
 
@@ -26,8 +25,7 @@ class UnknownMachine(Exception):
     """There is no table of system calls for this architecture, so nothing can be sealed; the message names it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Machine:
+class Machine(NamedTuple):
     """One architecture: its name, its AUDIT_ARCH_* word, and its column in the table of system calls."""
 
     name: str

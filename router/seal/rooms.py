@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import base64
 import json
+import os
+import site
 import sys
-import sysconfig
-from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -65,7 +65,7 @@ def room_of(
         case Profile.ENGINE:
             return joined(own, Room(read=ENGINE_SYSTEM, write=("/dev/null",), execute=_interpreters()))
         case Profile.PROGRAM:
-            return replace(_of_a_program(own, read, write), bind=bind)
+            return _of_a_program(own, read, write)._replace(bind=bind)
 
 
 def _of_a_program(own: Room, read: tuple[str, ...], write: tuple[str, ...]) -> Room:
@@ -77,20 +77,18 @@ def _of_a_program(own: Room, read: tuple[str, ...], write: tuple[str, ...]) -> R
         read=(*PROGRAM_FACTS, *RESOLVER, *AUTHORITIES), execute=(*PROGRAM_SYSTEM, *_interpreters(), *read),
         own=write, devices=(*DEVICES, *cards),
     )  # fmt: skip
-    return joined(replace(own, write=coverage_directories()), system)
+    return joined(own._replace(write=coverage_directories()), system)
 
 
 def _code() -> tuple[str, ...]:
     """Python, its library, the installed packages and this one, wherever they lie. Imports go on working."""
-    paths = sysconfig.get_paths()
     checkout = Path(__file__).resolve().parents[2]
     return (
         sys.prefix,
         sys.base_prefix,
-        paths["stdlib"],
-        paths["platstdlib"],
-        paths["purelib"],
-        paths["platlib"],
+        sys.base_exec_prefix,
+        str(Path(os.__file__).parent),
+        *site.getsitepackages(),
         *(str(checkout / package) for package in PACKAGES),
     )
 

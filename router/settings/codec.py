@@ -9,7 +9,6 @@ import msgspec
 from router.settings.snapshot import Snapshot
 
 _ENCODER: Final = msgspec.msgpack.Encoder(order="deterministic")
-_DECODER: Final = msgspec.msgpack.Decoder(Snapshot)
 
 
 def encode(snapshot: Snapshot) -> bytes:
@@ -19,4 +18,4 @@ def encode(snapshot: Snapshot) -> bytes:
 
 def decode(raw: bytes) -> Snapshot:
     """The snapshot that `encode` took. msgspec.DecodeError for anything else."""
-    return _DECODER.decode(raw)
+    return msgspec.msgpack.decode(raw, type=Snapshot)  # what it knows of the type is made by the first who decodes

@@ -6,7 +6,6 @@ An experiment is irreversible for its process, so each has one of its own.
 from __future__ import annotations
 
 import ctypes
-import dataclasses
 import errno
 import json
 import mmap
@@ -63,7 +62,8 @@ def unsealed(profile: str) -> dict[str, list[str]]:
 def sealed(profile: str) -> dict[str, Any]:
     enclose.begin()
     attestation = enclose.enclose(enclose.Plan(Profile(profile), room_of(Profile(profile))))
-    return dataclasses.asdict(attestation)
+    told: dict[str, Any] = json.loads(attestation.to_json())
+    return told
 
 
 @experiment
