@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from router import __version__
 from router.channel.control import ProcessState
 
 
-@dataclass(slots=True)
-class View:
+class View(Struct):
     """Replaced row set by row set; nothing is decided by it."""
 
     processes: tuple[ProcessState, ...] = ()

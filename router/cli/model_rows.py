@@ -8,9 +8,7 @@ from pathlib import Path
 from local_engine.hub.part import Part
 from local_engine.hub.pins import read_pins
 from local_engine.hub.reference import parse
-from local_engine.model_file import parts_of
 from router.settings.model import SettingsFile
-from router.settings.snapshot import Snapshot
 from router.settings.weights import reference_of
 
 
@@ -57,17 +55,6 @@ def rows(settings: SettingsFile, directory: Path) -> list[Row]:
         if name in pins:
             row.sha256, row.pinned = pins[name].sha256, True
     return [named[name] for name in sorted(named)]
-
-
-def absent(snapshot: Snapshot) -> list[str]:
-    """A sentence for each engine in use whose model was not pulled yet."""
-    return [
-        f"engine {engine.name}: {reference} is not on this machine yet. Fetch it with 'ringfence models pull' "
-        "(the same --config). Nothing was started."
-        for engine in snapshot.engines.values()
-        for model, reference in ((engine.model, engine.reference), (engine.mmproj, engine.mmproj_reference))
-        if reference and not all(part.exists() for part in parts_of(Path(model)))
-    ]
 
 
 def _row(name: str, directory: Path) -> Row:

@@ -6,7 +6,7 @@ import sys
 from functools import partial
 from pathlib import Path
 
-from router.cli.model_rows import absent
+from router.cli.absent import absent
 from router.settings.environment import current
 from router.settings.findings import SettingsError
 from router.settings.flags import Flags

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from router.channel.messages import Cause
 from router.gate.connection import UpstreamFault
@@ -16,8 +17,7 @@ from router.gate.connection import UpstreamFault
 COME_BACK_S = 2.0
 
 
-@dataclass(frozen=True, slots=True)
-class Admitted:
+class Admitted(Struct, frozen=True):
     """`position` in the queue when it came, from 1, and how long it waited; 0 and 0.0: not at all."""
 
     position: int = 0

@@ -6,9 +6,10 @@ No prompt and no record goes there: a size, hashes and signatures do.
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+
+from msgspec import Struct
 
 from policies import Reach, UpstreamRule, classify_reach
 from router.audit.format.notes import NoteError, open_checkpoint
@@ -40,8 +41,7 @@ class AnchorRefused(AnchorError):
     """It did not, because this log does not continue the one that it knows."""
 
 
-@dataclass(frozen=True, slots=True)
-class Anchored:
+class Anchored(Struct, frozen=True):
     """What was cosigned: `note` is the checkpoint with both signatures."""
 
     size: int

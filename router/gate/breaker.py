@@ -8,7 +8,8 @@ relapse, up to LONGEST_HOLD_S; then one good probe lets it back on trial, where 
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 IN_A_ROW = 3
 WINDOW_S = 30.0
@@ -19,8 +20,7 @@ HOLD_S = 0.25
 LONGEST_HOLD_S = 4.0
 
 
-@dataclass(slots=True)
-class Breaker:
+class Breaker(Struct):
     """The last results of one upstream."""
 
     in_a_row: int = 0

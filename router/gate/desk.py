@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from router.channel.link import Link
 from router.gate.budget import Budget
@@ -39,15 +40,13 @@ class Afterwards:
                 self._loop.call_exception_handler({"message": "an exchange ended by a mistake", "exception": mistake})
 
 
-@dataclass(slots=True)
-class Front:
+class Front(Struct):
     """What is in force now; an exchange may have begun in the one before. The gate alone swaps it."""
 
     world: World
 
 
-@dataclass(frozen=True, slots=True)
-class Desk:
+class Desk(Struct, frozen=True):
     """One worker's channel and exchanges; clock and budget are the whole gate's."""
 
     link: Link

@@ -10,10 +10,10 @@ import asyncio
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import Final
 
 import msgspec
+from msgspec import Struct, field
 
 from router.channel.messages import Cause
 from router.channel.programs import Demand, Demands, Programs, ProgramState
@@ -27,8 +27,7 @@ POKED_S: Final = 30.0  # so long counts somebody who could not wait
 COME_BACK_S: Final = 5.0
 
 
-@dataclass(slots=True)
-class Door:
+class Door(Struct):
     """One program's. `Doors` owns it."""
 
     group: str = ""

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from router.channel.states import UpstreamLoad
 
 WEIGHT = 0.2  # of the newest value in a moving average
 
 
-@dataclass(slots=True)
-class Meter:
+class Meter(Struct):
     """Moving averages. Only successes count into the speed: whoever fails fastest must not look the fastest."""
 
     in_flight: int = 0

@@ -8,8 +8,9 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from operator import itemgetter
+
+from msgspec import Struct, field
 
 from router.audit.fields import Outcome
 from router.channel.states import State, UpstreamReport
@@ -20,8 +21,7 @@ CERTIFICATE = "ringfence_upstream_certificate_expiry_timestamp_seconds"
 Labels = tuple[tuple[str, str], ...]
 
 
-@dataclass(slots=True)
-class Histogram:
+class Histogram(Struct):
     """Observations in seconds; `counts` has one bucket more than SECONDS: +Inf."""
 
     counts: list[int] = field(default_factory=lambda: [0] * (len(SECONDS) + 1))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from router.channel.messages import Cause
 from router.gate.connection import UpstreamConnection, UpstreamFault
@@ -14,8 +15,7 @@ ANSWER_S = 10.0
 LARGEST_ANSWER = 4 * 1024 * 1024
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(Struct, frozen=True):
     """Header names in lower case; `certificate`: DER, of the connection, b"" without TLS."""
 
     status: int

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from policies import Decision, Reach, RequestFacts
 from router.audit import Prepared
@@ -20,8 +21,7 @@ if TYPE_CHECKING:
 MOST = 4096  # remembered; then all are forgotten, so that no client can fill the memory
 
 
-@dataclass(frozen=True, slots=True)
-class Route:
+class Route(Struct, frozen=True):
     """What is the same for every exchange of these names, which is allowed."""
 
     served_model: str

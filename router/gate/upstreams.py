@@ -6,9 +6,9 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import msgspec
+from msgspec import Struct
 
 from policies import Decision, Reach, asked_by_upstream
 from router.channel.messages import Cause
@@ -30,8 +30,7 @@ _READY = State.READY  # found in its class, it would cost three calls
 Changed = Callable[[str, State, UpstreamState, str], None]
 
 
-@dataclass(frozen=True, slots=True)
-class Ears:
+class Ears(Struct, frozen=True):
     """Who is told. `changed`: a state did (from what, what was found); `rests`: one said 429; `note`: the ledger."""
 
     changed: Changed

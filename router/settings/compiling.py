@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Collection
 from ipaddress import ip_address
 from pathlib import Path as FilePath
 from typing import Final
@@ -16,7 +17,6 @@ from policies import Caller, Policy
 from router.settings.authorities import tls_materials
 from router.settings.callers import callers_of, read_keys, rules_of
 from router.settings.credentials import read_token
-from router.settings.engine_entries import EngineEntry
 from router.settings.findings import Path, Report, SettingsError
 from router.settings.front import compile_front
 from router.settings.keymodel import KeyEntry
@@ -32,15 +32,8 @@ from router.settings.routing import (
     tiers_of,
 )
 from router.settings.snapshot import AuditSettings, CaptureRule, EngineSettings, Limits, Listen, Snapshot
+from router.settings.sources import compile_sources
 from router.settings.upstreams import check_name, compile_upstreams
-from router.settings.weights import (
-    Location,
-    compile_adapters,
-    compile_sources,
-    compile_weights,
-    engine_shape,
-    model_directory,
-)
 from router.settings.witnesses import compile_witnesses
 
 MOST_WORKERS: Final = 8
@@ -87,7 +80,7 @@ def compile_snapshot(settings: SettingsFile, base: Base, secrets: dict[str, str]
         listen=_listen(settings),
         front=compile_front(settings, base.resolve, report),
         tiers={tier.name: tier_settings(tier, settings.upstreams) for tier in tiers_of(settings)},
-        engines={name: _engine(name, settings, base, report) for name in engines_used(upstreams)},
+        engines=_engines(engines_used(upstreams), settings, base, report),
         audit=_audit(settings, base, report),
         capture=_capture(settings, policy, report),
         limits=_limits(settings),
@@ -165,23 +158,12 @@ def _auto() -> int:
     return max(1, min(len(os.sched_getaffinity(0)) - 1, MOST_WORKERS))
 
 
-def _engine(name: str, settings: SettingsFile, base: Base, report: Report) -> EngineSettings:
-    entry = settings.engines.get(name, EngineEntry())
-    directory = model_directory(settings, base.resolve, report)
-    weights = compile_weights(entry.model, ("engines", name, "model"), directory, base.resolve, report)
-    context, parallel = engine_shape(entry, weights)
-    lora = compile_adapters(entry.lora, ("engines", name, "lora"), base.resolve, report)
-    keep = ("", 0)
-    if entry.keep_prefixes is not None:
-        path: Path = ("engines", name, "keep_prefixes", "key_file")
-        keep = (str(base.resolve(entry.keep_prefixes.key_file, path, report)), entry.keep_prefixes.size)
-    eyes = Location()
-    if entry.mmproj is not None:
-        eyes = compile_weights(entry.mmproj, ("engines", name, "mmproj"), directory, base.resolve, report)
-    shape = (context, parallel, entry.threads, entry.idle_unload, lora, entry.lookup, *keep)
-    return EngineSettings(
-        name, weights.model, weights.sha256, weights.reference, *shape, eyes.model, eyes.sha256, eyes.reference
-    )
+def _engines(names: Collection[str], settings: SettingsFile, base: Base, report: Report) -> dict[str, EngineSettings]:
+    if not names:
+        return {}
+    from router.settings.engines import compile_engine  # noqa: PLC0415 - what reads model files; most have no engine
+
+    return {name: compile_engine(name, settings, base.resolve, report) for name in names}
 
 
 def _audit(settings: SettingsFile, base: Base, report: Report) -> AuditSettings:

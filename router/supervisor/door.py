@@ -12,16 +12,14 @@ import os
 import socket
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 CONNECT_S: Final = 4.0  # a program whose backlog is full drops what knocks: the kernel knocks again after 1 s and 3 s
 MOST: Final = 128  # on their way at a time; more wait in the listener's backlog
 CONNECTED: Final = b"\0"  # anything else is the error's number (errno(3)), and no socket comes with it
 
 
-@dataclass(frozen=True, slots=True)
-class _Knock:
+class _Knock(NamedTuple):
     """One visitor, and its connection on the way."""
 
     visitor: socket.socket

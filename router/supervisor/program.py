@@ -9,9 +9,10 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
+
+from msgspec import Struct, field
 
 from router.channel.control import ProcessState
 from router.channel.programs import Demand, ProgramState
@@ -32,8 +33,7 @@ class CannotStart(Exception):
     """Nothing was started; the message says why."""
 
 
-@dataclass(slots=True)
-class Places:
+class Places(Struct):
     """Where programs have their things: sockets in the service's own directory, logs and homes beside it.
 
     `required`: what the kernel must enforce on each, or it is not started.
@@ -60,8 +60,7 @@ class Places:
         return self.homes / f"{name}.log"
 
 
-@dataclass(slots=True)
-class ManagedProgram:
+class ManagedProgram(Struct):
     """What the swapper decides by, and the process behind it."""
 
     settings: ManagedSettings

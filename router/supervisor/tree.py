@@ -11,14 +11,11 @@ from pathlib import Path
 
 import msgspec
 
-from local_engine.launch import Adapter, EngineSpec, Keep
-from local_engine.launch import command as engine_command
 from router.channel.control import Message, Word
 from router.channel.link import pair
 from router.channel.seal_told import log_seal
 from router.logs import Log
 from router.settings.snapshot import EngineSettings, Snapshot
-from router.supervisor.cage import Cage, caged
 from router.supervisor.child import Child, Program, Watcher
 from router.supervisor.handing import GATE, Handing
 from router.supervisor.managed import Managed
@@ -176,29 +173,10 @@ class Tree:
 
     def _engine(self, engine: EngineSettings) -> Program:
         sock = self._engine_sockets[engine.name].fileno()
-        spec = EngineSpec(
-            name=engine.name,
-            model=engine.model,
-            sha256=engine.sha256,
-            context=engine.context,
-            parallel=engine.parallel,
-            threads=engine.threads or None,
-            idle_unload=engine.idle_unload_s,
-            aliases=("*",),
-            lookup=engine.lookup,
-            keep=Keep(engine.keep_key, engine.keep_bytes) if engine.keep_key else None,
-            lora=tuple(Adapter(one.path, one.scale, one.sha256) for one in engine.lora),
-            mmproj=engine.mmproj,
-            mmproj_sha256=engine.mmproj_sha256,
-        )
-        weights = (engine.model, *(one.path for one in engine.lora), *([engine.mmproj] * bool(engine.mmproj)))
+        from router.supervisor.engine import engine_command  # noqa: PLC0415 - most services have no engine
+
         state_directory = self._directory.parent / ENGINE_STATE
-        required = self._snapshot.require_seal
-
-        def command(control: int) -> list[str]:
-            cage = Cage(weights, engine.keep_key, state_directory, sock, control, required)
-            return caged(engine_command(spec, sock, state_directory), cage)
-
+        command = engine_command(engine, sock, state_directory, self._snapshot.require_seal)
         return Program(f"engine-{engine.name}", command, (sock,), controlled=False)
 
     def _on_started(self, child: Child) -> None:
