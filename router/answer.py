@@ -44,9 +44,11 @@ class Whole(msgspec.Struct, frozen=True):
 
 def whole_at_once(exchange: Exchange, most_bytes: int) -> bytes | None:
     """The body of an answer that nothing is left to ask about, as most are; None: let `begin` have a closer look."""
-    head, body = exchange.head, exchange.body
-    good = head is not None and head.status == 200 and head.content_type.startswith(JSON)
-    return body if good and body is not None and len(body) <= most_bytes and is_json(body) else None
+    head, chunks = exchange.head, exchange.chunks
+    if head is None or head.status != 200 or not head.content_type.startswith(JSON):
+        return None
+    good = exchange.ended and len(chunks) == 1 and len(chunks[0]) <= most_bytes and is_json(chunks[0])
+    return chunks[0] if good else None
 
 
 async def begin(exchange: Exchange, attempt: Attempt, wanted: str, most_bytes: int) -> Answer:

@@ -15,9 +15,15 @@ from router.api.cycle import HotCycle
 from router.api.intake import Intake
 from router.api.upgrade import without_offer
 from router.errors import RequestTimeout, RouterError, Unavailable
+from router.reply import Headers
 
 READ_S = 30.0  # for a request to be whole
 FAREWELL_S = 1.0  # for a client to answer that we close an idle connection
+
+
+def expects_100(headers: Headers) -> bool:
+    """Does the client wait for a word before it sends the body (RFC 9110, 10.1.1)?"""
+    return any(name == b"expect" and value.lower() == b"100-continue" for name, value in headers)
 
 
 class PatientProtocol(HttpToolsProtocol):
@@ -103,18 +109,21 @@ class PatientProtocol(HttpToolsProtocol):
         self.parser = httptools.HttpRequestParser(self)
         self.data_received(head + rest)
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """As uvicorn's, but for what is asked once of them all."""
+        self.headers.append((name.lower(), value))
+
     def on_message_begin(self) -> None:
         """As uvicorn's, but for its scope: only a request that goes on to the ASGI application needs one."""
         self.url = b""
-        self.expect_100_continue = False
         self.headers = []
         self._unwhole = True
 
     def _describe(self) -> None:
         """Uvicorn's scope of the request whose head was read."""
-        url, headers, expect = self.url, self.headers, self.expect_100_continue
+        url, headers = self.url, self.headers
         super().on_message_begin()
-        self.url, self.expect_100_continue = url, expect
+        self.url, self.expect_100_continue = url, expects_100(headers)
         self.headers += headers  # the list that stands in the scope
 
     def _unset_keepalive_if_required(self) -> None:

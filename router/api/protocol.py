@@ -8,6 +8,7 @@ How long and how much it may send is `patient`'s.
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
+from hmac import compare_digest
 from typing import Any, cast
 
 from msgspec.structs import replace
@@ -21,7 +22,7 @@ from router.api.cycle import HotCycle, Identities, TransportReply, answer_bytes,
 from router.api.errand import Errand, arrival_of
 from router.api.intake import Intake
 from router.api.older import OLDER, RANKING, Translation
-from router.api.patient import PatientProtocol
+from router.api.patient import PatientProtocol, expects_100
 from router.api.singletons import judge_singletons
 from router.channel.work import Work
 from router.errors import BodyTooLarge, InvalidRequest, RouterError, Unavailable
@@ -125,22 +126,25 @@ class RouterProtocol(PatientProtocol):
         if not turn:
             self.flow.pause_reading()  # one that waits is enough; uvicorn reads on when the answer before is complete
             self.pipeline.appendleft((self.cycle, self.app))
-        self._judge_head(cycle)
+        self._judge_head(cycle, before)
 
-    def _judge_head(self, cycle: HotCycle) -> None:
+    def _judge_head(self, cycle: HotCycle, before: object) -> None:
         """What is known without the body: who asks, and how large it will be. Nothing is held for a stranger."""
-        announced = cycle.first.get(b"content-length")
+        announced, key = cycle.first.get(b"content-length"), cycle.first.get(b"authorization", b"")
         try:
             if len(cycle.first) != len(cycle.headers):
                 judge_singletons(cycle.headers, cycle.first)
-            cycle.caller = cycle.pipeline.caller_of(cycle.first.get(b"authorization", b""))
+            if type(before) is HotCycle and before.pipeline is cycle.pipeline:  # most ask again on their connection
+                known = compare_digest(before.first.get(b"authorization", b""), key)
+                cycle.caller = before.caller if known else None
+            cycle.caller = cycle.caller or cycle.pipeline.caller_of(key)
         except InvalidRequest as error:
             self._refuse_unread(cycle, error)
         if announced and int(announced) > cycle.most:
             self._too_large(cycle)
         if cycle.refusal is not None:
             self._hand_on(cycle)
-        elif self.expect_100_continue:
+        elif b"expect" in cycle.first and expects_100(cycle.headers):
             cycle.waits_for_100 = True
             self._go_on(cycle)
 
@@ -217,7 +221,7 @@ class RouterProtocol(PatientProtocol):
             exchange = forwarder.begin() if forwarder is not None else None
         except Exception:  # noqa: BLE001 - it comes again
             return False
-        cycle.pipeline = application.pipeline
+        cycle.pipeline, cycle.caller = application.pipeline, judged.caller
         if exchange is None or forwarder is None:
             self._work_on(self._serve(cycle, judged)).begin()
             return True
@@ -275,7 +279,10 @@ class RouterProtocol(PatientProtocol):
             await _translated(application, arrival, reply, OLDER[cycle.path])
 
     def _served(self, cycle: HotCycle) -> None:
-        self._drop(min(cycle.drop_body(), self._held))  # nothing is held any more where the connection is lost
+        size = min(cycle.held, self._held)  # nothing is held any more where the connection is lost
+        cycle.held, cycle.pieces = 0, []
+        self._held -= size
+        self._intake.give(size)
         self._work = None
         if not cycle.keep_alive:
             self.loop.call_later(LINGER_S if cycle.refusal is not None else 0, self.transport.close)

@@ -56,7 +56,7 @@ class Exchange(msgspec.Struct, eq=False):
     _body: memoryview = NOTHING  # what is left of it to send, where it does not leave at once
     _credit: int = WINDOW
     _read: int = 0  # answer bytes that are not credited yet
-    _chunks: list[bytes] = []
+    chunks: list[bytes] = []  # of the answer, that were not read yet
     _held: int = 0  # bytes in them
     _whole: str = ""  # the content type that its reader wants all of at once
     _into: Pour | None = None  # where answer bytes go while its reader waits for them
@@ -74,11 +74,6 @@ class Exchange(msgspec.Struct, eq=False):
         """Wake `waiter` once there is something to look at: as `opened` waits, without a coroutine."""
         self._whole, self._waiter = content_type, waiter
 
-    @property
-    def body(self) -> bytes | None:
-        """A whole answer that came in one piece, left where it is."""
-        return self._chunks[0] if self.ended and len(self._chunks) == 1 else None
-
     async def opened(self, whole: str = "") -> Head:
         """Wait for the upstream's head; ExchangeFailed when there will be none.
 
@@ -94,7 +89,7 @@ class Exchange(msgspec.Struct, eq=False):
 
     def rest(self) -> bytes:
         """What is here of the answer and was not read yet."""
-        chunks = self._chunks
+        chunks = self.chunks
         data = chunks[0] if len(chunks) == 1 else b"".join(chunks)
         chunks.clear()
         self._held = 0
@@ -105,7 +100,7 @@ class Exchange(msgspec.Struct, eq=False):
 
         What comes while this waits goes straight `into` the next place, as long as that takes it: then it is returned.
         """
-        while not self._chunks:
+        while not self.chunks:
             if self.ended:
                 return None
             self._raise_failure()
@@ -202,7 +197,7 @@ class Exchange(msgspec.Struct, eq=False):
             self.record = record if record >= 0 else self.record
             self.head = _head_of(head)
             if body:
-                self._chunks.append(body)
+                self.chunks.append(body)
             self.ended = True
             self.finish()
         elif not self._take_part(kind, payload):
@@ -222,7 +217,7 @@ class Exchange(msgspec.Struct, eq=False):
 
     def _keeps(self, data: bytes) -> bool:
         """True where its reader need not look at these answer bytes now."""
-        self._chunks.append(data)
+        self.chunks.append(data)
         self._held += len(data)
         return bool(self._whole) and self._held < CREDIT_EACH
 

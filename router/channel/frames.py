@@ -90,15 +90,11 @@ def answered(payload: Payload) -> tuple[int, bytes, bytes]:
 class Splitter:
     """Cuts a byte stream into frames, in the buffer that it is read into. Holds at most one unfinished frame."""
 
-    __slots__ = ("_held", "_view")
+    __slots__ = ("_held", "_view", "room")
 
     def __init__(self) -> None:
-        self._view = memoryview(bytearray(ROOM))
+        self.room = self._view = memoryview(bytearray(ROOM))  # `room`: where the next bytes are to be put, never empty
         self._held = 0  # bytes of an unfinished frame, where the view begins
-
-    def room(self) -> memoryview:
-        """Where the next bytes are to be put. Never empty."""
-        return self._view[self._held :] if self._held else self._view
 
     def frames(self, size: int) -> Iterator[tuple[int, Kind, memoryview]]:
         """So many bytes were put there: yield (exchange, kind, payload) for every frame complete by now; ChannelError
@@ -120,7 +116,8 @@ class Splitter:
             begin, at = at + SIZE, stop
             whole = SIZE
             yield exchange, kind, view[begin:stop]
-        self._keep(at, end, whole)
+        if at < end or self._held or len(view) > ROOM:
+            self._keep(at, end, whole)
 
     def _keep(self, begin: int, end: int, whole: int) -> None:
         """What is unfinished goes to the front, of a buffer that holds all of that frame."""
@@ -129,12 +126,13 @@ class Splitter:
             self._view = memoryview(bytearray(max(whole, ROOM)))
         if begin or self._view is not view:
             self._view[: self._held] = view[begin:end]
+        self.room = self._view[self._held :]
 
     def feed(self, data: bytes) -> Iterator[tuple[int, Kind, bytes]]:
         """The same of bytes that were read elsewhere; payloads are the reader's to keep."""
         at = 0
         while at < len(data):
-            room = self.room()
+            room = self.room
             size = min(len(room), len(data) - at)
             room[:size] = data[at : at + size]
             at += size

@@ -97,7 +97,7 @@ class Link(asyncio.BufferedProtocol):
         self._transport = cast("asyncio.Transport", transport)  # uvloop's are none by inheritance
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        return self._splitter.room()
+        return self._splitter.room
 
     def buffer_updated(self, nbytes: int) -> None:
         try:

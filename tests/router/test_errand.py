@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -23,12 +24,15 @@ from router.channel.messages import Cause, Failure, Head, Queued, encode
 from router.channel.steering import Steering
 from router.forward import Forwarder
 from router.logs import Log
-from router.settings.snapshot import Snapshot, TierSettings
+from router.settings.snapshot import KeyRule, Snapshot, TierSettings
 from router.view import View
 
 GOOD = Head(200, "application/json")
 BODY = b'{"a":1}'
-REQUEST = b"POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Request-ID: r-1\r\nContent-Length: %d\r\n\r\n%b"
+REQUEST = (
+    b"POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Request-ID: r-1\r\n"
+    b"Authorization: Bearer %b\r\nContent-Length: %d\r\n\r\n%b"
+)
 CHAT = b'{"model":"m","messages":[{"role":"user","content":"hi"}]}'
 
 
@@ -85,8 +89,11 @@ class Door:
         )
         self.worker.connection_made(self.client)
 
-    def ask(self, body: bytes = CHAT) -> None:
-        self.worker.data_received(REQUEST % (len(body), body))
+    def request(self, body: bytes = CHAT, key: str = "") -> bytes:
+        return REQUEST % (key.encode(), len(body), body)
+
+    def ask(self, body: bytes = CHAT, key: str = "") -> None:
+        self.worker.data_received(self.request(body, key))
 
     def hear(self, data: bytes) -> None:
         """From the gate."""
@@ -291,3 +298,73 @@ async def test_a_body_that_is_too_long_in_our_spelling_is_refused_with_a_record(
     one.hear(pack(1, Kind.RECORD, COUNT.pack(8)))
     assert one.client.data.startswith(b"HTTP/1.1 413 ")
     assert b"x-ringfence-record: 8" in one.client.data
+
+
+def keyed(application: Application, *keys: str) -> Application:
+    """The same service, for these callers only: each is called by its key's id."""
+    snapshot = application.snapshot
+    policy = msgspec.structs.replace(
+        snapshot.policy, any_caller=False, callers={key[3:5]: Caller(key[3:5]) for key in keys}
+    )
+    rules = tuple(KeyRule(key[3:5], hashlib.sha256(key.encode()).hexdigest(), key[3:5]) for key in keys)
+    changed = msgspec.structs.replace(snapshot, policy=policy, keys=rules)
+    return Application(changed, application.pipeline._gate, View(), Log("test"), Steering(lambda _: None))
+
+
+async def test_each_request_of_a_connection_is_its_own_callers() -> None:
+    one, first, second = door(), "rf_0a_" + "x" * 43, "rf_0b_" + "x" * 43
+    application = keyed(one.worker.serving(), first, second)
+    one.worker.serving = lambda: application
+    told: list[bytes] = []
+    for number, key in enumerate([first, first, second, "rf_0b_" + "y" * 43], start=1):
+        one.ask(key=key)
+        told.append(
+            next((payload for at, kind, payload in await one.asked() if (at, kind) == (number, Kind.OPEN)), b"")
+        )
+        one.hear(whole(number))
+    assert [b"\xa20a" in opening for opening in told] == [True, True, False, False]
+    assert [b"\xa20b" in opening for opening in told] == [False, False, True, False]
+    assert one.client.data.count(b"HTTP/1.1 200 ") == 3
+    assert b"HTTP/1.1 401 " in one.client.data
+
+
+async def test_a_key_that_goes_while_its_request_is_read_opens_nothing() -> None:
+    one, first, second = door(), "rf_0a_" + "x" * 43, "rf_0b_" + "x" * 43
+    old, new = keyed(one.worker.serving(), first, second), keyed(one.worker.serving(), second)
+    one.worker.serving = lambda: old
+    request = one.request(key=first)
+    one.worker.data_received(request[:-5])
+    one.worker.serving = lambda: new
+    one.worker.data_received(request[-5:])
+    assert one.client.data.startswith(b"HTTP/1.1 401 ")
+    one.ask(key=first)
+    assert one.client.data.count(b"HTTP/1.1 401 ") == 2
+    assert await one.opened() == []
+
+
+async def test_a_key_that_is_gone_is_nobodys_on_a_connection_that_knew_it() -> None:
+    one, first, second = door(), "rf_0a_" + "x" * 43, "rf_0b_" + "x" * 43
+    old, new = keyed(one.worker.serving(), first, second), keyed(one.worker.serving(), second)
+    one.worker.serving = lambda: old
+    one.ask(key=first)
+    one.hear(whole(1))
+    assert one.client.data.startswith(b"HTTP/1.1 200 ")
+    one.worker.serving = lambda: new
+    one.ask(key=first)
+    assert b"HTTP/1.1 401 " in one.client.data
+    assert await one.opened() == [1]
+
+
+async def test_a_caller_known_by_older_settings_is_asked_for_again() -> None:
+    """The head came under the old settings, the rest under new ones: whoever asks next is judged by the new alone."""
+    one, first, second = door(), "rf_0a_" + "x" * 43, "rf_0b_" + "x" * 43
+    old, new = keyed(one.worker.serving(), first, second), keyed(one.worker.serving(), first, second)
+    request = one.request(key=first)
+    one.worker.serving = lambda: old
+    one.worker.data_received(request[:-5])
+    one.worker.serving = lambda: new
+    one.worker.data_received(request[-5:])
+    assert one.worker.cycle.pipeline is new.pipeline  # type: ignore[attr-defined]
+    assert one.worker.cycle.caller == new.snapshot.policy.callers["0a"]  # type: ignore[attr-defined]
+    assert one.worker.cycle.caller is not old.snapshot.policy.callers["0a"]  # type: ignore[attr-defined]
+    assert await one.opened() == [1]

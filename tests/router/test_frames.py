@@ -52,9 +52,9 @@ def test_there_is_room_for_a_frame_of_any_size_while_it_comes(size: int, cut: in
     splitter, out = Splitter(), []
     for at in range(0, len(stream), cut):
         out += list(splitter.feed(stream[at : at + cut]))
-        assert len(splitter.room())
+        assert len(splitter.room)
     assert out == [*frames, *frames, *[(3, Kind.END, b"")] * 2]
-    assert len(splitter.room()) == ROOM
+    assert len(splitter.room) == ROOM
 
 
 def test_a_frame_larger_than_any_of_ours_is_refused_before_it_is_read() -> None:
