@@ -7,8 +7,8 @@ seldom want the interpreter at the same time.
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Iterable
+from time import monotonic_ns, time_ns
 from typing import Protocol
 
 from router.audit.batch import Batch, Turn
@@ -88,8 +88,8 @@ class Inbox:
             return index
 
     def _put(self, kind: Kind, body: bytes) -> int:
-        index, batch, now_us = self._next, self._batch, time.monotonic_ns() // 1000
-        line = self._scribe.line(index, (time.time_ns() // 1000, now_us), kind, body)
+        index, batch, now_us = self._next, self._batch, monotonic_ns() // 1000
+        line = self._scribe.line(index, (time_ns() // 1000, now_us), kind, body)
         if not batch.lines:
             batch.since_us = now_us
         batch.lines.append(line)
@@ -153,7 +153,7 @@ class Inbox:
             self._lingering = False
             if not self._batch.lines:
                 return
-            left_s = self._linger_s - (time.monotonic_ns() // 1000 - self._batch.since_us) / 1e6
+            left_s = self._linger_s - (monotonic_ns() // 1000 - self._batch.since_us) / 1e6
             if left_s > 0 and not self._due and self._alarm is not None:
                 self._lingering = True
                 self._alarm.after(left_s, self._lingered)

@@ -14,7 +14,7 @@ from router.audit.fields import encode_body
 from router.audit.format import seal
 from router.audit.format.notes import Checkpoint
 from router.audit.format.ratchet import KEY_BYTES, Ratchet
-from router.audit.format.record import FIRST_PREV, finished, message, start
+from router.audit.format.record import FIRST_PREV, start, write
 from router.audit.format.statement import epoch_statement
 from router.audit.format.tiles import TileStack
 from router.audit.home import Home
@@ -44,9 +44,9 @@ class Scribe:
         if self._ratchet is None:
             raise AssertionError("the first record of a process begins an epoch")
         place = self._place
-        told = message(self._begun, index, place.prev, times_us, kind, body)
-        line, place.prev = finished(told, self._ratchet.mac(told))
-        self._leaves.append(place.prev)
+        line, leaf = write(self._begun, (index, place.prev), times_us, kind, body, self._ratchet.mac)
+        place.prev = leaf
+        self._leaves.append(leaf)
         return line
 
     def begin_epoch(self, index: int) -> bytes:

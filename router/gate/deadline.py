@@ -67,9 +67,10 @@ class Patience:
     def begin(self, seconds: float, cause: Cause) -> None:
         """A wait begins: `lost` hears of it after `seconds`, or at the deadline."""
         self._seconds, self._cause, self._left = seconds, cause, -1.0
-        self._due = min(self._clock.now() + seconds, self._deadline.at)
-        if self._due < self._rings_at:
-            self._ring_at(self._due)
+        due, at = self._clock.now() + seconds, self._deadline.at
+        self._due = due = min(at, due)
+        if due < self._rings_at:
+            self._ring_at(due)
 
     def again(self) -> None:
         """The wait that is under way begins anew: it is over later than the clock will ring, and `ring` sees to it."""

@@ -28,6 +28,27 @@ class Relay:
     loop. While the worker's credit is used up, or while a tap seals, nothing more is read.
     """
 
+    _credit = WINDOW
+    _held = b""  # what no credit is left for
+    _sealing: asyncio.Task[bytes] | None = None  # what it brings may go on
+    _sealed_whole = False
+    _connection: UpstreamConnection | None = None
+    _splitter: EventSplitter | None = None  # of a stream
+    _first = (0.0, _FIRST_TOKEN)  # how long to wait for the first byte
+    _begun = False  # its head is here
+    _head = b""  # that message, until it has gone on
+    _over: Wait[None] | None = None
+    status = 0
+    retry_after = ""  # as the upstream wrote it
+    sent = 0  # a request that went out twice, because a kept connection was closed unread, counts twice
+    resent = False  # that it did
+    asked_at = 0.0  # by the clock, as first_byte_at: when the request was sent
+    received = 0
+    address = ""  # whom it was sent to, once it was
+    tap: AnswerTap | None = None  # sealed capture, if this exchange has it
+    caught: Decision | None = None  # the head of the answer gave away what this upstream is
+    first_byte_at: float | None = None
+
     def __init__(self, number: int, link: Link, route: Route, deadline: Deadline, request: bytes) -> None:
         """`request` is held until the upstream answers: a stream need not hold its prompt."""
         self._number = number
@@ -35,29 +56,8 @@ class Relay:
         self._route = route
         self._request = request
         self._deadline = deadline
-        self._credit = WINDOW
-        self._held = b""  # what no credit is left for
-        self._sealing: asyncio.Task[bytes] | None = None  # what it brings may go on
-        self._sealed_whole = False
-        self._connection: UpstreamConnection | None = None
-        self._splitter: EventSplitter | None = None  # of a stream
         self._patience = Patience(deadline, self._end)
-        self._first = (0.0, _FIRST_TOKEN)  # how long to wait for the first byte, and for the next ones
-        self._between = (route.timeouts.between_tokens_s, _BETWEEN_TOKENS)
-        self._begun = False  # its head is here
-        self._head = b""  # that message, until it has gone on
-        self._over: Wait[None] | None = None
-        self.status = 0
-        self.retry_after = ""  # as the upstream wrote it
-        self.sent = 0  # a request that went out twice, because a kept connection was closed unread, counts twice
-        self.resent = False  # that it did
-        self.asked_at = 0.0  # by the clock, as first_byte_at: when the request was sent
-        self.received = 0
-        self.address = ""  # whom it was sent to, once it was
-        self.on_head: Callable[[], int] = lambda: -1  # the request is held no longer; the record to tell, -1 for none
-        self.tap: AnswerTap | None = None  # sealed capture, if this exchange has it
-        self.caught: Decision | None = None  # the head of the answer gave away what this upstream is
-        self.first_byte_at: float | None = None
+        self.on_head: Callable[[], int] = _untold  # the request is held no longer; the record to tell, -1 for none
 
     @property
     def failure(self) -> Failure | None:
@@ -167,7 +167,7 @@ class Relay:
     def _heard(self) -> None:
         """It has said something for the first time: bytes of the answer, and not only of what carries them."""
         self.first_byte_at = self._deadline.clock.now()
-        self._patience.begin(*self._between)
+        self._patience.begin(self._route.timeouts.between_tokens_s, _BETWEEN_TOKENS)
 
     def _begins(self, connection: UpstreamConnection) -> bool:
         """The head goes on once it is there, unless this is no answer of one that may give any."""
@@ -274,6 +274,10 @@ class Relay:
             self._connection.pause(paused=False)
             self._patience.go_on()
         self._on_news()
+
+
+def _untold() -> int:
+    return -1
 
 
 async def _through(tap: AnswerTap, data: bytes, *, last: bool) -> bytes:

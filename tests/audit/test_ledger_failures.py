@@ -64,7 +64,7 @@ def test_any_error_of_the_disk_stops_the_ledger(tmp_path: Path, monkeypatch: pyt
 
 def test_a_fault_of_our_own_stops_it_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ledger = Ledger.open(settings(tmp_path))
-    monkeypatch.setattr("router.audit.scribe.finished", lambda *_: 1 / 0)
+    monkeypatch.setattr("router.audit.scribe.write", lambda *_: 1 / 0)
     with pytest.raises(LedgerUnavailable, match="ZeroDivisionError"):
         ledger.append(Kind.DENIAL, DENIAL).wait(WAIT_S)
     with pytest.raises(LedgerUnavailable, match="ZeroDivisionError"):
@@ -305,7 +305,7 @@ def test_a_bell_that_rings_too_late_wakes_nobody_for_nothing(inbox: Inbox) -> No
 
 def test_a_fault_at_the_last_words_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ledger = Ledger.open(settings(tmp_path))
-    monkeypatch.setattr("router.audit.scribe.finished", lambda *_: 1 / 0)
+    monkeypatch.setattr("router.audit.scribe.write", lambda *_: 1 / 0)
     ledger.close()
     monkeypatch.undo()
     assert ledger.failure == "the ledger stopped: ZeroDivisionError; records after 1 may be lost"

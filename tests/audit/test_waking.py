@@ -419,7 +419,7 @@ def test_after_a_mistake_of_our_own_nothing_is_written_here(tmp_path: Path, monk
     ledger = seasoned(tmp_path)
     alarm, told = calm(ledger)
     ledger.append(Kind.DENIAL, DENIAL)
-    monkeypatch.setattr("router.audit.scribe.finished", lambda *_: 1 / 0)
+    monkeypatch.setattr("router.audit.scribe.write", lambda *_: 1 / 0)
     with pytest.raises(LedgerUnavailable):
         ledger.append(Kind.DENIAL, DENIAL)
     alarm.ring(alarm.soon_calls)

@@ -33,6 +33,7 @@ _OUTER: Final = bytes(code ^ 0x5C for code in range(256))
 _INNER_PAD: Final = b"\x36" * (64 - KEY_BYTES)
 _OUTER_PAD: Final = b"\x5c" * (64 - KEY_BYTES)
 _NOTHING: Final = bytes(64)
+_FIRST, _SECOND, _ALL = slice(KEY_BYTES), slice(KEY_BYTES, 2 * KEY_BYTES), slice(None)
 
 
 def wipe(secret: bytes) -> None:
@@ -89,18 +90,19 @@ class Ratchet:
 
     def mac(self, message: bytes) -> bytes:
         """The MAC of the next record; the keys that made it are gone when this returns."""
-        _INDEX.pack_into(self._input, len(self._input) - 8, self._index)
-        both = _sha512(self._input).digest()
+        given, block, index = self._input, self._block, self._index
+        _INDEX.pack_into(given, len(given) - 8, index)
+        both = _sha512(given).digest()
         halves = memoryview(both)
-        self._key[:] = halves[:KEY_BYTES]
-        self._mac_key[:] = halves[KEY_BYTES:]
-        _memset(id(both) + _HEADER, 0, 2 * KEY_BYTES)
-        inner_pad, outer_pad = self._block.translate(_INNER), self._block.translate(_OUTER)
+        self._key[_ALL] = halves[_FIRST]
+        self._mac_key[_ALL] = halves[_SECOND]
+        _memset(id(both) + _HEADER, 0, 64)
+        inner_pad, outer_pad = block.translate(_INNER), block.translate(_OUTER)
         inner, outer = _sha256(inner_pad), _sha256(outer_pad)
-        self._block[:] = inner_pad[:] = outer_pad[:] = _NOTHING
+        block[_ALL] = inner_pad[_ALL] = outer_pad[_ALL] = _NOTHING
         inner.update(message)
         outer.update(inner.digest())
-        self._index += 1
+        self._index = index + 1
         return outer.digest()
 
     def destroy(self) -> None:

@@ -13,7 +13,7 @@ the chain and the tree.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from operator import itemgetter
 from typing import Final
 
@@ -27,6 +27,8 @@ TAIL_BYTES: Final = len(_BEFORE_MAC) + MAC_DIGITS + len(_AFTER_MAC)
 _MAC: Final = slice(-MAC_DIGITS - len(_AFTER_MAC), -len(_AFTER_MAC))
 _FIXED: Final = (*enumerate(_BEFORE_MAC), *enumerate(_AFTER_MAC, len(_BEFORE_MAC) + MAC_DIGITS))  # of a line's tail
 _CONSTANT: Final = (_BEFORE_MAC + _AFTER_MAC).translate(None, b"0123456789abcdef")
+_sha256: Final = hashlib.sha256
+Mac = Callable[[bytes], bytes]
 _tail: Final = itemgetter(slice(-TAIL_BYTES, None))
 
 
@@ -40,11 +42,19 @@ def start(log: str, epoch: int) -> str:
     return f'{{"v":1,"log":"{log}","epoch":{epoch},"i":'
 
 
-def message(begun: str, index: int, prev: bytes, times_us: tuple[int, int], kind: str, body: bytes) -> bytes:
-    """covered(head(…), …), for the writer, who knows `start(…)`; `times_us`: the clock's and the monotonic clock's."""
-    t_us, mono_us = times_us
+def write(
+    begun: str, place: tuple[int, bytes], times_us: tuple[int, int], kind: str, body: bytes, mac: Mac
+) -> tuple[bytes, bytes]:
+    """finish(covered(head(…), …), …) with its line feed, and the line's leaf_hash(…): for the writer, who needs both.
+
+    `begun`: start(…) of the epoch; `place`: the index, and the leaf hash before; `times_us`: the clock's and the
+    monotonic clock's; `mac`: makes the MAC of what it is given.
+    """
+    (index, prev), (t_us, mono_us) = place, times_us
     told = f'{begun}{index},"prev":"{prev.hex()}","t":{t_us},"mono":{mono_us},"kind":"' + kind + '","body":'
-    return told.encode() + body
+    message = told.encode() + body
+    line = message + _BEFORE_MAC + mac(message).hex().encode() + _AFTER_MAC
+    return line + b"\n", _sha256(b"\x00" + line).digest()
 
 
 def heads(log: str, epoch: int, first: int, prevs: Sequence[bytes]) -> bytes:
@@ -95,12 +105,6 @@ def covered(begin: bytes, t_us: int, mono_us: int, kind: str, body: bytes) -> by
 def finish(message: bytes, mac: bytes) -> bytes:
     """The whole line, without its line feed."""
     return message + _BEFORE_MAC + mac.hex().encode() + _AFTER_MAC
-
-
-def finished(message: bytes, mac: bytes) -> tuple[bytes, bytes]:
-    """finish(…) with its line feed, and the line's leaf_hash(…): for the writer, who needs both."""
-    line = message + _BEFORE_MAC + mac.hex().encode() + _AFTER_MAC
-    return line + b"\n", hashlib.sha256(b"\x00" + line).digest()
 
 
 def leaf_hash(line: bytes) -> bytes:
