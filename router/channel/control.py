@@ -28,6 +28,7 @@ class Word(StrEnum):
     PROGRAMS = "programs"  # `text`: the managed programs' phases, as JSON; DEMANDS answers it
     PROGRAM = "program"  # `name`, `text`: what happened to one of them, and why: for the ledger
     ORDERED = "ordered"  # `text`: the body of an `admin` record, as JSON: for the ledger
+    ANCHOR = "anchor"  # `name`: a number, `text`: the witness that the gate is to ask; ANCHORED answers it
     NARROWED = "narrowed"  # `name`, `text`: what came of a worker's NARROW, see router.channel.steering
     NOTICE = "notice"  # `text`: how the last reload ended, as JSON: for /health
     CHANNEL = "channel"  # + socket; `name`: the worker at the other end
@@ -41,6 +42,7 @@ class Word(StrEnum):
     DEMANDS = "demands"  # `text`: how much each managed program is asked for, as JSON; from the gate
     FATAL = "fatal"  # `text`: starting again would not help
     NARROW = "narrow"  # `name`: a number, `text`: what an operator asks a worker to take away; NARROWED answers it
+    ANCHORED = "anchored"  # `name`, `text`: what came of an ANCHOR, see router.channel.anchors
     LOST = "lost"  # a worker's channel to the gate has closed
 
 

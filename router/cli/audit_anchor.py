@@ -3,23 +3,31 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
+import os
 from pathlib import Path
 from typing import Annotated
 
+import msgspec
 import typer
 
+from router.audit.format import layout
 from router.audit.home import write_new
 from router.audit.prove import anchor_text, read_vkey, witness_request
 from router.audit.show import moment_text
 from router.audit.verify.__main__ import ledger_directory
+from router.channel.anchors import AnchorTold
 from router.cli.audit_options import CANNOT, Directory
 from router.cli.audit_review import told
-from router.gate.anchoring import AnchorError, AnchorRefused
-from router.gate.anchoring import anchor as ask_witness
+from router.gate.anchoring import AnchorError, AnchorRefused, Seen
+from router.gate.anchoring import anchor as dial_witness
+from router.gate.dial import Dialler
 from router.settings.environment import current
 from router.settings.findings import SettingsError
 from router.settings.load import load_whole
 from router.settings.snapshot import Witness
+from router.supervisor.anchoring import ANSWERED_WITHIN_S
+from router.supervisor.orders import NoService, Order, ask
 
 
 def anchor(
@@ -53,15 +61,47 @@ def _witness(name: str, config: Path | None) -> Witness:
 
 
 def _show(root: Path, witness: Witness, output: Path | None) -> None:
-    try:
-        found = asyncio.run(ask_witness(root, witness))
-    except AnchorError as error:
-        typer.echo(f"not anchored: {error}", err=True)
-        raise typer.Exit(1 if isinstance(error, AnchorRefused) else CANNOT) from None
+    found = _by_service(root.absolute(), witness.name) or asyncio.run(_by_ourselves(root, witness))
+    if not found.note:
+        typer.echo(f"not anchored: {found.trouble}", err=True)
+        raise typer.Exit(1 if found.refused else CANNOT)
     if output is not None:
         write_new(output, found.note.encode())
     when = moment_text(found.moment * 1_000_000)
     typer.echo(f"{witness.name} cosigned {found.size} records at {when} UTC\n{anchor_text_of(found.note)}")
+
+
+def _by_service(root: Path, witness: str) -> AnchorTold | None:
+    """By the service that writes this ledger, which records it; None if none does."""
+    try:
+        told = ask(root, Order("anchor", name=witness), ANSWERED_WITHIN_S + 5.0)
+    except NoService as error:
+        return AnchorTold(trouble=f"a service writes this ledger, and does not answer: {error}") if busy(root) else None
+    return msgspec.json.decode(told.text, type=AnchorTold) if told.good else AnchorTold(trouble=told.text)
+
+
+async def _by_ourselves(root: Path, witness: Witness) -> AnchorTold:
+    """Of a ledger that nobody writes, or a copy: without a record."""
+    try:
+        found = await dial_witness(root, witness, Dialler(root), Seen())
+    except AnchorError as error:
+        return AnchorTold(trouble=str(error), refused=isinstance(error, AnchorRefused))
+    return AnchorTold(found.note, found.size, found.moment)
+
+
+def busy(root: Path) -> bool:
+    """Whether a process has the ledger's lock."""
+    try:
+        descriptor = os.open(root / layout.LOCK, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
 
 
 def anchor_text_of(note: str) -> str:

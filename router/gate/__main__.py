@@ -11,6 +11,7 @@ import asyncio
 import os
 import signal
 import socket
+from collections.abc import Coroutine
 from functools import partial
 from pathlib import Path
 
@@ -19,6 +20,7 @@ import uvloop
 
 from router.audit import Durability, Ledger, LedgerError, LedgerSettings
 from router.audit import Kind as RecordKind
+from router.channel.anchors import AnchorTold
 from router.channel.control import Control, Message, Word, read_memory_file
 from router.channel.sealed import seal_process
 from router.channel.states import State, UpstreamState
@@ -61,6 +63,7 @@ class GateProcess:
         self._drain_s = 20.0
         self._stopping = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._anchors: set[asyncio.Task[None]] = set()  # witnesses that are being asked
         self._doors = Doors(lambda text: self._control.send(Message(Word.DEMANDS, text=text)))
         self._control = Control(control, self._on_message, self._stopping.set)
 
@@ -68,6 +71,9 @@ class GateProcess:
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGTERM, self._stopping.set)
         await self._stopping.wait()
+        for task in self._anchors:
+            task.cancel()  # each writes its outcome
+        await asyncio.gather(*self._anchors, return_exceptions=True)
         if self._gate is not None:
             await self._gate.drain(self._drain_s)
 
@@ -96,6 +102,8 @@ class GateProcess:
             self._hear_programs(message.text)
         elif message.word is Word.PROGRAM:
             self._note_program(message)
+        elif message.word is Word.ANCHOR:
+            _go(self._anchor(message), self._anchors)
         elif message.word is Word.ORDERED and self._gate is not None:
             self._gate.world.recorder.note(RecordKind.ADMIN, msgspec.json.decode(message.text))
 
@@ -104,9 +112,16 @@ class GateProcess:
         if self._gate is None:
             sock.close()
             return
-        task = asyncio.create_task(self._gate.attach(sock))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        _go(self._gate.attach(sock), self._tasks)
+
+    async def _anchor(self, message: Message) -> None:
+        """An operator has a witness asked; nobody else dials."""
+        from router.gate.witnessing import ask_witness  # noqa: PLC0415 - rare, and a start should be quick
+
+        told = AnchorTold(trouble="the gate is starting: try again")
+        if self._gate is not None:
+            told = await ask_witness(message.name, message.text, self._gate.world, self._dialler)
+        self._control.send(Message(Word.ANCHORED, name=message.name, text=msgspec.json.encode(told).decode()))
 
     def _take(self, snapshot: Snapshot, actor: str) -> None:
         """The first settings open the ledger; later ones are recorded, then swapped in."""
@@ -228,6 +243,12 @@ class GateProcess:
     def _tell_loads(self) -> None:
         if self._gate is not None:
             self._gate.tell_loads()
+
+
+def _go(work: Coroutine[None, None, None], tasks: set[asyncio.Task[None]]) -> None:
+    task = asyncio.create_task(work)
+    tasks.add(task)
+    task.add_done_callback(tasks.discard)
 
 
 def _certificates(world: World) -> list[tuple[str, float]]:

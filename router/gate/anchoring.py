@@ -49,13 +49,23 @@ class Anchored(Struct, frozen=True):
     note: str
 
 
-async def anchor(directory: Path, witness: Witness) -> Anchored:
+class Seen(Struct):
+    """What passed, for a record. `ending`: `completed`, once there was a whole answer, or what went wrong."""
+
+    ending: str = "refused"
+    status: int = 0
+    sent: int = 0
+    received: int = 0
+    address: str = ""
+
+
+async def anchor(directory: Path, witness: Witness, dialler: Dialler, seen: Seen) -> Anchored:
     """Ask once, and once more if the witness says that it knows another size. AnchorError: it did not cosign."""
     reach = classify_reach(witness.destination) or Reach.RENTED
     rule = UpstreamRule(witness.name, reach, destination=witness.destination)
-    pool = Pool(rule, Dialler(directory), TlsMaterial(witness.authorities) if witness.authorities else None)
+    pool = Pool(rule, dialler, TlsMaterial(witness.authorities) if witness.authorities else None)
     try:
-        request, answer = await _submit(directory, pool)
+        request, answer = await _submit(directory, pool, seen)
     finally:
         pool.retire()
         await asyncio.sleep(0)  # for the loop to close what it was told to
@@ -67,12 +77,12 @@ async def anchor(directory: Path, witness: Witness) -> Anchored:
     return _checked(directory, witness, request.partition("\n\n")[2], answer)
 
 
-async def _submit(directory: Path, pool: Pool) -> tuple[str, Answer]:
-    request = _request(directory, 0)
-    answer = await _ask(pool, request)
+async def _submit(directory: Path, pool: Pool, seen: Seen) -> tuple[str, Answer]:
+    request = await asyncio.to_thread(_request, directory, 0)  # which may read much of the ledger
+    answer = await _ask(pool, request, seen)
     if answer.status == CONFLICT:
-        request = _request(directory, _size(answer))
-        answer = await _ask(pool, request)
+        request = await asyncio.to_thread(_request, directory, _size(answer))
+        answer = await _ask(pool, request, seen)
     return request, answer
 
 
@@ -85,11 +95,20 @@ def _request(directory: Path, old: int) -> str:
         raise AnchorError(f"{error}") from None
 
 
-async def _ask(pool: Pool, body: str) -> Answer:
+async def _ask(pool: Pool, body: str, seen: Seen) -> Answer:
+    request = post_text(pool.rule, "/add-checkpoint", body.encode())
+    pool.asked = ""
     try:
-        return await ask(pool, post_text(pool.rule, "/add-checkpoint", body.encode()))
+        answer = await ask(pool, request)
     except UpstreamFault as fault:
+        seen.ending = str(fault.cause)
         raise AnchorError(f"the witness {pool.rule.name} cannot be asked: {fault.cause}: {fault.detail}") from None
+    finally:
+        seen.address = pool.asked or seen.address
+        seen.sent += len(request) if pool.asked else 0
+    seen.ending, seen.status = "completed", answer.status
+    seen.received += len(answer.body)
+    return answer
 
 
 def _size(answer: Answer) -> int:

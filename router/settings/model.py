@@ -140,7 +140,7 @@ class SettingsFile(Strict, frozen=True):
         Meta(
             description="Witnesses (C2SP tlog-witness) that `ringfence audit anchor --to NAME` may show the log's "
             "newest "
-            "checkpoint. No prompt ever goes there, and the service itself never dials them."
+            "checkpoint. No prompt ever goes there, and the service dials them at that order only, recorded."
         ),
     ] = field(default_factory=dict)
     capture: Annotated[

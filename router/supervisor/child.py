@@ -45,7 +45,7 @@ class Watcher(Struct, frozen=True):
     sealed: Callable[[Child], None]  # `child.attestation` is new
     changed: Callable[[], None]
     lost: Callable[[Child], None]  # its channel to the gate has closed
-    asked: Callable[[Child, Message], None]  # an operator asks through this worker
+    asked: Callable[[Child, Message], None]  # an operator asks through this worker, or the gate answers one
     demands: Callable[[str], None]  # how much managed programs are asked for
     fatal: Callable[[str], None]
 
@@ -199,7 +199,7 @@ class Child:
             self._watcher.lost(self)
         elif message.word is Word.DEMANDS:
             self._watcher.demands(message.text)
-        elif message.word is Word.NARROW:
+        elif message.word in (Word.NARROW, Word.ANCHORED):
             self._watcher.asked(self, message)
 
     def _become(self, state: str, reason: str) -> None:

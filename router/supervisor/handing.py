@@ -16,6 +16,10 @@ GATE: Final = "gate"
 AGAIN_S: Final = 0.5  # until descriptors or memory are there for a file of settings that could not be made
 
 
+class CannotReload(Exception):
+    """These settings cannot be swapped in; the message says why."""
+
+
 class Handing:
     """The newest settings, and which each process was sent last."""
 
@@ -29,8 +33,11 @@ class Handing:
         return self._given.get(child.program.name) is self.snapshot
 
     def swap(self, snapshot: Snapshot, actor: str, gate: Child) -> None:
-        """New settings, to the gate first. OSError: they cannot be handed on, and the old ones are still the newest."""
-        descriptor = _file(snapshot, gate)
+        """New settings, to the gate first. CannotReload: the old ones are still the newest."""
+        try:
+            descriptor = _file(snapshot, gate)
+        except OSError as error:
+            raise CannotReload(f"the new settings cannot be handed on: {error.strerror}: try again") from None
         self.snapshot, self._actor = snapshot, actor
         self._send(gate, descriptor)
 

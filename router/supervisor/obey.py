@@ -5,6 +5,7 @@ from __future__ import annotations
 from policies.choosing import plain_name
 from router.channel.control import Message
 from router.channel.steering import NarrowTold, asked, told
+from router.supervisor.anchoring import Anchoring
 from router.supervisor.managed import Managed
 from router.supervisor.orders import Order, Told, mistake
 from router.supervisor.reload import Reloaded, Reloader
@@ -15,8 +16,9 @@ SWITCHED_WITHIN_S = 600.0
 class Commander:
     """Takes orders for one service."""
 
-    def __init__(self, reloader: Reloader, managed: Managed) -> None:
+    def __init__(self, reloader: Reloader, managed: Managed, anchoring: Anchoring) -> None:
         self._reloader = reloader
+        self._anchoring = anchoring
         self._managed = managed
 
     async def obey(self, order: Order) -> Told:
@@ -25,6 +27,8 @@ class Commander:
                 return _told(await self._reloader.reload("ringfence reload", lift=order.do == "lift"))
             case "narrow":
                 return _told(await self._reloader.narrow(order.without, order.reach, "ringfence narrow"))
+            case "anchor":
+                return await self._anchoring.ask(order.name)
             case "switch":
                 return await self._switch(order.name)
             case "stop":

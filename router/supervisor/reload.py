@@ -31,7 +31,8 @@ from router.logs import Log
 from router.settings.compiling import digest
 from router.settings.findings import SettingsError
 from router.settings.snapshot import Snapshot, TlsMaterial
-from router.supervisor.tree import CannotReload, Tree
+from router.supervisor.handing import CannotReload
+from router.supervisor.tree import Tree
 
 IN_FORCE_S: Final = 20.0
 NOT_WATCHED_S: Final = 1.0

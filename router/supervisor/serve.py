@@ -64,7 +64,7 @@ async def _serve(
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, tree.stop)
     reloader = Reloader(snapshot, tree, reload, say)
-    commander = Commander(reloader, tree.managed)
+    commander = Commander(reloader, tree.managed, tree.anchoring)
     tree.on_asked = commander.asked
     orders = Orders(directory, commander.obey)
     await orders.start()

@@ -16,8 +16,9 @@ from router.channel.link import pair
 from router.channel.seal_told import log_seal
 from router.logs import Log
 from router.settings.snapshot import EngineSettings, Snapshot
+from router.supervisor.anchoring import Anchoring
 from router.supervisor.child import Child, Program, Watcher
-from router.supervisor.handing import GATE, Handing
+from router.supervisor.handing import GATE, CannotReload, Handing
 from router.supervisor.managed import Managed
 from router.supervisor.program import Places
 from router.supervisor.remembering import Remembering
@@ -30,10 +31,6 @@ LONGEST_REASON = 4000
 ENDS_S = 2.0  # beyond the time to drain; then a process that has not ended is killed
 GATE_ENDS_S = 10.0  # it seals what was cut, and writes its last records
 CHANNEL_AGAIN_S = 0.2  # a gate that died is known to be dead by then, and brings its own channels when it is back
-
-
-class CannotReload(Exception):
-    """These settings cannot be swapped in; the message says why."""
 
 
 class Tree:
@@ -56,6 +53,7 @@ class Tree:
         self.on_asked: Callable[[Message], Awaitable[Message]] | None = None  # who answers operators' questions
         self._answering: set[asyncio.Task[None]] = set()
         self.failure: str | None = None
+        self.anchoring = Anchoring(self._tell_gate)
         self._remembering = Remembering(Path(snapshot.audit.directory), self._log)
         self._engine_sockets = {name: engine_socket(run_directory, name) for name in snapshot.engines}
         places = Places(run_directory, run_directory.parent / "managed", snapshot.require_seal)
@@ -95,10 +93,7 @@ class Tree:
         for name in FIXED:
             if getattr(snapshot, name) != getattr(self._snapshot, name):
                 raise CannotReload(f"'{name}' cannot change while the service runs: restart it")
-        try:
-            self._handing.swap(snapshot, actor, self._gate)
-        except OSError as error:
-            raise CannotReload(f"the new settings cannot be handed on: {error.strerror}: try again") from None
+        self._handing.swap(snapshot, actor, self._gate)
         self._awaited = {child.program.name for child in (self._gate, *self._workers)}
         self._swapped.clear()
         self.managed.settle(snapshot.managed)
@@ -248,7 +243,9 @@ class Tree:
 
     def _on_asked(self, worker: Child, message: Message) -> None:
         """Answered when it is in force, by the worker that asked."""
-        if self.on_asked is not None and worker in self._workers:
+        if worker is self._gate and message.word is Word.ANCHORED:
+            self.anchoring.heard(message)
+        elif self.on_asked is not None and worker in self._workers:
             task = asyncio.create_task(self._answer(worker, self.on_asked(message)))
             self._answering.add(task)
             task.add_done_callback(self._answering.discard)

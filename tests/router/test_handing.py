@@ -23,13 +23,14 @@ from router.logs import Log
 from router.settings.codec import decode
 from router.settings.snapshot import Snapshot
 from router.supervisor import handing
+from router.supervisor.anchoring import Anchoring
 from router.supervisor.child import Child
-from router.supervisor.handing import Handing
+from router.supervisor.handing import CannotReload, Handing
 from router.supervisor.managed import Managed
 from router.supervisor.obey import Commander
 from router.supervisor.orders import SOCKET, Order, Orders, Told
 from router.supervisor.reload import Reloader
-from router.supervisor.tree import CannotReload, Tree
+from router.supervisor.tree import Tree
 from tests.router.house import snapshot_for
 
 
@@ -62,7 +63,7 @@ async def test_settings_that_cannot_be_handed_on_do_not_come_into_force() -> Non
     both = Handing(old, Log("supervisor"))
     gate = Hearing("gate")
     child = cast("Child", gate)
-    with no_descriptors(), pytest.raises(OSError, match="Too many open files"):
+    with no_descriptors(), pytest.raises(CannotReload, match="Too many open files"):
         both.swap(new, "SIGHUP", child)
     assert (both.snapshot, gate.got) == (old, [])
     both.swap(new, "SIGHUP", child)
@@ -156,7 +157,7 @@ async def test_a_narrowing_over_http_that_fails_unforeseen_is_answered() -> None
         async def narrow(self, *_: object) -> None:
             raise RuntimeError
 
-    commander = Commander(cast("Reloader", Broken()), cast("Managed", None))
+    commander = Commander(cast("Reloader", Broken()), cast("Managed", None), Anchoring(lambda _: None))
     ask = msgspec.json.encode(NarrowAsk(caller="operator", without=("a",), reach="")).decode()
     answer = await commander.asked(Message(Word.NARROW, name="7", text=ask))
     assert (answer.word, answer.name) == (Word.NARROWED, "7")
