@@ -59,6 +59,11 @@ def refusal(wanted: Need, available: int | None) -> str:
     return f"not enough memory: {wanted.explain()}, and {available / MIB:.0f} MiB are free; {advice}"
 
 
+def copies(wanted: Need, available: int | None) -> bool:
+    """Whether the weights may be read into memory of the engine's own, while the kernel keeps the file's pages too."""
+    return available is not None and wanted.total + wanted.weights <= available
+
+
 def swap_tokens(wanted: Need, available: int | None, most: int = 0) -> int:
     """How many tokens' state may be kept outside the cache: as many as the cache has, unless memory is short.
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from llama_cpp import llama_cpp as _bindings
 
+from local_engine.huge_pages import HugePages, added, own_memory
 from local_engine.jobs import Unloaded
 from local_engine.text.markup import TAGS
 
@@ -30,14 +31,19 @@ def offloads() -> bool:
 class Model:
     """Owns the native model. Made and closed on the engine thread; texts are read on another one."""
 
-    def __init__(self, path: Path, gpu_layers: int = 0) -> None:
+    def __init__(self, path: Path, gpu_layers: int = 0, *, copied: bool = False) -> None:
+        """`copied`: the weights are read into memory of this process, to lie in huge pages; else the file is mapped."""
         lib.llama_backend_init()
         self._in_use = threading.Lock()
         parameters = lib.llama_model_default_params()
         parameters.n_gpu_layers = gpu_layers
+        if copied:
+            parameters.load_mode = lib.LLAMA_LOAD_MODE_NONE
+        before = own_memory() if copied else []
         self.pointer = lib.llama_model_load_from_file(str(path).encode(), parameters)
         if not self.pointer:
             raise ModelError(f"{path.name}: llama.cpp cannot load this file; is it a complete GGUF model?")
+        self.pages = HugePages(added(before, own_memory()) if copied else ())
         self.vocab = lib.llama_model_get_vocab(self.pointer)
         self.vocabulary_size = int(lib.llama_vocab_n_tokens(self.vocab))
         self.trained_context = int(lib.llama_model_n_ctx_train(self.pointer))
@@ -52,6 +58,7 @@ class Model:
     def close(self) -> None:
         """Who sent a text may have left meanwhile, or this process be ending: that waits until the text is read."""
         with self._in_use:
+            self.pages = HugePages()
             lib.llama_model_free(self.pointer)
             self.pointer = None
 

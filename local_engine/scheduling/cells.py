@@ -63,6 +63,10 @@ class Cells:
         """Slots that nobody generates in, the least recently used first, empty ones before all."""
         return sorted((s for s in self.slots if s.owner is None), key=lambda s: (bool(s.tokens), s.used, s.index))
 
+    def cached(self) -> list[Slot]:
+        """Slots that nobody generates in, but that hold a prefix; the least recently used first."""
+        return sorted((s for s in self.slots if s.owner is None and s.tokens), key=lambda s: (s.used, s.index))
+
     def reclaimable(self, keep: Slot | None = None) -> int:
         """Cells that would be free if every idle slot but `keep` were emptied."""
         held: Counter[int] = Counter()

@@ -222,10 +222,13 @@ class Scheduler:
         return slot
 
     def _swap_out_one(self) -> None:
-        """The least recently used idle prefix, so that no step is held up by many. The last used one stays: it is the
-        likeliest to be asked for again.
+        """The least recently used idle prefix, so that no step is held up by many. The last used one, the likeliest to
+        be asked for again, stays until others do nothing but generate: then every token of theirs would pay for it.
         """
-        worth = [slot for slot in self.cells.idle()[:-1] if self.swapped.takes(slot.tokens)]
+        cached = self.cells.cached()
+        if cached and (not self.running or any(running.missing > 1 for running in self.running.values())):
+            del cached[-1]
+        worth = [slot for slot in cached if self.swapped.takes(slot.tokens)]
         if worth:
             self._vacate(worth[0])
 
@@ -274,10 +277,9 @@ class Scheduler:
 
     def _make_room(self) -> bool:
         """Give up the least recently used cached prefix, else the youngest running sequence (never the last)."""
-        for slot in self.cells.idle():
-            if slot.tokens:
-                self._vacate(slot)
-                return True
+        if cached := self.cells.cached():
+            self._vacate(cached[0])
+            return True
         if len(self.running) < 2:
             return False
         youngest = max(self.running.values(), key=lambda running: running.key)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from local_engine import library, memory
+from local_engine import huge_pages, library, memory
 from local_engine.adapter_file import mark, read_adapters
 from local_engine.confine import limit_memory
 from local_engine.gguf import BadModelFile, Header, read_model
@@ -52,6 +52,14 @@ class Order:
     projector: Path | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Room:
+    """What memory allows: `swap` tokens kept outside the cache, and weights `copied` instead of mapped."""
+
+    swap: int
+    copied: bool
+
+
 def boot(order: Order, post: Post) -> tuple[Loaded, Loop]:
     """Raises BadModelFile, NotEnoughMemory, NoLibrary or ModelError with a sentence for the operator."""
     spec, path = order.spec, order.path
@@ -70,23 +78,33 @@ def boot(order: Order, post: Post) -> tuple[Loaded, Loop]:
     sys.setswitchinterval(0.0005)
     if header.ranks:
         return _load_ranker(spec, path, header, choice, post)
-    return _load_writer(order, header, choice, post, memory.swap_tokens(need, free, order.most_memory))
+    swap, copied = memory.swap_tokens(need, free, order.most_memory), memory.copies(need, free) and huge_pages.work()
+    return _load_writer(order, header, choice, post, Room(swap, copied))
 
 
 # What is native is imported only within these two: the import itself loads the library that was chosen.
 
 
-def _load_writer(order: Order, header: Header, choice: Choice, post: Post, swap: int) -> tuple[Loaded, Loop]:
+def _load_writer(order: Order, header: Header, choice: Choice, post: Post, room: Room) -> tuple[Loaded, Loop]:
     from local_engine.native.grammar import grammar_for  # noqa: PLC0415 - native: see above
     from local_engine.native.model import offloads  # noqa: PLC0415 - native: see above
     from local_engine.worker.loop import LoopOptions, StepLoop  # noqa: PLC0415 - native: see above
     from local_engine.worker.machine import Machine, Plan, load  # noqa: PLC0415 - native: see above
 
     spec, path = order.spec, order.path
-    limits = Limits(slots=spec.parallel, cells=spec.context, queue=spec.queue, swap=swap)
+    limits = Limits(slots=spec.parallel, cells=spec.context, queue=spec.queue, swap=room.swap)
     layers = _layers(order.spec, header, offloads())
     machine: Machine = load(
-        Plan(path, limits, spec.threads or usable_cores(), spec.lora, layers, order.projector), log.info
+        Plan(
+            path,
+            limits,
+            spec.threads or usable_cores(),
+            spec.lora,
+            layers,
+            copied=room.copied and not layers,
+            projector=order.projector,
+        ),
+        log.info,
     )
     facts, source = _facts(machine.model, spec, path, choice), _source(spec, machine.model)
     if order.projector:

@@ -71,9 +71,7 @@ class StepLoop:
         self._news: list[Delivery] = []
         self._governor = ThreadGovernor(machine.threads)
         self._contention = Contention()
-        self._try_threads()
-        if self._keeper:
-            self._keeper.restore(self.scheduler, machine.context)
+        self._begun = False
 
     def occupancy(self) -> Occupancy:
         """Read from other threads: three whole numbers, each of its own moment."""
@@ -85,6 +83,8 @@ class StepLoop:
 
     def take_in(self, inbox: queue.SimpleQueue[Message]) -> bool:
         """Handle all waiting messages; sleep only when there is nothing to compute. False at the end."""
+        if not self._begun:
+            self._begin()
         wait = self.idle
         while wait or not inbox.empty():
             if inbox.empty() and self._tidy():
@@ -98,11 +98,18 @@ class StepLoop:
             wait = self.idle and not self._news
         return True
 
+    def _begin(self) -> None:
+        """What the first request may have to wait for, and a start need not."""
+        self._begun = True
+        self._try_threads()
+        if self._keeper:
+            self._keeper.restore(self.scheduler, self._machine.context)
+
     def _tidy(self) -> bool:
         """Use an idle moment. False when there is nothing to do."""
         edits = self.scheduler.tidy()
         self._edit(edits)
-        return bool(edits)
+        return bool(edits) or self._machine.model.pages.gather_one()
 
     def _edit(self, edits: tuple[Edit, ...]) -> None:
         for edit in edits:

@@ -97,13 +97,14 @@ class Machine:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to load, and for how many threads."""
+    """What to load, and for how many threads. `copied`: see Model."""
 
     path: Path
     limits: Limits
     threads: int
     lora: tuple[Adapter, ...] = ()
     gpu_layers: int = 0
+    copied: bool = False
     projector: Path | None = None
 
 
@@ -112,7 +113,7 @@ def load(plan: Plan, progress: Callable[[str], None]) -> Machine:
     forward_logs()
     limits = plan.limits
     progress(f"loading {plan.path.name}")
-    model = Model(plan.path, plan.gpu_layers)
+    model = Model(plan.path, plan.gpu_layers, copied=plan.copied)
     adapters = Adapters(model, plan.lora)
     projector = _projector(plan, model, progress)
     if projector and projector.whole:

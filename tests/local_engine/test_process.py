@@ -209,6 +209,8 @@ def test_an_idle_engine_gives_its_memory_back_and_loads_again_when_asked(
         while client.get("/health").json()["status"] != "idle":
             assert time.monotonic() < deadline, "it was never unloaded"
             time.sleep(0.05)
-        assert resident_mb(child) < loaded - 60
+        while resident_mb(child) >= loaded - 60:  # it is called idle before the last page is given back
+            assert time.monotonic() < deadline, "its memory was kept"
+            time.sleep(0.05)
         assert text_of(chat(client)) == text_of(before)
     child.end()

@@ -310,6 +310,21 @@ def test_prefixes_that_nobody_works_on_leave_the_cache_and_come_back() -> None:
     assert sum(len(copy.tokens) for copy in harness.scheduler.swapped) <= 120
 
 
+def test_the_prefix_used_last_leaves_too_once_others_do_nothing_but_generate() -> None:
+    harness = Harness(Limits(slots=3, cells=400, batch=30, chunk=30, swap=200))
+    harness.submit(0, [1] * 50, 2)
+    harness.drain()
+    assert not list(harness.scheduler.swapped), "the likeliest to be asked for again"
+    harness.submit(1, [2] * 50, 9)
+    swapped = [bool(list(harness.scheduler.swapped)) for _ in range(4) if harness.step()]
+    assert swapped == [False, False, True, True], "two steps read the prompt; every token after it would pay"
+    harness.drain()
+    again = harness.submit(2, [*[1] * 50, 9], 2)
+    harness.drain()
+    assert again is not None
+    assert again.reused == 50
+
+
 def test_what_is_swapped_in_and_what_makes_room_for_it_fit_into_memory_together() -> None:
     harness = Harness(Limits(slots=2, cells=150, batch=200, swap=100))
     for key, prompt in enumerate(([1] * 90, [2] * 90, [1] * 91)):
