@@ -12,6 +12,7 @@ from local_engine.api.errors import invalid
 from local_engine.api.fields import Fields, read_json
 from local_engine.api.front import Front
 from local_engine.api.generate import Work, prompt_jobs, run_jobs
+from local_engine.api.leaving import unless_left
 from local_engine.api.parameters import read_wish
 from local_engine.api.prompts import read_prompts
 from local_engine.api.shapes import JsonObject, joined
@@ -81,7 +82,7 @@ async def tokenize(front: Front, request: Request) -> Response:
     fields.finish()
     if content is None:
         raise invalid("content", "content is missing.")
-    tokens = await front.service.tokens(loaded, [Part(content, trusted=trusted)])
+    tokens = await unless_left(request, front.service.tokens(loaded, [Part(content, trusted=trusted)]))
     shown = tokens if lead else tokens[len(loaded.beginning) :]
     return Response(msgspec.json.encode({"tokens": shown}) + b"\n", media_type="application/json")
 
