@@ -27,10 +27,6 @@ class Histogram(Struct):
     counts: list[int] = field(default_factory=lambda: [0] * (len(SECONDS) + 1))
     total: float = 0.0
 
-    def observe(self, seconds: float) -> None:
-        self.counts[bisect_left(SECONDS, seconds)] += 1
-        self.total += seconds
-
 
 class Metrics:
     """Counters of this gate's life; what is true now (states, loads, queues) is read when asked."""
@@ -46,10 +42,11 @@ class Metrics:
         """One exchange is over; `outcome` is its record's body."""
         of, first, total = (tier, upstream), outcome.first_byte_ms, outcome.total_ms
         self._exchanges[tier, upstream, outcome.ending, outcome.status] += 1
-        if isinstance(first, float) and first >= 0:
-            self._first_byte[of].observe(first / 1000)
-        if isinstance(total, float):
-            self._duration[of].observe(total / 1000)
+        for milliseconds, histograms in ((first, self._first_byte), (total, self._duration)):
+            if isinstance(milliseconds, float) and milliseconds >= 0:
+                seconds, histogram = milliseconds / 1000, histograms[of]
+                histogram.counts[bisect_left(SECONDS, seconds)] += 1
+                histogram.total += seconds
 
     def denial(self, reason: str) -> None:
         self._denials[("reason", reason),] += 1

@@ -57,6 +57,7 @@ class Recorder:
     def __init__(self, ledger: Ledger, on_refusal: Callable[[str], None] = lambda _: None) -> None:
         """`on_refusal` hears once why no record is taken any more, and "" if that passes."""
         self._ledger = ledger
+        self.decide = ledger.decide  # as append, of a decision that `Prepared` encoded
         self._on_refusal = on_refusal
         self._refusal = ""
         self._failure = ""  # of these, what the ledger said when we last looked
@@ -124,10 +125,6 @@ class Recorder:
     def append(self, kind: Kind, body: Mapping[str, object] | Body) -> int:
         """Append; the index. From here on the record exists, whether or not anyone waits for the disk."""
         return self._ledger.append(kind, body).index
-
-    def decide(self, body: bytes) -> int:
-        """As append, of a decision that `Prepared` encoded."""
-        return self._ledger.decide(body)
 
     def conclude(self, told: Outcome) -> None:
         """As note, of an exchange that is over."""
