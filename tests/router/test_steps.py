@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from router.gate.desk import Afterwards
 from router.gate.steps import Steps, Wait, in_task
 
 
@@ -134,3 +135,23 @@ async def test_a_mistake_is_told_to_the_loop_and_ends_nobody_else(error: BaseExc
     Steps(mistaken(), asyncio.get_running_loop()).go_on()
     wait.settle(error)
     assert [context["exception"] for context in told] == ([error] if isinstance(error, Exception) else [])
+
+
+async def test_what_is_done_afterwards_is_done_in_order_and_a_mistake_ends_nobody_else() -> None:
+    loop, told, log = asyncio.get_running_loop(), list[dict[str, Any]](), list[int]()
+    loop.set_exception_handler(lambda _, context: told.append(context))
+    afterwards = Afterwards(loop)
+
+    def mistaken() -> None:
+        raise ZeroDivisionError
+
+    afterwards.do(lambda: log.append(1))
+    afterwards.do(mistaken)
+    afterwards.do(lambda: log.append(2))
+    assert log == []
+    await asyncio.sleep(0)
+    assert log == [1, 2]
+    assert [type(context["exception"]) for context in told] == [ZeroDivisionError]
+    afterwards.do(lambda: log.append(3))
+    await asyncio.sleep(0)
+    assert log == [1, 2, 3]
