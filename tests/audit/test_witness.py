@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
+from router.audit import Ledger
 from router.audit.format import layout
 from router.audit.format.notes import Checkpoint, NoteError
 from router.audit.format.witness import parse_witness
 from router.cli.audit import audit_app
 from tests.audit.attacker import Forger, steal
-from tests.audit.ledgers import build, copy, vkey
+from tests.audit.ledgers import build, copy, settings, vkey
 from tests.fakes.witness import Witness, running_witness
 
 
@@ -116,6 +117,25 @@ def test_a_witness_that_does_not_help_is_told_of(ledger: Path, witness: Witness)
     policy.write_text(policy.read_text().replace("http://127.0.0.1:1", "https://api.openai.com:443"))
     refused = anchor(ledger)
     assert (refused.exit_code, "cloud_provider" in refused.output) == (3, True)
+
+
+def test_a_ledger_that_somebody_writes_is_not_anchored_past_its_writer(ledger: Path, witness: Witness) -> None:
+    """Who has the lock records what is dialled; one that takes no orders here would not."""
+    alive = Ledger.open(settings(ledger))
+    try:
+        done = anchor(ledger)
+    finally:
+        alive.close()
+    assert (done.exit_code, "a service writes this ledger, and does not answer" in done.output) == (3, True)
+    assert witness.asked == []
+    (ledger / layout.LOCK).unlink()  # as in a copy of the files that matter
+    assert anchor(ledger).exit_code == 0
+
+
+def test_a_policy_file_that_is_wrong_says_so(ledger: Path) -> None:
+    (ledger.parent / "policy.yaml").write_text("witnesses: 1\n")
+    done = anchor(ledger)
+    assert (done.exit_code, "witnesses" in done.output) == (3, True)
 
 
 @pytest.mark.parametrize("text", ["", "w", "w+00000000+AAAA", "w+00000000+" + "B" + "A" * 43])
