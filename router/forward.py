@@ -73,19 +73,25 @@ class Forwarder(msgspec.Struct, eq=False):
 
         Its answer may then be `answered`; `run` goes on from here in any case.
         """
-        if self._inbound.facts.stream or not self._gate.connected:
+        if self._inbound.facts.stream:
             return None
         plan = self._plan()
         attempt = next(plan, None)
         if attempt is None:
             return None
-        self._first = attempt, plan
+        self._first = attempt, plan  # it was this attempt's turn, whoever opens it
         tier = self._snapshot.tiers[attempt.tier]
         if tier.hedge_after_s or tier.timeouts.total_s <= 0:
             return None
-        self._opened = exchange = self._open(attempt)
+        self._until[attempt.tier] = self._began + tier.timeouts.total_s
+        exchange = self._open(attempt, tier.timeouts.total_s)
+        if exchange.over:  # there is no gate now: `run` plans when there is one
+            self._until.clear()
+            self._first = None
+            return None
+        self._opened = exchange
         self._under_way.append(exchange)
-        return None if exchange.over else exchange
+        return exchange
 
     @property
     def begun(self) -> bool:
@@ -172,7 +178,7 @@ class Forwarder(msgspec.Struct, eq=False):
     async def _try(self, attempt: Attempt) -> Answer:
         exchange, self._opened = self._opened, None
         if exchange is None:
-            exchange = self._open(attempt)
+            exchange = self._open(attempt, self._left_s(attempt.tier))
             self._under_way.append(exchange)
         wanted = EVENT_STREAM if self._inbound.facts.stream else JSON
         try:
@@ -190,7 +196,7 @@ class Forwarder(msgspec.Struct, eq=False):
         if failure.cause is Cause.COLD:
             self._asleep.append(attempt)
 
-    def _open(self, attempt: Attempt) -> Exchange:
+    def _open(self, attempt: Attempt, deadline_s: float) -> Exchange:
         policy = self._snapshot.policy
         served = policy.models[self._model].served.get(attempt.tier, self._model)
         most = self._snapshot.limits.body_bytes
@@ -209,7 +215,7 @@ class Forwarder(msgspec.Struct, eq=False):
             body_bytes=len(body),
             policy=policy.digest,
             reach=int(self._ceiling),
-            deadline_s=self._left_s(attempt.tier),
+            deadline_s=deadline_s,
             wait=attempt.wait,
             continued=bool(self._said),
         )

@@ -199,10 +199,8 @@ def _name_of_ours(param: str | None) -> str:
     return param if param in PARAMETERS else ""
 
 
-def narrowed(word: str) -> Reach | None:
+def narrowed(word: str) -> Reach:
     """The client's own ceiling; InvalidRequest for a word that is none."""
-    if not word:
-        return None
     if word not in REACHES:
         raise InvalidRequest(f"X-Ringfence-Reach must be one of {', '.join(REACHES)}.", param="X-Ringfence-Reach")
     return REACHES[word]

@@ -368,3 +368,32 @@ async def test_a_caller_known_by_older_settings_is_asked_for_again() -> None:
     assert one.worker.cycle.caller == new.snapshot.policy.callers["0a"]  # type: ignore[attr-defined]
     assert one.worker.cycle.caller is not old.snapshot.policy.callers["0a"]  # type: ignore[attr-defined]
     assert await one.opened() == [1]
+
+
+async def test_without_a_gate_it_is_asked_for_when_there_is_one() -> None:
+    one = door()
+    link, one.gate._link = one.gate._link, None
+    one.ask()
+    await asyncio.sleep(0.02)
+    assert one.client.data == b""
+    one.gate._link = link
+    one.gate._attached.set()
+    (number,) = await one.opened()
+    one.hear(whole(number))
+    assert one.client.data.endswith(BODY)
+
+
+async def test_upstreams_take_turns_where_a_second_attempt_may_run_beside_the_first() -> None:
+    one = door(hedge_after_s=5.0)
+    policy = one.worker.serving().snapshot.policy
+    both = msgspec.structs.replace(policy, tiers={"t": TierRule("t", ("u", "v"))}, models={"m": ModelRule("m", ("t",))})
+    snapshot = msgspec.structs.replace(one.worker.serving().snapshot, policy=both)
+    application = Application(snapshot, one.gate, View(), Log("test"), Steering(lambda _: None))
+    one.worker.serving = lambda: application
+    for number in (1, 2, 3, 4):
+        one.ask()
+        assert len(await one.opened()) == number
+        one.hear(whole(number))
+        await asyncio.sleep(0.02)
+    served = [line for line in one.client.data.split(b"\r\n") if line.startswith(b"x-ringfence-upstream")]
+    assert [line[-1:] for line in served] in ([b"u", b"v"] * 2, [b"v", b"u"] * 2)
