@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from local_engine.native.batch import Batch
-from local_engine.native.model import Model, ModelError, lib
+from local_engine.native.model import Model, ModelError, address_of, lib
 from local_engine.scheduling.step import Copy, Discard, Edit, State, SwapIn, SwapOut, Trim
 
 NO_CELL = 1
@@ -55,6 +55,11 @@ class Context:
         self._memory = lib.llama_get_memory(self.pointer)
         self._vocabulary_size = model.vocabulary_size
         self._width = model.width
+        self._scores_at = address_of("llama_get_logits_ith")
+        self._scores: dict[int, NDArray[np.float32]] = {}
+        """Views of what a decode leaves, by address: it always lies in the same few places, and a view takes as long to
+        make as its greatest score to find.
+        """
         self.batch = Batch(shape.batch)
         self.copies: dict[int, State] = {}
         """What was swapped out, by number."""
@@ -105,8 +110,12 @@ class Context:
 
     def logits(self, row: int) -> NDArray[np.float32]:
         """The raw scores of a batch row: a view, valid until the next decode."""
-        pointer = lib.llama_get_logits_ith(self.pointer, row)
-        return np.ctypeslib.as_array(pointer, shape=(self._vocabulary_size,))
+        address = self._scores_at(self.pointer, row)
+        found = self._scores.get(address)
+        if found is None:
+            array = (ctypes.c_float * self._vocabulary_size).from_address(address)
+            found = self._scores[address] = np.ctypeslib.as_array(array)
+        return found
 
     def save(self, slot: int, most: int) -> State:
         """The state of a slot's cells; empty when it has more bytes than that."""

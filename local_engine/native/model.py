@@ -23,6 +23,12 @@ class ModelError(Exception):
     """The model cannot be loaded or used; the sentence says which file and why."""
 
 
+def address_of(name: str) -> Any:
+    """A function of a context and a row, which answers with an address instead of a pointer object."""
+    place = ctypes.cast(getattr(lib, name), ctypes.c_void_p).value
+    return ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int32)(place or 0)
+
+
 def offloads() -> bool:
     """Whether the library has a back end for graphics cards."""
     return bool(lib.llama_supports_gpu_offload())
