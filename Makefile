@@ -77,6 +77,7 @@ bench: dev
 	@$(BIN)/python -m bench.starts
 	@$(BIN)/python -m bench.memory
 	@$(BIN)/python bench/decisions.py
+	@$(BIN)/python bench/bodies.py
 	@$(BIN)/python bench/ledger.py
 
 # Against nginx alone, under three minutes; fails when Ringfence has become dearer than bench/budgets.toml allows.
