@@ -56,10 +56,11 @@ def kept(ledger: Path) -> Known | None:
 
 
 def parse(text: str) -> Known | None:
-    """The first two lines of a checkpoint."""
+    """The first two lines of a checkpoint; None for what a broken disk may put in their place."""
     origin, _, rest = text.partition("\n")
     size = rest.partition("\n")[0]
-    return Known(origin, int(size)) if origin and size.isascii() and size.isdigit() else None
+    good = origin.isprintable() and size.isascii() and size.isdigit()
+    return Known(origin, int(size)) if origin and good else None
 
 
 def keep(ledger: Path, known: Known) -> None:

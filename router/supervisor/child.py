@@ -17,6 +17,7 @@ from msgspec import Struct
 from router.channel.control import Control, Message, ProcessState, Word
 from router.logs import Log
 from router.seal.attestation import Attestation
+from router.supervisor.shortage import SHORTAGE, told
 
 BACK_OFF_S = (0.05, 0.2, 0.5, 1.0, 2.0, 5.0)  # the last one repeats
 LIVED_LONG_S = 30.0  # after this long a death starts the back-off anew
@@ -129,7 +130,7 @@ class Child:
                 pass_fds=(control, *self.program.inherit),  # an engine's launcher tells its seal by it, then closes it
                 start_new_session=True,  # a Ctrl-C of the terminal is for the supervisor, which drains in order
             )
-        except OSError as error:  # no memory, no descriptors, no interpreter: tried again as if it had died
+        except SHORTAGE as error:  # no memory, no descriptors, no interpreter: tried again as if it had died
             ours.close()
             return self._not_started(error)
         finally:
@@ -149,8 +150,8 @@ class Child:
             if pinging is not None:
                 pinging.cancel()
 
-    def _not_started(self, error: OSError) -> int:
-        self._log("process_not_started", state=self.program.name, reason=error.strerror)
+    def _not_started(self, error: Exception) -> int:
+        self._log("process_not_started", state=self.program.name, reason=told(error))
         return NOT_STARTED
 
     async def _ping(self) -> None:

@@ -22,6 +22,7 @@ from router.supervisor.cage import caged_program
 from router.supervisor.door import listener
 from router.supervisor.launcher import LauncherReport
 from router.supervisor.orders import near
+from router.supervisor.shortage import SHORTAGE, told
 from router.supervisor.swapping import HOLDING, Known, Phase, back_off_s
 
 KEEPER: Final = (sys.executable, "-I", "-m", "router.supervisor.keeper")
@@ -141,11 +142,9 @@ class ManagedProgram(Struct):
         self.started_at, self.ready_since, self.used_at, self.ending = now, 0.0, now, ""
         self.starts += 1
         self.attestation, self.refusal = None, ""
-        reading, self.lifeline = os.pipe()
-        telling, report = os.pipe()
-        self.report = LauncherReport(telling, sealed, self._refused)
-        held = [reading, report]
+        held: list[int] = []
         try:
+            self._open_pipes(held, sealed)
             command = self._command(places, held)
             self.process = await asyncio.create_subprocess_exec(
                 *command,
@@ -155,12 +154,20 @@ class ManagedProgram(Struct):
                 pass_fds=held,
                 start_new_session=True,
             )
-        except OSError as error:
+        except SHORTAGE as error:
             self.let_go()
-            raise CannotStart(f"cannot be started: {error.strerror}") from None
+            raise CannotStart(f"cannot be started: {told(error)}") from None
         finally:
             for descriptor in held:
                 os.close(descriptor)
+
+    def _open_pipes(self, held: list[int], sealed: Callable[[Attestation], None]) -> None:
+        """Its ends of lifeline and report, in this order, go to `held`. OSError."""
+        reading, self.lifeline = os.pipe()
+        held.append(reading)
+        telling, report = os.pipe()
+        held.append(report)
+        self.report = LauncherReport(telling, sealed, self._refused)
 
     def _refused(self, reason: str) -> None:
         self.refusal = reason

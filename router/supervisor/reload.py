@@ -97,6 +97,8 @@ class Reloader:
             return await _aside(self._load)
         except SettingsError as error:
             return self._refused(str(error), in_public(error), actor)
+        except CannotReload as error:
+            return self._refused(str(error), str(error), actor)
         except OSError as error:  # the working directory is gone: what is asked for by a path needs one
             reason = f"the settings cannot be read: {error.strerror}: is the working directory still there?"
             return self._refused(reason, reason, actor)
@@ -225,7 +227,10 @@ async def _aside(load: Load) -> Snapshot:
         with contextlib.suppress(RuntimeError):  # the loop has ended
             loop.call_soon_threadsafe(tell, snapshot, failed)
 
-    threading.Thread(target=work, name="settings", daemon=True).start()
+    try:
+        threading.Thread(target=work, name="settings", daemon=True).start()
+    except RuntimeError as error:
+        raise CannotReload(f"the settings cannot be read now: {error}: try again") from None
     return await done
 
 

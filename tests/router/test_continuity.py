@@ -38,6 +38,8 @@ def recover(ledger: Path, *words: str) -> Result:
         ("x/audit/00\n-7\n", None),
         ("x/audit/00\n٧\n", None),
         ("\n7\n", None),
+        ("x/audit\0/00\n7\n", None),
+        ("\0\0\0\n7\n", None),
         ("x/audit/00", None),
         ("", None),
     ],
@@ -99,7 +101,7 @@ def test_an_older_state_of_it_is_missed_and_set_aside(ledger: Path, tmp_path: Pa
     copy(older, ledger)
     remembering.learn()
     assert kept(ledger) == known, "a shorter one teaches nothing"
-    assert remembering.options() == ["--continues", f"{known.origin}\n{known.signed}"]
+    assert remembering.options() == [f"--continues={known.origin}\n{known.signed}"]
     missed = lost(ledger, known)
     assert missed is not None
     assert "an older state of it lies there" in missed.text
