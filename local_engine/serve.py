@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import functools
 import logging
 import os
-import signal
 import socket
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-
-import uvicorn
+from typing import TYPE_CHECKING
 
 from local_engine.adapter_file import check_adapters
-from local_engine.api.app import make_app
 from local_engine.api.front import Front, read_keys
 from local_engine.confine import keep_heap_small, shut_memory
 from local_engine.fetch import weights
@@ -30,8 +26,10 @@ from local_engine.service import Service
 from local_engine.worker.boot import Order, boot
 from local_engine.worker.thread import Loop, Post
 
+if TYPE_CHECKING:
+    from local_engine.web import Server
+
 BACKLOG = 512
-KEEP_ALIVE = 75
 
 log = logging.getLogger("local_engine")
 
@@ -100,21 +98,12 @@ def _loop() -> asyncio.AbstractEventLoop:
 
 
 async def _serve(front: Front, listener: socket.socket, options: Options) -> int:
-    config = uvicorn.Config(
-        make_app(front),
-        http="httptools",
-        ws="none",
-        lifespan="off",
-        log_config=None,
-        access_log=False,
-        proxy_headers=False,
-        server_header=False,
-        timeout_keep_alive=KEEP_ALIVE,
-        timeout_graceful_shutdown=int(options.drain),
-    )
-    server = _Server(config)
-    front.service.on_failure = functools.partial(_end_if_it_served, server, front.service)
     front.service.start()
+    # While the engine thread reads the model: a start is shorter by what these imports take.
+    from local_engine.web import make_server  # noqa: PLC0415 - see above
+
+    server = make_server(front, options.drain)
+    front.service.on_failure = functools.partial(_end_if_it_served, server, front.service)
     log.info("listening on %s", _name(listener))
     await server.serve(sockets=[listener])
     front.service.stop()
@@ -122,20 +111,7 @@ async def _serve(front: Front, listener: socket.socket, options: Options) -> int
     return 1 if server.broken else 0
 
 
-class _Server(uvicorn.Server):
-    """Ends with status 0 on SIGTERM or SIGINT; uvicorn itself would raise the signal again."""
-
-    broken = False
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        loop = asyncio.get_running_loop()
-        for signum in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(signum, self.handle_exit, signum, None)
-        yield
-
-
-def _end_if_it_served(server: _Server, service: Service) -> None:
+def _end_if_it_served(server: Server, service: Service) -> None:
     """A model that never loaded is said in /health; an engine that broke is replaced by whoever supervises."""
     if service.served:
         server.broken = server.should_exit = True
