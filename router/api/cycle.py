@@ -163,6 +163,10 @@ class TransportReply:
                 self._cycle.disconnected = True
                 return
 
+    def leave(self) -> None:
+        """The client is gone. Its work ends in the loop's next pass; what the gate sends until then is poured away."""
+        self._cycle.disconnected = True
+
     def pour(self, data: bytes | memoryview) -> bool:
         if self._flow.write_paused or not self._chunked or self._pending:
             return False

@@ -52,6 +52,8 @@ class RouterProtocol(PatientProtocol):
         self._running: RequestResponseCycle | None = None  # the ASGI cycle whose turn it was last
 
     def connection_lost(self, exc: Exception | None) -> None:
+        if self._reply is not None:
+            self._reply.leave()
         self._stop_work()  # the client left: the upstream stops
         self._work = None
         for cycle in (self._running, *(queued for queued, _ in self.pipeline)):

@@ -42,9 +42,11 @@ class Wire(asyncio.Transport):
     def __init__(self) -> None:
         super().__init__({"peername": ("127.0.0.1", 1), "sockname": ("127.0.0.1", 2)})
         self.data = b""
-        self.closed = False
+        self.closed = self.lost = False
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
+        if self.lost:  # as uvloop's do
+            raise RuntimeError("unable to perform operation; the handler is closed")
         self.data += bytes(data)
 
     def is_closing(self) -> bool:
@@ -241,6 +243,23 @@ async def test_a_client_that_leaves_while_others_are_woken_is_not_answered() -> 
     one.worker.connection_lost(None)
     waiter.resume(waiter)
     assert one.client.data == b""
+
+
+@pytest.mark.parametrize("asked", [1, 2], ids=["one", "pipelined"])
+async def test_a_client_that_leaves_its_stream_costs_nobody_else_the_channel(asked: int) -> None:
+    """What the gate sends in the same pass of the loop goes nowhere, and is no mistake."""
+    one = door()
+    stream = CHAT.replace(b"}]", b'}],"stream":true')
+    one.worker.data_received(one.request(stream) * asked)
+    one.hear(pack(1, Kind.RECORD, COUNT.pack(7)) + pack(1, Kind.HEAD, encode(Head(200, "text/event-stream"))))
+    one.hear(pack(1, Kind.DATA, b"data: 1\n\n"))
+    one.hear(pack(1, Kind.DATA, b"data: 2\n\n"))
+    assert one.client.data.endswith(b"data: 2\n\n\r\n")
+    one.client.lost = one.client.closed = True
+    one.worker.connection_lost(None)
+    one.hear(pack(1, Kind.DATA, b"data: 3\n\n"))
+    assert [kind for _, kind, _ in await one.asked()] == [Kind.OPEN, Kind.BODY, Kind.CANCEL]
+    assert not one.state.tasks
 
 
 async def test_a_gate_that_goes_away_is_told_at_once() -> None:
