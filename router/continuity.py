@@ -8,6 +8,7 @@ a number from outside alone.
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Final
 
@@ -18,6 +19,7 @@ _CHECKPOINT: Final = "checkpoint"  # C2SP tlog-checkpoint: origin, size, root, e
 _VKEY: Final = "log.vkey"  # C2SP signed-note: the origin, `+`, a hash, `+`, the key
 _SEGMENTS: Final = "segments"
 _LONGEST: Final = 4096
+_LOG: Final = re.compile(r"(\w[!-~]*/audit/[0-9a-f]{32})\n([0-9]{1,18})(?:\n|\Z)", re.ASCII)
 
 
 class Known(Struct, frozen=True):
@@ -56,11 +58,9 @@ def kept(ledger: Path) -> Known | None:
 
 
 def parse(text: str) -> Known | None:
-    """The first two lines of a checkpoint; None for what a broken disk may put in their place."""
-    origin, _, rest = text.partition("\n")
-    size = rest.partition("\n")[0]
-    good = origin.isprintable() and size.isascii() and size.isdigit()
-    return Known(origin, int(size)) if origin and good else None
+    """The first two lines of a checkpoint; None of what no ledger writes: it would stop every start, and be no log."""
+    found = _LOG.match(text)
+    return Known(found[1], int(found[2])) if found else None
 
 
 def keep(ledger: Path, known: Known) -> None:
@@ -101,10 +101,13 @@ def _told(ledger: Path, known: Known, what: str) -> str:
 
 
 def _has_records(ledger: Path) -> bool:
+    """Or may have, as far as we may see."""
     try:
         return any((ledger / _SEGMENTS).iterdir())
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError):
         return False
+    except OSError:
+        return True
 
 
 def _first(path: Path) -> str:

@@ -121,11 +121,13 @@ class Tree:
 
     async def _drain(self) -> None:
         """Clients' answers first, then the ledger, then the engines: each needs the next."""
+        opened = self._gate.state == "ready"
         for group, spare_s in ((self._workers, ENDS_S), ([self._gate], GATE_ENDS_S), (self._engines, ENDS_S)):
             for child in group:
                 child.stop()
             await self._gone(group, self._snapshot.limits.drain_s + spare_s)
-        self._remembering.learn()
+        if opened:  # what a gate refused may say anything
+            self._remembering.learn()
 
     async def _gone(self, group: list[Child], within_s: float) -> None:
         loop = asyncio.get_running_loop()

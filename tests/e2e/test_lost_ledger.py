@@ -51,3 +51,19 @@ def test_a_service_that_lost_its_own_directory_too_still_knows_its_ledger(tmp_pa
         assert service.process.wait(20) == 1
     again = ringfence(tmp_path, "serve", "--config", "policy.yaml", "--port", "0")
     assert (again.returncode, "there is none" in again.stderr) == (1, True), again.stderr
+
+
+def test_what_a_gate_refused_teaches_nothing(tmp_path: Path) -> None:
+    with fake_upstream() as fake, running(tmp_path, policy(fake)) as service:
+        assert service.stop() == 0
+    checkpoint, kept = tmp_path / "ledger" / "checkpoint", tmp_path / "ledger-run" / "ledger-checkpoint"
+    whole, known = checkpoint.read_text(), kept.read_text()
+    origin, rest = whole.split("\n", 1)
+    checkpoint.write_text(f"{origin}\n9{rest}")
+    refused = ringfence(tmp_path, "serve", "--config", "policy.yaml", "--port", "0")
+    assert (refused.returncode, "not signed by this ledger" in refused.stderr) == (1, True), refused.stderr
+    assert kept.read_text() == known
+    checkpoint.write_text(whole)
+    (tmp_path / "service.log").unlink()
+    with running(tmp_path, policy(fake)) as service:
+        assert service.stop() == 0

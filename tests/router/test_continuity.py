@@ -15,6 +15,8 @@ from router.logs import Log
 from router.supervisor.remembering import Remembering
 from tests.audit.ledgers import build, check, codes, copy, fields, settings
 
+ORIGIN = f"x/audit/{'0a' * 16}"
+
 
 @pytest.fixture
 def ledger(tmp_path: Path) -> Path:
@@ -33,14 +35,19 @@ def recover(ledger: Path, *words: str) -> Result:
 @pytest.mark.parametrize(
     ("text", "known"),
     [
-        ("x/audit/00\n7\nabc\n", Known("x/audit/00", 7)),
-        ("x/audit/00\n7", Known("x/audit/00", 7)),
-        ("x/audit/00\n-7\n", None),
-        ("x/audit/00\n٧\n", None),
+        (f"{ORIGIN}\n7\nabc\n", Known(ORIGIN, 7)),
+        (f"{ORIGIN}\n7", Known(ORIGIN, 7)),
+        (f"{ORIGIN}\n-7\n", None),
+        (f"{ORIGIN}\n٧\n", None),
+        (f"{ORIGIN}\n7 \n", None),
+        (f"{ORIGIN}\n{'9' * 3000}\n", None),
+        (ORIGIN, None),
+        (f"--{ORIGIN}\n7\n", None),
+        (f"a\0{ORIGIN}\n7\n", None),
+        ("x/audit/00\n7\n", None),
+        ("hello\n12\n", None),
         ("\n7\n", None),
-        ("x/audit\0/00\n7\n", None),
         ("\0\0\0\n7\n", None),
-        ("x/audit/00", None),
         ("", None),
     ],
 )
@@ -60,6 +67,15 @@ def test_a_log_that_is_broken_in_its_place_is_the_starts_to_refuse(ledger: Path)
     (ledger / layout.CHECKPOINT).unlink()
     assert lost(ledger, kept(ledger)) is None
     (ledger / layout.VKEY).unlink()
+    assert lost(ledger, kept(ledger)) is None
+
+
+def test_a_log_that_may_not_be_looked_at_is_not_said_to_be_gone(ledger: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def shut(self: Path) -> None:
+        raise PermissionError(f"no leave to look into {self}")
+
+    (ledger / layout.VKEY).unlink()
+    monkeypatch.setattr(Path, "iterdir", shut)
     assert lost(ledger, kept(ledger)) is None
 
 
@@ -101,7 +117,7 @@ def test_an_older_state_of_it_is_missed_and_set_aside(ledger: Path, tmp_path: Pa
     copy(older, ledger)
     remembering.learn()
     assert kept(ledger) == known, "a shorter one teaches nothing"
-    assert remembering.options() == [f"--continues={known.origin}\n{known.signed}"]
+    assert remembering.options() == ["--continues", f"{known.origin}\n{known.signed}"]
     missed = lost(ledger, known)
     assert missed is not None
     assert "an older state of it lies there" in missed.text
