@@ -50,10 +50,20 @@ class Base(Struct, frozen=True):
         """An absolute path; as it is written where `~` names nobody's home, which is reported."""
         start = self.beside_file if report.origin(path).file == self.file else self.working
         try:
-            return start / FilePath(text).expanduser()
+            found = start / FilePath(text).expanduser()
         except RuntimeError:
             report.add(path, f"'{text}': there is no such home directory", "write the path out")
             return start / text
+        check_spelling(found, path, report)
+        return found
+
+
+def check_spelling(file: FilePath, path: Path, report: Report) -> None:
+    """A path of bytes that are no text could not be handed on to the processes that use it."""
+    try:
+        str(file).encode()
+    except UnicodeEncodeError:
+        report.add(path, f"the path {str(file)!a} is not UTF-8", "rename what is spelled so, or go elsewhere")
 
 
 def compile_snapshot(settings: SettingsFile, base: Base, secrets: dict[str, str], report: Report) -> Snapshot:

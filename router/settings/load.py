@@ -14,7 +14,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from router.settings import document, environment
-from router.settings.compiling import Base, compile_snapshot
+from router.settings.compiling import Base, check_spelling, compile_snapshot
 from router.settings.credentials import is_token
 from router.settings.engine_entries import EngineEntry
 from router.settings.files import read_text
@@ -57,6 +57,7 @@ def load_whole(config: FilePath | None, variables: Mapping[str, str], flags: Fla
     secrets = dict(found.secrets) if tiers is found.tiers else {}
     working = FilePath.cwd()
     base = Base(str(config), (working / config).parent if config is not None else working, working)
+    check_spelling(working / config if config is not None else working, (), report)
     settings = validate(SettingsFile, whole.tree, report)
     if settings is None:
         _judge_the_rest(whole.tree, base, secrets, report)

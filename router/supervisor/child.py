@@ -130,9 +130,11 @@ class Child:
                 pass_fds=(control, *self.program.inherit),  # an engine's launcher tells its seal by it, then closes it
                 start_new_session=True,  # a Ctrl-C of the terminal is for the supervisor, which drains in order
             )
-        except SHORTAGE as error:  # no memory, no descriptors, no interpreter: tried again as if it had died
+        except Exception as error:
             ours.close()
-            return self._not_started(error)
+            if not isinstance(error, SHORTAGE):
+                raise
+            return self._not_started(error)  # no memory, no descriptors, no interpreter: tried again as if it had died
         finally:
             theirs.close()
         if self._stopping.is_set():  # told to stop before there was anything to tell

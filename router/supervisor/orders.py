@@ -11,7 +11,6 @@ import errno
 import os
 import socket
 import struct
-import traceback
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Final
@@ -21,6 +20,7 @@ import msgspec
 from router.continuity import run_directory
 from router.logs import Log
 from router.supervisor.family import is_below
+from router.supervisor.unforeseen import described
 
 SOCKET: Final = "orders.sock"
 LONGEST: Final = 64 * 1024
@@ -97,9 +97,7 @@ class Orders:
 
 def mistake(error: Exception) -> str:
     """What is said of an order that failed in a way that nobody thought of; the log says the same."""
-    frame = traceback.extract_tb(error.__traceback__)[-1]
-    why = error.strerror if isinstance(error, OSError) else None
-    reason = f"{type(error).__name__}{f' ({why})' if why else ''} at {Path(frame.filename).name}:{frame.lineno}"
+    reason = described(error)
     Log("supervisor")("order_failed", reason=reason)
     return f"this order failed unforeseen: {reason}; nothing says how far it came: see /health and the log"
 

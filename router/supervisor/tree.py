@@ -23,6 +23,7 @@ from router.supervisor.managed import Managed
 from router.supervisor.program import Places
 from router.supervisor.remembering import Remembering
 from router.supervisor.run_directory import engine_socket, made_again
+from router.supervisor.unforeseen import described
 
 PYTHON = (sys.executable, "-I", "-m")
 ENGINE_STATE = "engine-state"
@@ -73,13 +74,15 @@ class Tree:
 
     async def run(self) -> None:
         """Start all, keep all running; returns when stopped, with all of them ended."""
-        running = [asyncio.create_task(child.run()) for child in self.children]
         self.managed.settle(self._snapshot.managed)
-        programs = asyncio.create_task(self.managed.run())
+        runs = [*(child.run() for child in self.children), self.managed.run()]
+        tasks = [asyncio.create_task(run) for run in runs]
+        for task in tasks:
+            task.add_done_callback(self._on_broken)
         await self._ended.wait()
         await self._drain()
         await self.managed.close()
-        await asyncio.gather(programs, *running)
+        await asyncio.wait(tasks)
 
     def stop(self) -> None:
         """The first call drains; a second one, from an impatient operator, kills."""
@@ -270,6 +273,13 @@ class Tree:
         rows = (*(child.row for child in self.children), *self.managed.rows)
         for worker in self._workers:
             worker.send(Message(Word.PROCESSES, rows=rows))
+
+    def _on_broken(self, task: asyncio.Task[None]) -> None:
+        """Who looks after a process failed in a way that nobody thought of: nothing would start that one again."""
+        if not task.cancelled() and (error := task.exception()) is not None:
+            reason = described(error)
+            self._log("supervisor_failed", reason=reason)
+            self._on_fatal(f"the service ends: its supervisor failed unforeseen: {reason}")
 
     def _on_fatal(self, reason: str) -> None:
         """Starting again would not help: stop the service and say why."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -12,9 +13,10 @@ from typing import cast
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from router.channel.control import Message, Word
-from router.settings.snapshot import ManagedSettings, Snapshot
+from router.settings.snapshot import Listen, ManagedSettings, Snapshot
 from router.supervisor.program import CannotStart, ManagedProgram, Places
 from router.supervisor.reload import Reloader
 from router.supervisor.tree import Tree
@@ -78,3 +80,25 @@ async def test_settings_that_cannot_be_read_for_want_of_a_thread_are_refused() -
     with no_threads():
         assert not (await reloader.reload("watch")).taken
     assert tree.heard[0] == f"watch: the settings cannot be read now: {NO_THREAD}: try again"
+
+
+async def test_a_service_whose_supervisor_fails_unforeseen_ends_and_says_where(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Rather than living on without a process that nobody would start again."""
+
+    def fails(_self: Tree, _control: int) -> list[str]:
+        raise LookupError("of a prompt perhaps")
+
+    monkeypatch.setattr(Tree, "_gate_command", fails)
+    with socket.socket() as listener:
+        tree = Tree(replace(snapshot_for(1), listen=Listen(workers=0)), listener, tmp_path, {})
+        async with asyncio.timeout(20):
+            await tree.run()
+    assert tree.failure is not None
+    assert tree.failure.startswith(
+        "the service ends: its supervisor failed unforeseen: LookupError at test_shortage.py:"
+    )
+    said = capfd.readouterr().err
+    assert '"event":"supervisor_failed"' in said
+    assert "of a prompt" not in said + tree.failure

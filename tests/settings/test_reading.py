@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from router.settings.findings import SettingsError
+from router.settings.load import load
 from tests.settings.conftest import Write, as_ordinary_user, refused, taken
 from tests.settings.examples import complete
 
@@ -87,3 +89,15 @@ def test_a_key_file_holds_one_token(tmp_path: Path) -> None:
     found = refused(path)
     assert "does not hold one token" in found[0].message
     assert "two words" not in str(found)
+
+
+@pytest.mark.parametrize("begun", ["in it", "elsewhere"])
+def test_a_path_that_is_no_text_is_refused(begun: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It could not be handed on to the gate and the workers."""
+    directory = tmp_path / "d\udcff"
+    directory.mkdir()
+    (directory / "policy.yaml").write_text("version: 1\n")
+    monkeypatch.chdir(directory if begun == "in it" else tmp_path)
+    config = Path("policy.yaml") if begun == "in it" else directory / "policy.yaml"
+    with pytest.raises(SettingsError, match="is not UTF-8"):
+        load(config, {})
