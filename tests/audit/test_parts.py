@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
@@ -285,7 +286,8 @@ except KeyboardInterrupt:
     assert (done.returncode, done.stderr) == (5, "")
 
 
-def test_an_interruption_of_the_first_alone_ends_the_others(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interruption_of_the_first_alone_ends_the_others(number: signal.Signals, tmp_path: Path) -> None:
     """As by `kill -INT`, or a job's time limit: nobody waits until they have read their segments."""
     directory = written(tmp_path, runs=1)
     (pids := tmp_path / "pids").mkdir()
@@ -307,11 +309,22 @@ sys.exit(main())
     with first:
         wait_until(lambda: len(list(pids.iterdir())) == 2)
         assert len(list(scratch.iterdir())) == 1
-        first.send_signal(signal.SIGINT)
+        first.send_signal(number)
         _, said = first.communicate(timeout=WAIT_S)
-    assert (first.returncode, said) == (130, b"")
+    assert (first.returncode, said) == (128 + number, b"")
     assert all(is_gone(int(path.name)) for path in pids.iterdir())
     assert list(scratch.iterdir()) == []
+
+
+def test_in_another_thread_it_is_the_same(tmp_path: Path) -> None:
+    """Where no signal can be heard."""
+    directory = written(tmp_path, runs=1)
+    found: list[Report] = []
+    thread = threading.Thread(target=lambda: found.append(verify_with(directory, all_keys(directory), CODEC, 2)))
+    thread.start()
+    thread.join(WAIT_S)
+    assert found == [verify(directory, all_keys(directory), CODEC)]
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
 
 def test_without_a_place_for_files_it_costs_time_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

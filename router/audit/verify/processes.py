@@ -14,7 +14,7 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Final, NoReturn
 
 from router.audit.format.segments import list_segments
 from router.audit.verify.check import verify
@@ -42,9 +42,29 @@ def verify_with(directory: Path, keys: Keys, codec: Codec, jobs: int) -> Report:
 
 def _in_parts(directory: Path, keys: Keys, codec: Codec, jobs: int) -> Report | None:
     """None too if a process was killed, for want of memory perhaps, or could not be begun, or files have no place."""
-    with contextlib.suppress(*_WANT), _scratch() as scratch, _pool(jobs) as pool:
+    with contextlib.suppress(*_WANT), _told_to_end(), _scratch() as scratch, _pool(jobs) as pool:
         return verify_parts(directory, keys, codec, partial(_in_processes, pool, 2 * jobs), scratch)
     return None
+
+
+@contextlib.contextmanager
+def _told_to_end() -> Iterator[None]:
+    """SIGTERM, as a job's time limit sends it, leaves no folder behind either. Where somebody hears it already, or we
+    are no first thread, all stays as it is.
+    """
+
+    def end(number: int, _frame: object) -> NoReturn:
+        raise SystemExit(128 + number)  # as a shell says it
+
+    ours = threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    if not ours:
+        yield
+        return
+    signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 @contextlib.contextmanager
@@ -77,6 +97,7 @@ def _begin() -> None:
     also end when the first is killed: whoever waits for tasks would not hear of it.
     """
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     with contextlib.suppress(RuntimeError):  # no more threads
         threading.Thread(target=end_with_parent, daemon=True).start()
 
