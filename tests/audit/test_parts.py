@@ -318,13 +318,28 @@ sys.exit(main())
 
 def test_in_another_thread_it_is_the_same(tmp_path: Path) -> None:
     """Where no signal can be heard."""
-    directory = written(tmp_path, runs=1)
+    directory, before = written(tmp_path, runs=1), signal.getsignal(signal.SIGTERM)
     found: list[Report] = []
     thread = threading.Thread(target=lambda: found.append(verify_with(directory, all_keys(directory), CODEC, 2)))
     thread.start()
     thread.join(WAIT_S)
     assert found == [verify(directory, all_keys(directory), CODEC)]
-    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_sigterm_is_heard_meanwhile_unless_somebody_else_hears_it() -> None:
+    before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    try:
+        with pytest.raises(SystemExit) as told, processes._told_to_end():
+            signal.raise_signal(signal.SIGTERM)
+        assert (told.value.code, signal.getsignal(signal.SIGTERM)) == (143, signal.SIG_DFL)
+        heard: list[int] = []
+        signal.signal(signal.SIGTERM, lambda number, _: heard.append(number))
+        with processes._told_to_end():
+            signal.raise_signal(signal.SIGTERM)
+        assert heard == [signal.SIGTERM]
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def test_without_a_place_for_files_it_costs_time_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
