@@ -151,7 +151,7 @@ def _is_still(sock: socket.socket, pid: int) -> bool:
 
 
 def ask(ledger: Path, order: Order, wait_s: float) -> Told:
-    """Give an order to the service that writes this ledger. NoService, or the answer in words."""
+    """Give an order to the service that writes this ledger. NoService, or the answer in words; ValueError: none came."""
     parent = run_directory(ledger)
     for own in _alive(parent):
         with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
@@ -160,7 +160,9 @@ def ask(ledger: Path, order: Order, wait_s: float) -> Told:
                 sock.connect(f"{place}/{SOCKET}")
             sock.sendall(msgspec.json.encode(order) + b"\n")
             with sock.makefile("rb") as answer:
-                return msgspec.json.decode(answer.readline(), type=Told)
+                if said := answer.readline():
+                    return msgspec.json.decode(said, type=Told)
+                raise ValueError("the service ended before it answered; nothing says how far it came: see its log")
     raise NoService(f"no running service takes orders in {parent}: is this its ledger, and are you its owner?")
 
 

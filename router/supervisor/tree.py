@@ -191,6 +191,7 @@ class Tree:
         if child is self._gate:
             for other in (*self._workers, *self._engines):
                 self._pass_on_seal(other)
+            self.anchoring.begun()
             self.managed.forget_demand()
             self.managed.tell()
         self._tell()

@@ -117,7 +117,13 @@ async def test_a_gate_that_says_nothing_is_not_waited_for_for_ever(monkeypatch: 
     told = msgspec.json.encode(AnchorTold(trouble="no")).decode()
     asking.heard(Message(Word.ANCHORED, name="7", text=told))  # to a question that nobody asked
     asking.heard(Message(Word.ANCHORED, name=sent[0].name, text=told))
+    asking.begun()
     assert (await answer).text == told
+    answer = asyncio.create_task(asking.ask("w"))
+    await asyncio.sleep(0)
+    asking.begun()
+    ended = await answer
+    assert (ended.good, "the gate ended before" in ended.text) == (False, True)
     monkeypatch.setattr(anchoring, "ANSWERED_WITHIN_S", 0.01)
     late = await asking.ask("w")
     assert (late.good, "has not said" in late.text) == (False, True)

@@ -61,6 +61,23 @@ def test_without_a_service_it_says_where_it_looked(tmp_path: Path) -> None:
     assert "ledger-run" in done.stderr
 
 
+def test_a_service_that_ends_before_it_answers_is_told_of_in_words(tmp_path: Path) -> None:
+    (own := tmp_path / "ledger-run" / "7").mkdir(parents=True)
+    with socket.socket(socket.AF_UNIX) as service:
+        service.bind(str(own / "orders.sock"))
+        service.listen()
+
+        def hang_up() -> None:
+            with service.accept()[0] as asked:
+                asked.recv(4096)
+
+        thread = threading.Thread(target=hang_up)
+        thread.start()
+        done = ringfence(tmp_path, "reload", "--ledger", "ledger")
+        thread.join()
+    assert (done.returncode, "the service ended before it answered" in done.stderr) == (2, True), done.stderr
+
+
 def test_a_watched_file_is_taken_when_it_is_written_whole(fake: Fake, tmp_path: Path) -> None:
     text = policy(fake) + "\nwatch: 100ms\n"
     with running(tmp_path, text) as service:
