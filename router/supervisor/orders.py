@@ -151,7 +151,7 @@ def _is_still(sock: socket.socket, pid: int) -> bool:
 
 
 def ask(ledger: Path, order: Order, wait_s: float) -> Told:
-    """Give an order to the service that writes this ledger. NoService, or the answer in words; ValueError: none came."""
+    """Give an order to the service that writes this ledger; what it says. NoService; ValueError: it said nothing."""
     parent = run_directory(ledger)
     for own in _alive(parent):
         with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
