@@ -78,8 +78,8 @@ class GateExchange:
             self._relay.grant(amount)
 
     def cancel(self, ending: str = CLIENT_LEFT) -> None:
-        """Stop the upstream's work. Of one whose answer was whole already, nothing changes."""
-        if self._ending == COMPLETED:
+        """Stop the upstream's work. Of one that has ended already, though it may still be sealed, nothing changes."""
+        if self._ending is not MISTAKE:
             return
         self._cancelled = ending
         if self._steps is not None:

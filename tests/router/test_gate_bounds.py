@@ -94,6 +94,7 @@ class SlowSeal:
     def __init__(self) -> None:
         self.sealing = asyncio.Event()
         self.go_on = asyncio.Event()
+        self.sealed = False
 
     async def take(self, data: bytes) -> None:
         """Nothing is sealed while it passes."""
@@ -101,32 +102,64 @@ class SlowSeal:
     async def finish_cut(self) -> None:
         self.sealing.set()
         await self.go_on.wait()
+        self.sealed = True
 
     def tell(self, outcome: Outcome) -> None:
-        outcome.capture = "sealed"
+        if self.sealed:
+            outcome.capture = "sealed"
 
 
-@pytest.mark.parametrize("lost", [True, False])
-async def test_what_is_cut_at_the_end_is_sealed_before_the_ledger_closes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, lost: bool
-) -> None:
-    tap = SlowSeal()
+def captured(snapshot: Snapshot) -> Snapshot:
+    return msgspec.structs.replace(snapshot, capture=CaptureRule(models=frozenset({"m"})))
+
+
+@pytest.fixture
+def tap(monkeypatch: pytest.MonkeyPatch) -> SlowSeal:
+    """Of every answer."""
+    slow = SlowSeal()
 
     async def sealed(*_: object) -> str:
         return "ab" * 32
 
     async def opened(*_: object) -> SlowSeal:
-        return tap
+        return slow
 
     monkeypatch.setattr("router.gate.recorder.Recorder.seal_prompt", sealed)
     monkeypatch.setattr("router.gate.recorder.Recorder.open_tap", opened)
+    return slow
 
+
+@pytest.mark.parametrize("stops", [True, False])
+async def test_who_leaves_while_a_cut_answer_is_sealed_takes_nothing_from_its_outcome(
+    tmp_path: Path, tap: SlowSeal, *, stops: bool
+) -> None:
+    """Its worker may dislike it in the same moment, or the gate end: the ledger still says what was kept."""
+
+    async def cut(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_request(reader)
+        writer.write(OK[:-5])
+        writer.close()
+
+    async with scripted(cut) as port, house(port, tmp_path, captured) as gate:
+        exchange = gate.ask()
+        await tap.sealing.wait()
+        ending = asyncio.ensure_future(gate.gate.drain(0)) if stops else None
+        exchange.cancel(Cause.BAD_ANSWER)
+        await asyncio.sleep(0.05)
+        tap.go_on.set()
+        (outcome,) = await gate.outcomes()
+        if ending is not None:
+            await ending
+    assert (outcome["ending"], outcome.get("capture")) == ("upstream_broke", "sealed")
+
+
+@pytest.mark.parametrize("lost", [True, False])
+async def test_what_is_cut_at_the_end_is_sealed_before_the_ledger_closes(
+    tmp_path: Path, tap: SlowSeal, *, lost: bool
+) -> None:
     async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await read_request(reader)
         await reader.read()
-
-    def captured(snapshot: Snapshot) -> Snapshot:
-        return msgspec.structs.replace(snapshot, capture=CaptureRule(models=frozenset({"m"})))
 
     async with scripted(script) as port, house(port, tmp_path, captured) as gate:
         gate.ask()
