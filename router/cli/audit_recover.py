@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from router.audit import LedgerSettings
+from router.audit import LedgerError, LedgerSettings
 from router.audit.format import layout
 from router.audit.recover import Diagnosis, diagnose, go_on_without, records_left
 from router.audit.recover import recover as go_on
@@ -15,6 +15,7 @@ from router.audit.verify.__main__ import ledger_directory
 from router.cli.audit_options import Directory
 from router.cli.audit_review import Reason, told
 from router.continuity import Lost, keep, kept, lost, stated
+from router.supervisor.orders import in_service
 
 REFUSES = 1
 _GOES_ON = "whose recovery_gap says what was given up. It has another key: note the line in log.vkey."
@@ -43,6 +44,8 @@ def recover(
         typer.echo(found.trouble)
         if not accept_loss:
             raise typer.Exit(REFUSES)
+        if in_service(root):  # it writes on where that lies now, and knows no other
+            raise LedgerError(f"a service that was begun with {root} still runs: stop it first")
         typer.echo(_accept(LedgerSettings(root), found, missing, reason))
 
 

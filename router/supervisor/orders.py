@@ -23,6 +23,7 @@ from router.supervisor.family import is_below
 from router.supervisor.unforeseen import described
 
 SOCKET: Final = "orders.sock"
+_REACHED_WITHIN_S: Final = 5.0
 LONGEST: Final = 64 * 1024
 ASKED_WITHIN_S: Final = 10.0
 NOT_THE_OWNER: Final = "only the owner of the service, or root, gives it orders, and no program that it runs"
@@ -154,16 +155,31 @@ def ask(ledger: Path, order: Order, wait_s: float) -> Told:
     """Give an order to the service that writes this ledger; what it says. NoService; ValueError: it said nothing."""
     parent = run_directory(ledger)
     for own in _alive(parent):
-        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
-            sock.settimeout(wait_s)
-            with near(own) as place:
-                sock.connect(f"{place}/{SOCKET}")
+        with contextlib.suppress(OSError), _reached(own, wait_s) as sock:
             sock.sendall(msgspec.json.encode(order) + b"\n")
             with sock.makefile("rb") as answer:
                 if said := answer.readline():
                     return msgspec.json.decode(said, type=Told)
                 raise ValueError("the service ended before it answered; nothing says how far it came: see its log")
     raise NoService(f"no running service takes orders in {parent}: is this its ledger, and are you its owner?")
+
+
+def in_service(ledger: Path) -> bool:
+    """Whether a service runs that was begun with this ledger, wherever that lies by now."""
+    for own in _alive(run_directory(ledger)):
+        with contextlib.suppress(OSError), _reached(own, _REACHED_WITHIN_S):
+            return True
+    return False
+
+
+@contextlib.contextmanager
+def _reached(own: Path, wait_s: float) -> Iterator[socket.socket]:
+    """The service whose directory it is. OSError: there is none."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+        sock.settimeout(wait_s)
+        with near(own) as place:
+            sock.connect(f"{place}/{SOCKET}")
+        yield sock
 
 
 def homes(ledger: Path) -> Path:

@@ -16,6 +16,8 @@ def test_no_gate_and_no_service_begins_a_ledger_where_one_is_missing(tmp_path: P
         wait_until_ready(service)
         assert service.post(CHAT, chat()).status_code == 200
         ledger.rename(elsewhere)
+        too_soon = ringfence(tmp_path, "audit", "recover", "ledger", "--accept-loss")
+        assert (too_soon.returncode, "still runs: stop it first" in too_soon.stderr) == (3, True), too_soon.stdout
         service.kill("gate")
         assert service.process.wait(20) == 1
         [refused] = events(service.log(), "ledger_refused")
