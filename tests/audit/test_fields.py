@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from router.audit import Kind, LedgerFieldError
-from router.audit.fields import _DIGESTS, FORMS, Digest, Digests, Outcome, encode_body, form_of
+from router.audit.fields import _DIGESTS, FORMS, Digest, Digests, Outcome, body_decision, encode_body, form_of
 from tests.audit.ledgers import DECISION, DENIAL
 
 
@@ -97,3 +97,18 @@ def test_a_form_says_what_its_mapping_would() -> None:
     assert encode_body(Kind.OUTCOME, ended) == wanted
     with pytest.raises(LedgerFieldError, match="request_id"):
         form_of(Kind.DECISION, {"caller": "x"})
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "decision"),
+    [
+        (Kind.OUTCOME, Outcome(7, "ok"), 7),
+        (Kind.OUTCOME, {"decision": 7, "ending": "ok"}, 7),
+        (Kind.OUTCOME, {"ending": "ok"}, -1),
+        (Kind.DECISION, DECISION, -1),
+    ],
+)
+def test_which_decision_an_outcome_closes_is_the_same_for_a_form_and_a_table(
+    kind: Kind, body: dict[str, object] | Outcome, decision: int
+) -> None:
+    assert body_decision(kind, body) == decision

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import errno
 import multiprocessing
 import os
@@ -25,6 +26,7 @@ from router.audit.format import layout
 from router.audit.format.layout import segment_name
 from router.audit.format.segments import list_segments
 from router.audit.verify import processes
+from router.audit.verify.__main__ import main
 from router.audit.verify.check import verify
 from router.audit.verify.findings import MOST_FINDINGS, CannotVerifyError, Report
 from router.audit.verify.keys import Keys
@@ -314,6 +316,15 @@ sys.exit(main())
     assert (first.returncode, said) == (128 + number, b"")
     assert all(is_gone(int(path.name)) for path in pids.iterdir())
     assert list(scratch.iterdir()) == []
+
+
+def test_an_interruption_ends_the_stand_alone_program_as_a_shell_says_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(_options: argparse.Namespace) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("router.audit.verify.__main__.run", interrupted)
+    monkeypatch.setattr("sys.argv", ["ringfence-verify", "."])
+    assert main() == 128 + signal.SIGINT
 
 
 def test_in_another_thread_it_is_the_same(tmp_path: Path) -> None:
