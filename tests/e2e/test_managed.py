@@ -106,7 +106,8 @@ def test_the_first_request_starts_it_and_waits_until_it_has_loaded(programs: Pro
         logs = ringfence(tmp_path, "logs", "slow", "--ledger", "ledger")
         assert "loading slow" in logs.stdout
         assert "TOKEN" not in logs.stdout
-        assert "'HOME', 'LANG', 'LOGNAME', 'PATH', 'PYTHONPATH'" in logs.stdout.replace("'LC_CTYPE', ", "")
+        given = logs.stdout.replace("'LC_CTYPE', ", "").replace("'LANG', ", "")
+        assert "'HOME', 'LOGNAME', 'PATH', 'PYTHONPATH'" in given
         assert (tmp_path / "ledger-run" / "managed" / "slow.log").stat().st_mode & 0o777 == 0o600
         assert admin(service) == [("managed_start", "slow")]
         assert service.stop() == 0

@@ -54,7 +54,7 @@ def serve(listener: socket.socket, path: str, go: int) -> None:
             os.write(go, b"x")
         visitor, _ = listener.accept()
         with visitor:
-            print(f"{who}: {refusal(visitor)}".rstrip())
+            print(f"{who}: {refusal(visitor)}".rstrip(), flush=True)  # a child made later would say it again
 
 
 def main(path: str) -> None:
@@ -62,7 +62,7 @@ def main(path: str) -> None:
         ["mount", "-t", "proc", "-o", "hidepid=2", "proc", "/proc"], capture_output=True, text=True, check=False
     )
     if mounted.returncode:
-        print("cannot mount:", mounted.stderr)
+        print("cannot mount:", mounted.stderr, flush=True)
         return
     told, go = os.pipe()
     with socket.socket(socket.AF_UNIX) as listener:
