@@ -1,8 +1,9 @@
 """Weights in pages of 2 MiB instead of 4 KiB.
 
 Each token of an answer reads every weight once, in order: in small pages the processor looks up 25,000 of them for a
-model of 100 MB, and its prefetching stops at every border. Measured on two virtual cores: a decode of one token takes
-10.6 ms instead of 12.2, of four 35.3 instead of 36.8, of sixteen the same.
+model of 100 MB, and its prefetching stops at every border. It shows with few sequences: of sixteen tokens at once, each
+weight that was looked up serves all (`bench/engine.py`: processor time per token, beside llama-server's, which maps
+the file).
 
 Linux gathers small pages into large ones when it is asked to (madvise(2): MADV_HUGEPAGE in its own time, MADV_COLLAPSE
 at once), but for memory of the process' own only: a mapped file stays as it is in the page cache.

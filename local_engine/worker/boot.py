@@ -93,7 +93,7 @@ def _load_writer(order: Order, header: Header, choice: Choice, post: Post, room:
 
     spec, path = order.spec, order.path
     limits = Limits(slots=spec.parallel, cells=spec.context, queue=spec.queue, swap=room.swap)
-    layers = _layers(order.spec, header, offloads())
+    layers = _layers(order.spec, header, able=offloads())
     machine: Machine = load(
         Plan(
             path,
@@ -138,7 +138,7 @@ def _load_ranker(spec: EngineSpec, path: Path, header: Header, choice: Choice, p
     return replace(facts, context=limit, rank_limit=limit, pair=pair, occupancy=loop.occupancy), loop
 
 
-def _layers(spec: EngineSpec, header: Header, able: bool) -> int:  # noqa: FBT001 - one fact
+def _layers(spec: EngineSpec, header: Header, *, able: bool) -> int:
     """Cards are looked for only when layers may go to one: the tools that tell of them are programs."""
     asked = spec.gpu_layers
     if asked == 0:

@@ -221,7 +221,7 @@ class RouterProtocol(PatientProtocol):
             judged = application.pipeline.judge(arrival_of(cycle, identity, application))
             forwarder = judged.forwarder
             exchange = forwarder.begin() if forwarder is not None else None
-        except Exception:  # noqa: BLE001 - it comes again
+        except Exception:  # noqa: BLE001 - the coroutine meets it again, and answers it
             return False
         cycle.pipeline, cycle.caller = application.pipeline, judged.caller
         if exchange is None or forwarder is None:
@@ -241,7 +241,7 @@ class RouterProtocol(PatientProtocol):
         cycle = errand.cycle
         try:
             whole = None if self.flow.write_paused else errand.forwarder.answered()
-        except Exception:  # noqa: BLE001 - it comes again
+        except Exception:  # noqa: BLE001 - the coroutine meets it again, and answers it
             whole = None
         if whole is None:
             self._work_on(self._serve(cycle, errand.judged)).begin()
