@@ -138,7 +138,8 @@ class Pipeline:
         decision = self._verdicts.request(inbound.facts, caller)
         if not decision.allowed:
             if decision.reason in (Reason.MODEL_UNKNOWN, Reason.MODEL_NOT_FOR_CALLER):
-                raise ModelNotFound(f"The model '{asked}' is not served here; see /v1/models.", param="model")
+                said = f"The model '{asked}' is not served here; see /v1/models."
+                raise ModelNotFound(said, param="model", reason=decision.reason)
             raise _beyond_reach(inbound, caller)
         judged = judge_body(inbound.document)
         if not judged.allowed:

@@ -26,7 +26,7 @@ LedgerOption = Annotated[Path | None, typer.Option("--ledger", help="its ledger,
 def reload(
     config: Config = None,
     ledger: LedgerOption = None,
-    lift: Annotated[bool, typer.Option(help="give back what 'ringfence narrow' took away")] = False,
+    lift: Annotated[bool, typer.Option("--lift", help="give back what 'ringfence narrow' took away")] = False,
 ) -> None:
     """Let the running service read its settings again. Exit 0: taken; 1: refused, the old stay; 2: no service."""
     order(Order("lift" if lift else "reload"), config, ledger, RELOADED_WITHIN_S)

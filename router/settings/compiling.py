@@ -23,6 +23,7 @@ from router.settings.keymodel import KeyEntry
 from router.settings.managed import compile_managed
 from router.settings.model import SettingsFile
 from router.settings.naming import check_callers_models, compile_aliases, compile_autos
+from router.settings.own_address import check_own_address
 from router.settings.routing import (
     compile_models,
     compile_tiers,
@@ -40,7 +41,7 @@ MOST_WORKERS: Final = 8
 
 
 class Base(Struct, frozen=True):
-    """Relative paths begin here: beside the file for what the file says, the working directory for all else."""
+    """Where relative paths begin: beside the file, also what it leaves to a default; a variable's, where we started."""
 
     file: str
     beside_file: FilePath
@@ -75,6 +76,7 @@ def compile_snapshot(settings: SettingsFile, base: Base, secrets: dict[str, str]
         check_name(name, ("engines", name), report)
     keys = _keys(settings, base, report)
     _check_listen(settings, report)
+    check_own_address(settings, upstreams, report)
     callers: dict[str, Caller] = dict(callers_of(keys))
     policy = Policy(
         "", upstreams, tiers, models, default, callers,

@@ -139,7 +139,8 @@ class _Reader:
         return plan.layer()
 
     def _add_tier(self, plan: _Plan, number: int, parts: Mapping[str, tuple[str, str]]) -> None:
-        prefix = "CUSTOM_LLM" if parts.get("BASE_URL", ("", ""))[0].startswith("CUSTOM") else f"TIER{number}"
+        written = [parts[part][0] for part in ("BASE_URL", "MODEL") if part in parts]
+        prefix = "CUSTOM_LLM" if any(name.startswith("CUSTOM") for name in written) else f"TIER{number}"
         missing = [part for part in ("BASE_URL", "MODEL") if part not in parts]
         for part in missing:
             needed = "the address" if part == "BASE_URL" else "the model's name"
@@ -176,7 +177,9 @@ class _Reader:
             found = _TIER.fullmatch(name)
             if name not in single and not (found and found[2] in dict(TIER_PARTS)):
                 known = single if found is None else [f"TIER{found[1]}_{part}" for part, _ in TIER_PARTS]
-                self._find(name, "unknown variable", nearest(name, known))
+                part = name.removeprefix("CUSTOM_LLM_")
+                meant = f"TIER1_{part}" if part != name and part in dict(TIER_PARTS) else ""
+                self._find(name, "unknown variable", f"write {meant}" if meant else nearest(name, known))
 
     def _value(self, variable: Variable) -> Any:
         text = self.ours[variable.name]

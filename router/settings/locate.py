@@ -19,10 +19,11 @@ def ledger_directory(config: FilePath | None, variables: Mapping[str, str]) -> F
     found = environment.read(variables)
     config = config if config is not None else FilePath(found.config) if found.config else None
     working = FilePath.cwd()
-    said = _said(_tree(config))
-    if said and config is not None:
-        return (working / config).parent / _at_home(said)
-    return working / _at_home(_said(found.general.tree) or AuditEntry().directory)
+    said, variable = _said(_tree(config)), _said(found.general.tree)
+    beside = (working / config).parent if config is not None else working
+    if variable and not said:
+        return working / _at_home(variable)
+    return beside / _at_home(said or AuditEntry().directory)
 
 
 def _at_home(text: str) -> FilePath:

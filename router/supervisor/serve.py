@@ -94,7 +94,8 @@ async def _greet(tree: Tree, greeting: str, say: Say) -> None:
 def _greeting(snapshot: Snapshot, listener: socket.socket) -> str:
     host, port = listener.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
-    keys = "no keys needed on loopback" if snapshot.policy.any_caller else f"{len(snapshot.keys)} keys"
+    count = len(snapshot.keys)
+    keys = "no keys needed on loopback" if snapshot.policy.any_caller else f"{count} key{'s' if count != 1 else ''}"
     settings = _SOURCES.get(snapshot.source, f"settings from {snapshot.source}")
     where = f"ledger in {snapshot.audit.directory}; pid {os.getpid()}"
     scheme = "https" if snapshot.listen.tls else "http"

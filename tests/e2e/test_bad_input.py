@@ -50,6 +50,7 @@ class Bad:
     param: str | None = None
     path: str = CHAT
     headers: dict[str, str] = field(default_factory=dict)
+    reason: str = ""  # in the ledger, where it tells more than the code
 
 
 def document(**fields: object) -> bytes:
@@ -92,8 +93,8 @@ ROWS = [
     Bad("no query", b'{"model":"coder","documents":["d"]}', param="query", path="/rerank"),
     *(Bad(f"top_n {most}", b'{"model":"coder","query":"q","documents":["d"],"top_n":%s}' % most.encode(),
           param="top_n", path="/v1/rerank") for most in ('"3"', "true", "-1", "1.5", "2147483648", "[]")),
-    Bad("unknown model", document(model="gpt-4o"), 404, "model_not_found", "model"),
-    Bad("a provider's form", document(model="coder:together"), 404, "model_not_found", "model"),
+    Bad("unknown model", document(model="gpt-4o"), 404, "model_not_found", "model", reason="model_unknown"),
+    Bad("a provider's form", document(model="coder:together"), 404, "model_not_found", "model", reason="model_unknown"),
     Bad("an unknown reach", document(), param="X-Ringfence-Reach", headers={"X-Ringfence-Reach": "moon"}),
     Bad("too large", document(pad="x" * LIMIT), 413, "body_too_large"),
 ]  # fmt: skip
@@ -109,7 +110,7 @@ def test_each_bad_body_is_named_and_recorded(desk: Desk, row: Bad) -> None:
     assert error["type"] == "invalid_request_error"
     assert answer.headers["content-type"] == "application/json"
     [denial] = desk.service.records("denial")[denials:]
-    assert (denial["body"]["caller"], denial["body"]["reason"]) == ("alice", row.code)
+    assert (denial["body"]["caller"], denial["body"]["reason"]) == ("alice", row.reason or row.code)
     assert answer.headers["x-ringfence-record"] == str(denial["i"])
     assert answer.headers["x-request-id"] == denial["body"]["request_id"]
     assert desk.fake.asked() == []

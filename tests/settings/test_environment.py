@@ -114,7 +114,15 @@ MISTAKES = [
         "public_not",
         "TIER1_THIRD_PARTY_HOST=true",
     ),
-    ({"CUSTOM_LLM_MODEL": "m"}, "TIER1_BASE_URL", "lacks the address", ""),
+    ({"CUSTOM_LLM_MODEL": "m"}, "CUSTOM_LLM_BASE_URL", "lacks the address", "set CUSTOM_LLM_BASE_URL"),
+    ({"TIER1_MODEL": "m"}, "TIER1_BASE_URL", "lacks the address", "set TIER1_BASE_URL"),
+    ({**FIRST, "CUSTOM_LLM_TIMEOUT": "1"}, "CUSTOM_LLM_TIMEOUT", "unknown variable", "write TIER1_TIMEOUT"),
+    (
+        {**FIRST, "CUSTOM_LLM_BASE_URL": "http://127.0.0.1:7860/v1"},
+        "CUSTOM_LLM_BASE_URL",
+        "this service itself listens there",
+        "the model server's own URL",
+    ),
     (
         {"CUSTOM_LLM_BASE_URL": "http://10.0.0.1:80"},
         "CUSTOM_LLM_MODEL",
