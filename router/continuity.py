@@ -33,6 +33,11 @@ class Known(Struct, frozen=True):
         """The log's id."""
         return self.origin.rpartition("/")[2]
 
+    @property
+    def text(self) -> str:
+        """As parse() reads it."""
+        return f"{self.origin}\n{self.signed}\n"
+
 
 class Lost(Struct, frozen=True):
     """Why no log may begin here. `here`: the right log, but an older state of it."""
@@ -71,10 +76,20 @@ def keep(ledger: Path, known: Known) -> None:
     aside = path.with_name(f"{KEPT}.new")
     descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     with os.fdopen(descriptor, "w") as file:
-        file.write(f"{known.origin}\n{known.signed}\n")
+        file.write(known.text)
         file.flush()
         os.fsync(descriptor)
     aside.rename(path)
+    _sync(path.parent)
+
+
+def _sync(directory: Path) -> None:
+    """A name that was changed in it is not lost with the power either."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def lost(ledger: Path, known: Known | None) -> Lost | None:

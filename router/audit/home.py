@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import secrets
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -15,9 +17,12 @@ from router.audit.cosigner import Cosigner
 from router.audit.errors import LedgerError, what_now
 from router.audit.format import layout
 from router.audit.format.notes import Checkpoint, NoteError, Signer, parse_vkey
-from router.audit.format.seal import ReviewerPublic, ReviewerSecret, SealError, parse_public
+from router.audit.format.seal import ReviewerPublic, ReviewerSecret, parse_public
+from router.audit.format.segments import read_small
 from router.audit.format.tree import empty_root
+from router.audit.lock import take_lock
 
+T = TypeVar("T")
 OFFLINE = "offline"
 ON_THIS_MACHINE = "on_this_machine"
 _REMARK = """# The reviewer's secret key of this ledger. It was made at the first start, because none was given.
@@ -44,7 +49,8 @@ def write_all(descriptor: int, data: bytes) -> None:
 def write_new(path: Path, data: bytes) -> None:
     """Create `path` with `data`, durably, all or nothing: written aside, synced, renamed, the directory synced."""
     aside = path.with_name(path.name + ".new")
-    descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    aside.unlink(missing_ok=True)  # of a crash; a pipe or a link that was put there is not written to
+    descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
         write_all(descriptor, data)
         os.fsync(descriptor)
@@ -72,25 +78,24 @@ class Home(Struct, frozen=True):
     def path(self, name: str) -> Path:
         return self.directory / name
 
-    def write_checkpoint(self, checkpoint: Checkpoint) -> None:
-        """Sign and replace the checkpoint file; the records under it are durable by now."""
+    def note(self, checkpoint: Checkpoint) -> bytes:
+        """The checkpoint, signed by all keys."""
         note = self.signer.note(checkpoint.text())
         if self.cosigner is not None:
             note += self.cosigner.line(checkpoint, int(time.time()))
-        write_new(self.directory / layout.CHECKPOINT, note.encode())
+        return note.encode()
 
     def close(self) -> None:
         os.close(self.lock)
 
 
-def open_home(directory: Path, log_name: str, *, ml_dsa: bool = False, make_keys: bool = True) -> Home:
-    """Make or enter the directory, take its lock, make or read its keys; LedgerError if that cannot be done."""
-    try:
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        (directory / layout.SEGMENTS).mkdir(mode=0o700, exist_ok=True)
-        lock = take_lock(directory / layout.LOCK)
-    except OSError as error:
-        raise LedgerError(f"the ledger directory {directory} cannot be used: {error.strerror}") from error
+def open_home(
+    directory: Path, log_name: str, *, ml_dsa: bool = False, make_keys: bool = True, lock: int | None = None
+) -> Home:
+    """Make or enter the directory, take its lock, make or read its keys. `lock`: it was entered already. LedgerError if
+    that cannot be done; the lock is given back then.
+    """
+    lock = enter(directory) if lock is None else lock
     try:
         if make_keys and not (directory / layout.VKEY).exists():
             _make_keys(directory, log_name)
@@ -104,21 +109,14 @@ def open_home(directory: Path, log_name: str, *, ml_dsa: bool = False, make_keys
         raise
 
 
-def take_lock(path: Path) -> int:
-    """One writer. The lock goes with the process, however it ends; the number in the file is for people."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+def enter(directory: Path) -> int:
+    """Make the directory if there is none, and take its lock. LedgerError: that cannot be done."""
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        holder = os.pread(descriptor, 32, 0).decode(errors="replace").strip()
-        os.close(descriptor)
-        raise LedgerError(
-            f"{path.parent} is being written by process {holder or 'unknown'}: one ledger has one writer. "
-            "Stop that process, or give this one another audit.directory."
-        ) from None
-    os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
-    return descriptor
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        (directory / layout.SEGMENTS).mkdir(mode=0o700, exist_ok=True)
+        return take_lock(directory / layout.LOCK)
+    except OSError as error:
+        raise LedgerError(f"the ledger directory {directory} cannot be used: {error.strerror}") from error
 
 
 def _make_keys(directory: Path, log_name: str) -> None:
@@ -140,19 +138,24 @@ def _with_cosigner(home: Home) -> Home:
     """The second pair, made when it is first asked for; its public half is written last."""
     if not home.path(layout.COSIGNER_VKEY).exists():
         write_new(home.path(layout.COSIGNER_KEY), secrets.token_bytes(32))
-    cosigner = Cosigner(home.signer.verifier.name, home.path(layout.COSIGNER_KEY).read_bytes())
+    cosigner = _parsed(home.path(layout.COSIGNER_KEY), partial(Cosigner, home.signer.verifier.name))
     if not home.path(layout.COSIGNER_VKEY).exists():
         write_new(home.path(layout.COSIGNER_VKEY), (cosigner.verifier.text() + "\n").encode())
     return replace(home, cosigner=cosigner)
 
 
 def _read_keys(directory: Path, lock: int) -> Home:
-    stated = parse_vkey((directory / layout.VKEY).read_text())
-    signer = Signer(stated.name, (directory / layout.SIGNING_KEY).read_bytes())
+    stated = _parsed(directory / layout.VKEY, lambda data: parse_vkey(data.decode()))
+    signer = _parsed(directory / layout.SIGNING_KEY, lambda seed: Signer(stated.name, seed))
     if signer.verifier != stated:
         raise NoteError(f"{layout.SIGNING_KEY} is not the key that {layout.VKEY} states")
-    try:
-        reviewer = parse_public((directory / layout.REVIEWER_PUBLIC).read_text())
-    except SealError as error:
-        raise SealError(f"{layout.REVIEWER_PUBLIC}: {error}") from None
+    reviewer = _parsed(directory / layout.REVIEWER_PUBLIC, lambda data: parse_public(data.decode()))
     return Home(directory, lock, layout.log_of(stated.name), signer, reviewer)
+
+
+def _parsed(path: Path, parse: Callable[[bytes], T]) -> T:
+    """What a key's file says; it may be a link to where secrets are kept. OSError, ValueError: naming it."""
+    try:
+        return parse(read_small(path, links=True))
+    except ValueError as error:
+        raise ValueError(f"{path.name}: {error}") from None

@@ -17,7 +17,19 @@ _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 class JournalChanged(OSError):
-    """Somebody else wrote to, cut or replaced the segment while we had it open."""
+    """Somebody else wrote to, cut or replaced a file of the ledger while we had it open."""
+
+
+def changed(path: Path) -> JournalChanged:
+    """What the operator is told."""
+    what = f"{path} is not what this process left there: somebody removed it or put another copy in its place"
+    return JournalChanged(errno.ESTALE, what)
+
+
+def is_at(descriptor: int, path: Path) -> bool:
+    """Whether what we have open is what lies under that name. OSError: nothing does."""
+    ours, there = os.fstat(descriptor), path.lstat()
+    return (ours.st_dev, ours.st_ino) == (there.st_dev, there.st_ino)
 
 
 class Journal:
@@ -26,6 +38,7 @@ class Journal:
     def __init__(self, directory: Path, reserve_bytes: int, today: Callable[[], int] | None = None) -> None:
         self._directory = directory
         self._descriptor = -1
+        self._path = directory  # of the open segment
         self._day = 0
         self.size = 0  # bytes in the open segment
         self._today = today or _today
@@ -42,7 +55,7 @@ class Journal:
 
     def resume(self, path: Path, size: int, day: int) -> None:
         """Go on with a segment of `size` bytes whose first record is of that day (days since 1970)."""
-        self._descriptor = open_segment(path, os.O_WRONLY | os.O_APPEND)
+        self._descriptor, self._path = open_segment(path, os.O_WRONLY | os.O_APPEND), path
         self.size, self._day = size, day
 
     def begin(self, first: int) -> None:
@@ -59,11 +72,16 @@ class Journal:
         finally:
             os.close(folder)
         self.close()
-        self._descriptor, self.size, self._day = descriptor, 0, self._today()
+        self._descriptor, self._path, self.size, self._day = descriptor, path, 0, self._today()
 
     def is_due(self, limit: int) -> bool:
         """Whether the next record should begin a segment: this one is large, or of another day."""
         return self._descriptor < 0 or (self.size > 0 and (self.size >= limit or self._day != self._today()))
+
+    def look(self) -> None:
+        """JournalChanged if another file has the open segment's name; OSError if none has. write() sees the rest."""
+        if self._descriptor >= 0 and not is_at(self._descriptor, self._path):
+            raise changed(self._path)
 
     def write(self, data: bytes) -> bool:
         """Append; False if the reserve had to be given up for it. JournalChanged if we are not alone."""

@@ -62,9 +62,11 @@ class Ledger:
         writer.on_durable(self._call_back)
 
     @classmethod
-    def open(cls, settings: LedgerSettings) -> Ledger:
-        """Lock, recover, begin an epoch, say so durably. LedgerError says what stands in the way."""
-        home = open_home(settings.directory, settings.log_name, ml_dsa=settings.ml_dsa)
+    def open(cls, settings: LedgerSettings, lock: int | None = None) -> Ledger:
+        """Lock, recover, begin an epoch, say so durably. LedgerError says what stands in the way. `lock`: a descriptor
+        of the lock by whoever has it already; it is ours from now on.
+        """
+        home = open_home(settings.directory, settings.log_name, ml_dsa=settings.ml_dsa, lock=lock)
         try:
             ledger = cls._enter(settings, home)
         except BaseException:
@@ -123,6 +125,16 @@ class Ledger:
     def failure(self) -> str | None:
         """Why no new exchange may begin; None while the ledger is sound."""
         return self._inbox.refusal
+
+    @property
+    def origin(self) -> str:
+        """The log's name, as its checkpoints say it."""
+        return self._home.signer.verifier.name
+
+    @property
+    def signed(self) -> int:
+        """How many records are signed for by the checkpoint file that this process wrote last; 0: by none yet."""
+        return self._writer.signed
 
     @property
     def reviewer_is_local(self) -> bool:
@@ -220,12 +232,15 @@ class Ledger:
     def _verdict(self, index: int) -> LedgerUnavailable | None:
         return None if index <= self._writer.durable else LedgerUnavailable(self._writer.failed or "")
 
-    def close(self) -> None:
-        """An orderly end: everything written, a stop record, a checkpoint over it, the lock given back. Once."""
+    def close(self) -> str | None:
+        """An orderly end: everything written, a stop record, a checkpoint over it, the lock given back. Why it came to
+        no such end, if it did not.
+        """
         if self._closed:
-            return
+            return self._writer.failed
         self._closed = True
         self._inbox.close(encode_body(Kind.STOP, {"reason": "closed", "open": self._inbox.open_count}))
         self._writer.join()
         self._vault.close()
         self._home.close()
+        return self._writer.failed

@@ -10,17 +10,17 @@ from pathlib import Path
 from router.audit.format import layout
 from router.audit.format.notes import Checkpoint, VerifierKey, open_checkpoint, parse_vkey
 from router.audit.format.proofs import ProofError, Receipt, consistency, inclusion
-from router.audit.format.segments import list_segments, segment_lines
+from router.audit.format.segments import list_segments, read_small, segment_lines
 from router.audit.format.tiles import HashReader
 
 
 def read_vkey(directory: Path) -> VerifierKey:
-    return parse_vkey((directory / layout.VKEY).read_text())
+    return parse_vkey(read_small(directory / layout.VKEY, links=True).decode())
 
 
 def newest_checkpoint(directory: Path) -> tuple[Checkpoint, str]:
     """The newest checkpoint, verified with the log's own key, and its note."""
-    note = (directory / layout.CHECKPOINT).read_text()
+    note = read_small(directory / layout.CHECKPOINT).decode()
     return open_checkpoint(note, read_vkey(directory)), note
 
 

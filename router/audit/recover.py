@@ -18,9 +18,10 @@ from router.audit.format import layout
 from router.audit.format.notes import parse_checkpoint
 from router.audit.format.seal import parse_public
 from router.audit.format.segments import list_segments, read_small
-from router.audit.home import open_home, sync_directory, take_lock
+from router.audit.home import open_home, sync_directory
 from router.audit.kinds import Kind
 from router.audit.ledger import Ledger
+from router.audit.lock import take_lock
 from router.audit.settings import LedgerSettings
 
 _STAYS: Final = frozenset(
@@ -40,13 +41,21 @@ class Diagnosis:
 
 
 def diagnose(directory: Path) -> Diagnosis:
-    """Nothing is touched. LedgerError: another process writes there, or it cannot be read at all."""
-    lock = take_lock(directory / layout.LOCK)
-    os.close(lock)
-    _check_reviewer(directory)
+    """Nothing is touched; a service that starts meanwhile waits. LedgerError: another process writes there, or it
+    cannot be read at all.
+    """
+    lock = take_lock(directory / layout.LOCK, wait_s=0.0)
+    try:
+        _check_reviewer(directory)
+        return _diagnose(directory, lock)
+    finally:
+        os.close(lock)
+
+
+def _diagnose(directory: Path, lock: int) -> Diagnosis:
     log, signed = _stated(directory)
     try:
-        home = open_home(directory, "", make_keys=False)
+        home = open_home(directory, "", make_keys=False, lock=os.dup(lock))
     except LedgerError as error:
         return Diagnosis(str(error), log, signed)
     try:
@@ -92,28 +101,27 @@ def records_left(directory: Path, log: str) -> int:
     return end
 
 
-def recover(settings: LedgerSettings, found: Diagnosis, reason: str) -> Path:
-    """Set the old log aside, begin a new one that says so; where the old one lies now. LedgerError."""
-    directory = settings.directory
-    lock = take_lock(directory / layout.LOCK)
+def recover(settings: LedgerSettings, found: Diagnosis, reason: str, lock: int) -> Path:
+    """Set the old log aside, begin a new one that says so; where the old one lies now. LedgerError.
+
+    Whoever has the `lock` keeps it until whatever else knows of the old log was told: nobody begins in between.
+    """
     try:
-        aside = _set_aside(directory, found)
+        aside = _set_aside(settings.directory, found)
     except OSError as error:
         raise LedgerError(f"the old log could not be set aside: {error}") from error
-    finally:
-        os.close(lock)
-    _tell(settings, {"reason": reason, "lost_from": found.left, "quarantine": aside.name}, found)
+    _tell(settings, {"reason": reason, "lost_from": found.left, "quarantine": aside.name}, found, lock)
     return aside
 
 
-def go_on_without(settings: LedgerSettings, missing: Diagnosis, reason: str) -> None:
-    """A log that is not there any more: what lies in its place, or a new one, says so. LedgerError."""
-    _tell(settings, {"reason": reason, "lost_from": 0}, missing)
+def go_on_without(settings: LedgerSettings, missing: Diagnosis, reason: str, lock: int) -> None:
+    """A log that is not there any more: what lies in its place, or a new one, says so. LedgerError. `lock` as above."""
+    _tell(settings, {"reason": reason, "lost_from": 0}, missing, lock)
 
 
-def _tell(settings: LedgerSettings, gap: dict[str, object], found: Diagnosis) -> None:
+def _tell(settings: LedgerSettings, gap: dict[str, object], found: Diagnosis, lock: int) -> None:
     given_up = {"log": found.log} if found.log else {}
-    ledger = Ledger.open(settings)
+    ledger = Ledger.open(settings, os.dup(lock))
     try:
         ledger.append(Kind.RECOVERY_GAP, {"bytes": 0, "signed": found.signed, **gap, **given_up}).wait(_WAIT_S)
     finally:
@@ -130,6 +138,7 @@ def _set_aside(directory: Path, found: Diagnosis) -> Path:
     for path in sorted(directory.iterdir()):
         if path.name not in _STAYS:
             path.rename(aside / path.name)
+    (directory / layout.SEGMENTS).mkdir(mode=0o700)
     for changed in (aside, quarantine, directory):
         sync_directory(changed)
     return aside

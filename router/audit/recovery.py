@@ -16,9 +16,9 @@ from msgspec import Struct, field
 
 from router.audit.errors import LedgerError, what_now
 from router.audit.format import layout
-from router.audit.format.notes import Checkpoint, NoteError, open_checkpoint
+from router.audit.format.notes import Checkpoint, open_checkpoint
 from router.audit.format.record import FIRST_PREV, head, leaf_hash
-from router.audit.format.segments import EndlessLineError, SegmentError, list_segments, segment_lines
+from router.audit.format.segments import EndlessLineError, SegmentError, list_segments, read_small, segment_lines
 from router.audit.format.tiles import HashReader, TileError, TileStack
 from router.audit.home import Home, sync_directory, write_new
 from router.audit.kinds import Kind
@@ -133,8 +133,8 @@ def _unreadable(directory: Path, error: Exception) -> str:
 def _newest_checkpoint(home: Home) -> Checkpoint:
     path = home.path(layout.CHECKPOINT)
     try:
-        return open_checkpoint(path.read_text(), home.signer.verifier)
-    except (OSError, NoteError) as error:
+        return open_checkpoint(read_small(path).decode(), home.signer.verifier)
+    except (OSError, ValueError) as error:
         raise LedgerError(
             f"{path} is missing or not signed by this ledger ({error}): nobody can say how long the ledger was. "
             f"{what_now(home.directory)}"

@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterable
 
 from router.audit.batch import Batch
+from router.audit.checkpoint_file import CheckpointFile
 from router.audit.errors import LedgerUnavailable
 from router.audit.fields import encode_body
 from router.audit.format.layout import tile_path
@@ -42,6 +43,7 @@ class Writer:
     """Owns the journal from start() on."""
 
     def __init__(self, home: Home, settings: LedgerSettings, inbox: Inbox, scribe: Scribe, journal: Journal) -> None:
+        """OSError, SegmentError: the checkpoint file cannot be read."""
         self._home = home
         self._settings = settings
         self._inbox = inbox
@@ -55,9 +57,15 @@ class Writer:
         self._listeners: list[Listener] = []
         self.durable = scribe.tree.size - 1  # the highest durable index; set by whoever writes
         self.failed: str | None = None  # why it ended before its time
+        self._checkpoint = CheckpointFile(home)
         self._note: Checkpoint | None = None  # the newest over durable records, while it is not yet in its file
         self._rotating = False  # the key epoch that begins the next segment is on its way
         self._last_record_s = self._last_checkpoint_s = self._last_note_s = time.monotonic()
+
+    @property
+    def signed(self) -> int:
+        """The size that the checkpoint file says since this process wrote it last; 0: not yet."""
+        return self._checkpoint.signed
 
     def start(self) -> None:
         self._thread.start()
@@ -244,7 +252,7 @@ class Writer:
             return
         if self._settings.durability is Durability.ASYNC:
             self._journal.sync()
-        self._home.write_checkpoint(self._note)
+        self._checkpoint.replace(self._note, self._journal)
         self._note = None
         self._last_note_s = time.monotonic()
 

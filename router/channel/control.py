@@ -38,7 +38,7 @@ class Word(StrEnum):
 
     SEALED = "sealed"  # `text`: an attestation as JSON; the supervisor passes it on to the gate, `name`: whose it is
     READY = "ready"  # `text`: the digest of the policy now in force here
-    PONG = "pong"
+    PONG = "pong"  # `text`: of the gate, the log that it writes and how far that is signed for
     DEMANDS = "demands"  # `text`: how much each managed program is asked for, as JSON; from the gate
     FATAL = "fatal"  # `text`: starting again would not help
     NARROW = "narrow"  # `name`: a number, `text`: what an operator asks a worker to take away; NARROWED answers it

@@ -11,6 +11,7 @@ import typer
 
 from router.audit.format import layout
 from router.audit.home import write_new
+from router.audit.lock import is_taken
 from router.audit.prove import anchor_text, read_vkey, witness_request
 from router.audit.show import moment_text
 from router.audit.verify.__main__ import ledger_directory
@@ -74,7 +75,8 @@ def _by_service(root: Path, witness: str) -> AnchorTold | None:
     try:
         told = ask(root, Order("anchor", name=witness), ANSWERED_WITHIN_S + 5.0)
     except NoService as error:
-        return AnchorTold(trouble=f"a service writes this ledger, and does not answer: {error}") if busy(root) else None
+        silent = f"a service writes this ledger, and does not answer: {error}"
+        return AnchorTold(trouble=silent) if is_taken(root / layout.LOCK) else None
     return msgspec.json.decode(told.text, type=AnchorTold) if told.good else AnchorTold(trouble=told.text)
 
 
@@ -85,18 +87,6 @@ async def _by_ourselves(root: Path, witness: Witness) -> AnchorTold:
     except AnchorError as error:
         return AnchorTold(trouble=str(error), refused=isinstance(error, AnchorRefused))
     return AnchorTold(found.note, found.size, found.moment)
-
-
-def busy(root: Path) -> bool:
-    """Whether a process has the ledger's lock, as the kernel lists it (proc_locks(5)): to try it would be to take it
-    for a moment, and a gate that starts just then would find no ledger of its own.
-    """
-    try:
-        inode = (root / layout.LOCK).stat().st_ino
-        held = [line.split() for line in Path("/proc/locks").read_text().splitlines()]
-    except OSError:
-        return False
-    return any(line[1] == "FLOCK" and line[-3].rpartition(":")[2] == str(inode) for line in held)
 
 
 def anchor_text_of(note: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -9,6 +10,7 @@ import typer
 
 from router.audit import LedgerError, LedgerSettings
 from router.audit.format import layout
+from router.audit.home import enter
 from router.audit.recover import Diagnosis, diagnose, go_on_without, records_left
 from router.audit.recover import recover as go_on
 from router.audit.verify.__main__ import ledger_directory
@@ -60,13 +62,22 @@ def _diagnose(root: Path, missing: Lost | None) -> Diagnosis:
 
 
 def _accept(settings: LedgerSettings, found: Diagnosis, missing: Lost | None, reason: str) -> str:
-    """Go on, and let the next start know with what."""
+    """Go on, and let the next start know with what: it waits, for the lock, until both are done."""
+    lock = enter(settings.directory)
+    try:
+        text = _go_on(settings, found, missing, reason, lock)
+        root = settings.directory
+        if kept(root) is not None and (now := stated(root)) is not None:
+            keep(root, now)
+    finally:
+        os.close(lock)
+    return text
+
+
+def _go_on(settings: LedgerSettings, found: Diagnosis, missing: Lost | None, reason: str, lock: int) -> str:
     root = settings.directory
     if missing is None or missing.here or found.trouble != missing.text:
-        text = f"{go_on(settings, found, reason)}: the old log, whole, for the reviewer.\n{root}: a new log, {_GOES_ON}"
-    else:
-        go_on_without(settings, found, reason)
-        text = f"{root}: a log {_GOES_ON}"
-    if kept(root) is not None and (now := stated(root)) is not None:
-        keep(root, now)
-    return text
+        aside = go_on(settings, found, reason, lock)
+        return f"{aside}: the old log, whole, for the reviewer.\n{root}: a new log, {_GOES_ON}"
+    go_on_without(settings, found, reason, lock)
+    return f"{root}: a log {_GOES_ON}"

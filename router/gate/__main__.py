@@ -88,13 +88,18 @@ class GateProcess:
             case Word.CHANNEL:
                 self._attach(descriptors[0])
             case Word.PING:
-                self._control.send(Message(Word.PONG))
+                self._pong()
             case Word.DRAIN:
                 self._stopping.set()
             case _:
                 self._on_program(message)
                 for descriptor in descriptors:
                     os.close(descriptor)
+
+    def _pong(self) -> None:
+        """With how far the ledger goes: if an older state is put in its place, somebody else knows."""
+        text = self._gate.world.recorder.known_text if self._gate is not None else ""
+        self._control.send(Message(Word.PONG, text=text))
 
     def _on_program(self, message: Message) -> None:
         """What the supervisor says of the programs that it runs."""
@@ -196,6 +201,7 @@ class GateProcess:
         self._log("ledger_refuses" if refusal else "ledger_writes_again", reason=refusal)
         if self._gate is not None:
             self._gate.tell_refusal()
+        self._pong()
 
     def _note_seal(self, message: Message) -> None:
         if self._gate is not None:
@@ -203,8 +209,7 @@ class GateProcess:
 
     def _note_identity(self, recorder: Recorder, body: dict[str, object]) -> None:
         recorder.note(RecordKind.PROBE, body)
-        told = {field: str(body[field]) for field in ("upstream", "state", "reason")}
-        self._log("upstream_identity", **told)
+        self._log("upstream_identity", **{field: str(body[field]) for field in ("upstream", "state", "reason")})
 
     def _note_refusal(self, message: Message) -> None:
         if self._gate is None:

@@ -11,6 +11,7 @@ from functools import partial
 
 from router.audit import Kind, Ledger, LedgerUnavailable
 from router.audit.fields import Body, Outcome
+from router.continuity import Known
 from router.gate.capturing import AnswerTap, seal_prompt
 from router.gate.steps import Wait
 
@@ -162,10 +163,18 @@ class Recorder:
         except LedgerUnavailable:
             return
 
+    @property
+    def known_text(self) -> str:
+        """Which log it is, and how far it is signed for (`continuity.parse`); "" before this process signed for any."""
+        ledger = self._ledger
+        return Known(ledger.origin, ledger.signed).text if ledger.signed else ""
+
     def close(self) -> None:
-        self._on_refusal = lambda _: None  # an orderly end is no refusal
+        on_refusal, self._on_refusal = self._on_refusal, lambda _: None  # an orderly end is no refusal
         self._ledger.gather(None)
-        self._ledger.close()
+        failed = self._ledger.close()
+        if failed is not None and not self._refusal:
+            on_refusal(failed)
 
     def _on_durable(self, highest: int) -> None:
         """By whoever wrote. From the writer's thread, the loop is only woken for somebody, or for news.

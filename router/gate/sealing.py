@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Final
 
 from router.audit import MOST_NAMES, Kind, LedgerError
+from router.audit.format import layout
+from router.audit.home import sync_directory
+from router.audit.lock import is_taken
 from router.channel.control import Control
 from router.continuity import Known, lost
 from router.gate.recorder import Recorder
@@ -16,6 +20,8 @@ from router.seal.process import CAP_DAC_OVERRIDE
 from router.seal.profiles import Profile
 from router.seal.rooms import room_of
 
+_AT_WORK: Final = ". Another process is at work there just now, 'audit recover' perhaps: start again once it has ended"
+
 
 def enter_directory(directory: str, continues: Known | None) -> Path:
     """The ledger's directory, made if it is missing: file rules can name only what exists. LedgerError if it cannot be,
@@ -23,9 +29,11 @@ def enter_directory(directory: str, continues: Known | None) -> Path:
     """
     path = Path(directory)
     if missed := lost(path, continues):
-        raise LedgerError(missed.text)
+        raise LedgerError(missed.text + (_AT_WORK if is_taken(path / layout.LOCK) else ""))
     try:
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not path.is_dir():
+            path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            sync_directory(path.parent)  # the seal keeps us from it later
     except OSError as error:
         raise LedgerError(f"the ledger directory {path} cannot be used: {error.strerror}") from None
     return path

@@ -45,6 +45,7 @@ class Watcher(Struct, frozen=True):
     ready: Callable[[Child, str], None]  # with the digest of the policy it serves by
     sealed: Callable[[Child], None]  # `child.attestation` is new
     changed: Callable[[], None]
+    alive: Callable[[Child, str], None]  # it answered a ping, with this
     lost: Callable[[Child], None]  # its channel to the gate has closed
     asked: Callable[[Child, Message], None]  # an operator asks through this worker, or the gate answers one
     demands: Callable[[str], None]  # how much managed programs are asked for
@@ -200,6 +201,8 @@ class Child:
         """What concerns the whole tree."""
         if message.word is Word.LOST:
             self._watcher.lost(self)
+        elif message.word is Word.PONG:
+            self._watcher.alive(self, message.text)
         elif message.word is Word.DEMANDS:
             self._watcher.demands(message.text)
         elif message.word in (Word.NARROW, Word.ANCHORED):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from router.continuity import keep, kept, stated
+from router.continuity import Known, keep, kept, parse, stated
 from router.logs import Log
 
 
@@ -22,10 +22,17 @@ class Remembering:
 
     def learn(self) -> None:
         """A gate has opened it, or closed it: how far it goes. What lies in its place does not count."""
-        found, known = stated(self._ledger), self._known
+        self._know(stated(self._ledger))
+        self.keep()
+
+    def hear(self, told: str) -> None:
+        """How far it goes, as the gate that writes it says every second; on the disk with the next `keep`."""
+        self._know(parse(told))
+
+    def _know(self, found: Known | None) -> None:
+        known = self._known
         if found is not None and (known is None or (found.origin == known.origin and found.signed > known.signed)):
             self._known = found
-        self.keep()
 
     def keep(self) -> None:
         """The service goes on without."""

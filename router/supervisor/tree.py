@@ -149,6 +149,7 @@ class Tree:
             ready=self._on_ready,
             sealed=self._on_sealed,
             changed=self._tell,
+            alive=self._on_alive,
             lost=self._on_lost,
             asked=self._on_asked,
             demands=self.managed.heard,
@@ -159,7 +160,7 @@ class Tree:
     def _gate_command(self, control: int) -> list[str]:
         if lost := made_again(self._directory):
             self._log("run_directory_lost", reason=lost)
-            self._remembering.keep()
+        self._remembering.keep()  # if this gate refuses, there is no better moment
         engines = ("--engines", str(self._directory))
         return [*PYTHON, "router.gate", "--control", str(control), *engines, *self._remembering.options()]
 
@@ -222,6 +223,10 @@ class Tree:
             self._swapped.set()
         if all(one.state == "ready" for one in (self._gate, *self._workers)):
             self.serving.set()
+
+    def _on_alive(self, child: Child, told: str) -> None:
+        if child is self._gate:
+            self._remembering.hear(told)
 
     def _follow_gate(self) -> None:
         if self._gate.digest == self._snapshot.policy.digest:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 from tests.e2e.conversations import CHAT, chat, policy, wait_until_ready
 from tests.fakes.running import fake_upstream
-from tests.service import events, ringfence, running
+from tests.service import events, ringfence, running, until
 
 
 def test_no_gate_and_no_service_begins_a_ledger_where_one_is_missing(tmp_path: Path) -> None:
@@ -68,4 +69,33 @@ def test_what_a_gate_refused_teaches_nothing(tmp_path: Path) -> None:
     checkpoint.write_text(whole)
     (tmp_path / "service.log").unlink()
     with running(tmp_path, policy(fake)) as service:
+        assert service.stop() == 0
+
+
+def test_an_older_copy_put_back_while_the_service_runs_is_noticed_told_and_recorded(tmp_path: Path) -> None:
+    ledger, older = tmp_path / "ledger", tmp_path / "older"
+    with fake_upstream() as fake, running(tmp_path, policy(fake)) as service:
+        wait_until_ready(service)
+        assert service.post(CHAT, chat()).status_code == 200
+        shutil.copytree(ledger, older)
+        assert service.post(CHAT, chat()).status_code == 200
+        known = (older / "checkpoint").read_text()
+        until(lambda: (ledger / "checkpoint").read_text() != known, 20, "a newer checkpoint")
+        ledger.rename(tmp_path / "elsewhere")
+        older.rename(ledger)
+        until(lambda: service.post(CHAT, chat()).status_code == 503, 20, "no more exchange")
+        until(lambda: service.health()["status"] == "audit_unavailable", 20, "that /health says so")
+        [refused] = events(service.log(), "ledger_refuses")
+        assert "put another copy in its place" in refused["reason"]
+        service.kill("gate")
+        assert service.process.wait(20) == 1
+        [refused] = events(service.log(), "ledger_refused")
+        assert "an older state of it lies there" in refused["reason"], "though no older than the service's start"
+    accepted = ringfence(tmp_path, "audit", "recover", "ledger", "--accept-loss", "--reason", "rolled_back")
+    assert accepted.returncode == 0, accepted.stderr
+    (tmp_path / "service.log").unlink()
+    with running(tmp_path, policy(fake)) as service:
+        [gap] = service.records("recovery_gap")
+        assert gap["body"]["reason"] == "rolled_back"
+        assert gap["body"]["signed"] > gap["body"]["lost_from"]
         assert service.stop() == 0

@@ -82,8 +82,8 @@ def child(says: bytes, events: list[str], *, stays: bool = False) -> Child:
 
     watcher = Watcher(
         started=lambda _: events.append("started"), ready=lambda *_: events.append("ready"), sealed=lambda _: None,
-        changed=lambda: None, lost=lambda _: None, asked=lambda *_: None, demands=lambda text: _read(text, events),
-        fatal=events.append,
+        changed=lambda: None, alive=lambda *_: None, lost=lambda _: None, asked=lambda *_: None,
+        demands=lambda text: _read(text, events), fatal=events.append,
     )  # fmt: skip
     return Child(Program("worker-0", command), {"PATH": os.environ["PATH"]}, Log("supervisor"), watcher)  # noqa: TID251 - for the interpreter
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import stat
 from collections.abc import Iterator
@@ -24,17 +25,23 @@ class EndlessLineError(SegmentError):
 
 def open_segment(path: Path, flags: int = os.O_RDONLY) -> int:
     """A descriptor of an ordinary file with one name: no link, no FIFO, no device put in a segment's place."""
-    descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+    return _open_ordinary(path, flags | os.O_NOFOLLOW, most_names=1)
+
+
+def _open_ordinary(path: Path, flags: int, most_names: float) -> int:
+    descriptor = os.open(path, flags | os.O_CLOEXEC | os.O_NONBLOCK)
     found = os.fstat(descriptor)
-    if not stat.S_ISREG(found.st_mode) or found.st_nlink != 1:
+    if not stat.S_ISREG(found.st_mode) or found.st_nlink > most_names:
         os.close(descriptor)
         raise SegmentError(f"{path.name} is not an ordinary file with one name")
     return descriptor
 
 
-def read_small(path: Path, most: int = 65_536) -> bytes:
-    """A small file of a directory that we do not trust: no link, no pipe that never ends, no more than `most` bytes."""
-    descriptor = open_segment(path)
+def read_small(path: Path, most: int = 65_536, *, links: bool = False) -> bytes:
+    """A small file of a directory that we do not trust: no pipe that never ends, no more than `most` bytes, and unless
+    `links` says that they are for whoever owns the directory to make, no link.
+    """
+    descriptor = _open_ordinary(path, os.O_RDONLY, math.inf) if links else open_segment(path)
     try:
         data = b""
         while len(data) <= most and (more := os.read(descriptor, most + 1 - len(data))):
