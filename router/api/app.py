@@ -84,7 +84,7 @@ def _only_post(path: str) -> Route:
     """The generating endpoints are served by the protocol; what comes here came by another method."""
 
     async def refuse(request: Request) -> Response:
-        raise MethodNotAllowed(f"{request.url.path} takes POST.")
+        return as_error(MethodNotAllowed(f"{request.url.path} takes POST."))  # no request, so no record
 
     return Route(path, refuse, methods=["GET", "PUT", "PATCH", "DELETE", "OPTIONS"])
 

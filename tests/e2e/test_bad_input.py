@@ -180,6 +180,8 @@ def test_wrong_paths_and_methods(desk: Desk, method: str, path: str, status: int
         given, headers = client.head()
         body = client.body(int(headers["content-length"]))
     assert (given, error_of(body)["code"]) == (status, code)
+    recorded = code not in ("unknown_path", "method_not_allowed")  # these are no requests
+    assert ("x-ringfence-record" in headers) == recorded
 
 
 # Bytes that are no good HTTP -> refused (400, or the connection closed), never served.
