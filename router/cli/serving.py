@@ -16,6 +16,7 @@ from router.supervisor.serve import CannotServe, serve
 
 GOOD = 0
 BAD = 1
+UNREADABLE = 2
 
 
 def run(config: Path | None, flags: Flags) -> int:
@@ -35,7 +36,7 @@ def run(config: Path | None, flags: Flags) -> int:
         for finding in error.findings:
             _complain(str(finding))
         _complain("Nothing was started: the settings above must be right first.")
-        return BAD
+        return UNREADABLE if error.unreadable else BAD
     except CannotServe as error:
         _complain(f"ringfence: {error}")
         return BAD

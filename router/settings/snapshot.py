@@ -202,7 +202,8 @@ class Snapshot(Struct, frozen=True):
         """The same without any destination or credential: a worker cannot leak what it never held."""
         upstreams = {name: replace(rule, destination=None) for name, rule in self.policy.upstreams.items()}
         policy = replace(self.policy, upstreams=upstreams)
-        return replace(self, policy=policy, credentials={}, tls={}, weights=Weights(), managed={}, files=())
+        told = replace(self, policy=policy, credentials={}, tls={}, weights=Weights(), witnesses=())
+        return replace(told, managed={}, files=())
 
     def for_gate(self) -> Snapshot:
         """The same without callers' key hashes, the listener's key, and places that no prompt may go to."""

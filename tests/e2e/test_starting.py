@@ -45,6 +45,19 @@ def test_a_gate_that_cannot_go_on_is_asked_once(fake: Fake, tmp_path: Path) -> N
     assert GREETING.search(ended.stdout) is None
 
 
+@pytest.mark.parametrize(("text", "code"), [(None, 2), ("bogus: 1\n", 1)])
+def test_a_policy_file_that_is_wrong_and_one_that_cannot_be_read_end_differently(
+    text: str | None, code: int, tmp_path: Path
+) -> None:
+    if text is not None:
+        (tmp_path / "policy.yaml").write_text(text)
+    ended = ringfence(tmp_path, "serve", "--config", "policy.yaml")
+    assert ended.returncode == code
+    first, last = ended.stderr.splitlines()
+    assert first.startswith("policy.yaml:1:1: ")
+    assert last == "Nothing was started: the settings above must be right first."
+
+
 @pytest.mark.parametrize("arguments", [("--version",), ("--version", "serve")])
 def test_the_version_is_said(tmp_path: Path, arguments: tuple[str, ...]) -> None:
     ended = ringfence(tmp_path, *arguments)

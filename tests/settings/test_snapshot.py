@@ -28,11 +28,22 @@ def test_a_snapshot_comes_out_as_it_went_in(tmp_path: Path) -> None:
     assert encode(decode(encode(snapshot))) == encode(snapshot)
 
 
+MORE = f"""\
+witnesses: {{w: {{url: "http://10.7.7.7:80/w", vkey: w+00000000+B{"A" * 43}}}}}
+model_sources: {{hub: {{url: "http://10.8.8.8:80"}}}}
+hosts: {{gpu-2.lan.example: [10.1.2.9]}}
+"""
+
+
 def test_workers_get_no_destination_and_no_credential_and_the_gate_no_hash(tmp_path: Path) -> None:
-    snapshot = taken(complete(tmp_path)).snapshot
+    path = complete(tmp_path)
+    path.write_text(path.read_text() + MORE)
+    snapshot = taken(path).snapshot
     worker, gate = encode(snapshot.for_workers()), encode(snapshot.for_gate())
-    for text in (b"hf_token", b"10.1.2.3", b"hf.space"):
+    for text in (b"10.1.2.3", b"10.1.2.9", b"10.7.7.7", b"10.8.8.8", b"hf.space", b"hf_token"):
+        assert text in encode(snapshot)
         assert text not in worker
+    assert b"10.7.7.7" in gate
     assert b"c" * 64 in worker
     assert b"c" * 64 not in gate
     assert b"hf_token" in gate
