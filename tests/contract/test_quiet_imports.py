@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
+BUILT = Path(sys.prefix) / "engine" / "safe-lib"
 # Runs in a process of its own: an audit hook (PEP 578) sees what the interpreter itself is asked to do.
 WATCH = """
 import os, pkgutil, sys, threading
@@ -52,6 +54,21 @@ def test_importing_does_nothing(package: str, least: int) -> None:
     count, threads, seen = done.stdout.strip().split(" ", 2)
     assert (int(threads), seen) == (1, "[]")
     assert int(count) >= least
+
+
+@pytest.mark.engine
+@pytest.mark.skipif(not (BUILT / "libllama.so").exists(), reason="the engine is not built: make setup builds it")
+def test_importing_the_engine_does_nothing_of_its_own() -> None:
+    """Numpy's own library may start threads; Python is asked for none, nor for anything else."""
+    where = {"LLAMA_CPP_LIB_PATH": str(BUILT), "MTMD_CPP_LIB": str(BUILT)}
+    done = subprocess.run(
+        [sys.executable, "-c", WATCH, "local_engine"], cwd=ROOT, capture_output=True, text=True, timeout=60,
+        check=False, env={**os.environ, **where},  # noqa: TID251 - with what it needs to run at all
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    count, _threads, seen = done.stdout.strip().split(" ", 2)
+    assert seen == "[]"
+    assert int(count) >= 80
 
 
 def test_the_watch_does_see(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ FAULTS = [
 def mine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Service, Fake, str]]:
     directory = tmp_path_factory.mktemp("mine")
     key = ringfence(directory, "keys", "create", "alice").stdout.strip()
+    (directory / "operator").write_text(ringfence(directory, "keys", "create", "op", "--operator").stdout.strip())
     (directory / "token").write_text(f"{CANARY}upstreamkey")
     (directory / "token").chmod(0o600)
     with fake_upstream() as fake:
@@ -69,6 +70,11 @@ def test_no_sink_holds_content(mine: tuple[Service, Fake, str], fault: str) -> N
         answer = service.client.post(service.url + path, **how)  # type: ignore[arg-type]  # keywords of httpx
         assert f"{CANARY}upstreamkey" not in answer.text
     service.settled()
+    operator = {"Authorization": f"Bearer {(service.directory / 'operator').read_text()}"}
+    for path in ("/metrics", "/admin/upstreams", "/health"):
+        shown = service.get(path, headers=operator)
+        assert shown.status_code in (200, 503)
+        assert CANARY not in shown.text
     assert_clean(service)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,30 @@ def test_it_says_when_the_upstreams_are_the_environments(fake: Fake, tmp_path: P
         assert "upstreams from the environment: CUSTOM_LLM_*, TIERn_*" in greeting(service)
         wait_until_ready(service)
         assert service.post(CHAT, chat()).status_code == 200
+
+
+def test_nothing_of_a_shell_and_of_the_working_directory_is_believed(fake: Fake, tmp_path: Path) -> None:
+    """Proxy settings, `.netrc` and `.env` would send a prompt elsewhere, or show the upstream somebody's password."""
+    with socket.create_server(("127.0.0.1", 0)) as elsewhere:
+        elsewhere.setblocking(False)
+        there = f"http://127.0.0.1:{elsewhere.getsockname()[1]}"
+        (tmp_path / ".netrc").write_text("machine 127.0.0.1 login somebody password secret\n")
+        (tmp_path / ".netrc").chmod(0o600)
+        variables = {"CUSTOM_LLM_BASE_URL": f"{there}/v1", "TIER2_BASE_URL": f"{there}/v1", "TIER2_MODEL": "m"}
+        (tmp_path / ".env").write_text("".join(f"{name}={value}\n" for name, value in variables.items()))
+        proxies = dict.fromkeys(("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY"), there)
+        given = {"CUSTOM_LLM_BASE_URL": fake.url, "CUSTOM_LLM_MODEL": "coder", "RINGFENCE_WORKERS": "1"}
+        with running(tmp_path, under=(), HOME=str(tmp_path), **proxies, **given) as service:
+            wait_until_ready(service)
+            assert service.post(CHAT, chat()).status_code == 200
+            assert (
+                ringfence(tmp_path, "warm", "--port", str(service.port), HOME=str(tmp_path), **proxies).returncode == 0
+            )
+            [asked] = fake.asked()
+            assert (asked["path"], "authorization" in {name.lower() for name, _ in asked["headers"]}) == (CHAT, False)
+            assert sum(map(len, service.health()["tiers"].values())) == 1
+        with pytest.raises(BlockingIOError):
+            elsewhere.accept()
 
 
 def test_a_gate_that_cannot_go_on_is_asked_once(fake: Fake, tmp_path: Path) -> None:
