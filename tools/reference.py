@@ -59,10 +59,10 @@ One YAML file, read strictly: an unknown key, a key written twice, an anchor, an
 line. `ringfence check FILE` tells every mistake at once, `ringfence check --print` what is in force and where it came
 from. Ready-made files are in `policies/examples/`. This page is written by `tools/reference.py`.
 
-**The `upstreams` table is the allow-list: nothing else is ever dialled.** A destination is refused, whatever the file
-says, when it is a catalogued cloud provider, a metadata address or not in canonical form
-([destinations](destinations.md)). Times are written with a unit
-(`500ms`, `2s`, `3m`, `12h`, `1d`). Plain `no`, `012` and `1:30` are text, as are all quoted values.
+**The `upstreams` table is the allow-list: no prompt goes anywhere else.** `model_sources` and `witnesses` are dialled
+at an operator's order alone, and nothing else ever. A destination is refused, whatever the file says, when it is a
+catalogued cloud provider, a metadata address or not in canonical form ([destinations](destinations.md)). Times are
+written with a unit (`500ms`, `2s`, `3m`, `12h`, `1d`). Plain `no`, `012` and `1:30` are text, as are all quoted values.
 
 From weak to strong: defaults, environment, file, flags. Upstreams and tiers come whole from one place: a file that
 names any replaces those of the environment. With neither, the embedded engine is the only tier.

@@ -124,6 +124,28 @@ def test_every_module_that_is_run_is_there() -> None:
             assert place.with_suffix(".py").exists() or (place / "__main__.py").exists(), (path.name, module)
 
 
+def test_every_test_named_is_there() -> None:
+    named = {found for text in TEXTS.values() for found in re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", text)}
+    assert len(named) > 8
+    missing = [
+        f"{file}::{name}" for file, name in sorted(named) if f"def {name}(" not in (ROOT / file).read_text("utf-8")
+    ]
+    assert missing == []
+
+
+def test_the_design_has_a_place_for_every_module() -> None:
+    """Where things are: each package, and each module that stands in none."""
+    text = (ROOT / "docs" / "design.md").read_text()
+    packages = [one.parent for name in ("router", "local_engine") for one in (ROOT / name).glob("*/__init__.py")]
+    alone = [file for file in (ROOT / "router").glob("*.py") if not file.stem.startswith("__")]
+    names = [f"router/{file.name}" for file in alone]
+    names += [
+        f"{package.name}/" if package.parent.name == "local_engine" else str(package.relative_to(ROOT))
+        for package in packages
+    ]
+    assert [name for name in sorted(names) if name not in text] == []
+
+
 def test_every_metric_named_is_counted() -> None:
     code = "\n".join(file.read_text() for file in (ROOT / "router").rglob("*.py"))
     told = {name for text in TEXTS.values() for name in re.findall(r"\bringfence_[a-z_]+\b", text)}
