@@ -145,6 +145,10 @@ def test_the_command_line_says_the_same(
     assert msgspec.json.decode(capsys.readouterr().out)["exit_code"] == 2
     monkeypatch.setattr(sys, "argv", ["ringfence-verify", str(bad / "nothing")])
     assert main() == 3
+    monkeypatch.setattr(sys, "argv", ["ringfence-verify", str(good), "--strikt"])
+    with pytest.raises(SystemExit) as ended:  # 2 would be "incomplete"
+        main()
+    assert (ended.value.code, "cannot verify: unrecognized" in capsys.readouterr().err) == (3, True)
     monkeypatch.setattr(sys, "argv", ["ringfence-verify", str(good)])
     monkeypatch.setattr("router.audit.verify.__main__.verify_with", lambda *_: 1 / 0)
     assert main() == 3

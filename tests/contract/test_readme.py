@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,6 +21,8 @@ BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
 POLICY = next(text for language, text in BLOCKS if language == "yaml")
 ENVIRONMENT = next(text for _, text in BLOCKS if text.startswith("CUSTOM_LLM_BASE_URL"))
 REFUSED = next(text for _, text in BLOCKS if "ringfence check cloud.yaml" in text)
+PROGRAM = next(text for language, text in BLOCKS if language == "python")
+CURL = next(text for _, text in BLOCKS if text.startswith("$ curl"))
 TAMPERED = next(text for _, text in BLOCKS if "audit verify" in text)
 
 
@@ -48,15 +52,36 @@ def test_its_environment_is_good(tmp_path: Path) -> None:
 
 
 def test_a_cloud_is_refused_in_the_words_shown(tmp_path: Path) -> None:
-    _command, finding, verdict = REFUSED.strip().splitlines()
+    _command, *shown = REFUSED.strip().splitlines()
     added = '  help: {url: "https://api.openai.com:443/v1"}\n'
-    (tmp_path / "cloud.yaml").write_text(POLICY.replace("  embedded: {engine: small}\n", added, 1))
+    lines = POLICY.splitlines(keepends=True)
+    (tmp_path / "cloud.yaml").write_text("".join([*lines[:3], added, *lines[3:]]))
     done = ringfence(tmp_path, "check", "cloud.yaml")
-    said = done.stdout + done.stderr
     assert done.returncode == 1
-    assert finding.partition("upstreams.help.url: ")[2].split(":")[0] in said
-    assert re.search(r"cloud\.yaml:[0-9]+:[0-9]+: upstreams\.help\.url: ", said)
-    assert verdict in said or "findings" in said
+    assert done.stderr.splitlines() == shown
+
+
+def test_its_program_and_its_curl_are_answered(tmp_path: Path) -> None:
+    """As they stand, but for the port; the model's name is the one that the program asks for."""
+    [model] = re.findall(r'model="([^"]+)"', PROGRAM)
+    with fake_upstream() as fake:
+        named = {"CUSTOM_LLM_BASE_URL": fake.url, "CUSTOM_LLM_MODEL": model}
+        with running(tmp_path, "version: 1\n", **named) as service:
+            wait_until_ready(service)
+            at = f"127.0.0.1:{service.port}"
+            program = [sys.executable, "-c", PROGRAM.replace("127.0.0.1:7860", at)]
+            done = subprocess.run(program, capture_output=True, text=True, check=False)
+            assert (done.returncode, done.stderr) == (0, "")
+            assert done.stdout.startswith("word0 word1")
+            curl = CURL.partition("\n{")[0].removeprefix("$ ").replace("127.0.0.1:7860", at)
+            done = subprocess.run(["bash", "-c", curl], capture_output=True, text=True, check=False)
+            assert json.loads(done.stdout)["choices"][0]["message"]["content"].startswith("word0 word1")
+            warm = re.search(r"`(curl -fsS http://127\.0\.0\.1:7860/warm)`", README)
+            assert warm is not None
+            done = subprocess.run(
+                ["bash", "-c", warm[1].replace("127.0.0.1:7860", at)], capture_output=True, text=True, check=False
+            )
+            assert (done.returncode, json.loads(done.stdout)["status"]) == (0, "warm")
 
 
 def test_a_changed_byte_is_found_in_the_words_shown(ended: Service, tmp_path: Path) -> None:

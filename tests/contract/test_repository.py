@@ -86,10 +86,20 @@ def test_everything_a_stranger_looks_for_is_there() -> None:
     assert "Apache License" in text_of(ROOT / "LICENSE")
 
 
+def anchors(page: Path) -> set[str]:
+    """What its headings are called in links, as the hosts of repositories call them."""
+    text = re.sub(r"^ *```.*?^ *```", "", text_of(page), flags=re.MULTILINE | re.DOTALL)
+    plain = (re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", head) for head in re.findall(r"^#+ (.*)$", text, re.MULTILINE))
+    return {re.sub(r"[^\w\- ]", "", head.strip().lower()).replace(" ", "-") for head in plain}
+
+
 def test_links_of_the_documents_lead_somewhere() -> None:
     broken = []
     for page in [path for path in tracked() if path.suffix == ".md"]:
-        for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", text_of(page)):
-            if "://" not in target and not target.startswith("mailto:") and not (page.parent / target).exists():
-                broken.append(f"{page.relative_to(ROOT)}: {target}")
+        for target, anchor in re.findall(r"\]\(([^)#\s]*)(?:#([^)\s]*))?\)", text_of(page)):
+            if "://" in target or target.startswith("mailto:"):
+                continue
+            there = page.parent / target if target else page
+            if not there.exists() or (anchor and anchor not in anchors(there)):
+                broken.append(f"{page.relative_to(ROOT)}: {target}#{anchor}")
     assert broken == []

@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 import typer
-import yaml
 
+from local_engine.options import parse
 from router.cli.app import app
+from router.settings.environment import FIRST_TIER, TIER_PARTS, VARIABLES
 from router.settings.findings import SettingsError
 from router.settings.load import load_whole
 
@@ -24,6 +25,8 @@ PAGES = [
     *sorted((ROOT / "deploy").rglob("*.md")),
 ]
 OTHERS = [*sorted((ROOT / "policies" / "examples").glob("*.yaml")), *sorted((ROOT / "deploy").rglob("*.service"))]
+SPACE = ROOT / "deploy" / "huggingface-space"
+IMAGES = [*sorted((ROOT / "deploy").rglob("Dockerfile")), *sorted((ROOT / "deploy").glob("*.yaml"))]
 TEXTS = {path: path.read_text() for path in (*PAGES, *OTHERS)}
 FENCED = re.compile(r"^( *)```(\w*)\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
 INLINE = re.compile(r"`([^`\n]+)`")
@@ -46,6 +49,16 @@ def commands(path: Path) -> set[str]:
         found for line in TEXTS[path].splitlines() if path in OTHERS for found in re.findall(r"ringfence [^`#]*", line)
     ]
     return {line for line in lines if line.startswith("ringfence ")}
+
+
+def joined(path: Path) -> Iterator[str]:
+    """Lines of code of its own, as a shell reads them."""
+    for block in fenced(path, SHELL):
+        yield from (line.strip().removeprefix("$ ") for line in re.sub(r"\\\n\s*", "", block).splitlines())
+
+
+def typed_lines(path: Path) -> set[str]:
+    return {line for line in joined(path) if line.startswith("ringfence ")}
 
 
 def words_of(line: str) -> list[str]:
@@ -80,20 +93,72 @@ def test_every_command_shown_is_one() -> None:
     assert wrong == {}
 
 
+def test_every_command_shown_as_typed_is_taken() -> None:
+    """What stands in code of its own has all that the command needs: its own parser reads it."""
+    whole = typer.main.get_command(app)
+    typed = {line for path in PAGES for line in typed_lines(path) if "…" not in line and "[" not in line}
+    assert len(typed) > 30
+    for line in sorted(typed):
+        command: Any = whole
+        words = words_of(line)
+        while words and hasattr(command, "get_command"):
+            command, words = command.get_command(None, words[0]), words[1:]
+        command.make_context(command.name, words)
+
+
+def test_the_engines_command_is_taken() -> None:
+    for path in PAGES:
+        for line in joined(path):
+            if line.startswith("python -m local_engine "):
+                assert parse(shlex.split(line)[3:]).host
+
+
+WHAT_A_FRAGMENT_LACKS = (
+    "the file cannot be read: No such file",  # an operator's own: keys, certificates
+    "the key 'default_model' is missing",
+    "no tier is called",
+    "there is no caller",
+    "there is no model",
+)
+
+
 @pytest.mark.parametrize("path", [path for path in PAGES if any(fenced(path, {"yaml"}))], ids=lambda path: path.name)
 def test_every_setting_shown_is_one(path: Path, tmp_path: Path) -> None:
-    """A fragment may lack what it needs, or name a file of the operator's; it has no key and no shape of its own."""
+    """A whole file is good but for files of the operator's; a fragment may lack its surroundings, and nothing else."""
     for number, block in enumerate(fenced(path, {"yaml"})):
-        if not isinstance(yaml.safe_load(block), dict) or "services" in block:
-            continue
         file = tmp_path / f"{number}.yaml"
         file.write_text(block)
+        lacks = WHAT_A_FRAGMENT_LACKS[:1] if block.startswith("version: 1") else WHAT_A_FRAGMENT_LACKS
         try:
             load_whole(file, {})
         except SettingsError as error:
             lines = block.splitlines()
-            whole = [str(one) for one in error.findings if "…" not in lines[one.line - 1]]
-            assert not [one for one in whole if "unknown key" in one or " must " in one or "not YAML" in one]
+            written_out = [str(one) for one in error.findings if "…" not in lines[one.line - 1]]
+            assert [one for one in written_out if not any(lack in one for lack in lacks)] == []
+
+
+def test_every_variable_named_is_read() -> None:
+    known = {variable.name for variable in (*VARIABLES, *FIRST_TIER)}
+    built_in = {"RINGFENCE_REPOSITORY", "RINGFENCE_REVISION"}  # of the Space's image, as it is built
+    for path in (*PAGES, *OTHERS, *IMAGES):
+        for name in re.findall(r"\b(?:RINGFENCE|CUSTOM_LLM|TIER(?:[0-9]+|n))_[A-Z_]+[A-Z]\b", path.read_text()):
+            part = re.fullmatch(r"TIER(?:[0-9]+|n)_(.+)", name)
+            assert name in known | built_in or (part and part[1] in dict(TIER_PARTS)), (path.name, name)
+    told = (SPACE / "README.md").read_text() + (SPACE / "start.sh").read_text()
+    for name in set(re.findall(r"\bENGINE_[A-Z_]+\b", told)) - {"ENGINE_BACKEND"}:
+        assert f"${{{name}" in (SPACE / "start.sh").read_text(), name
+
+
+def test_every_path_that_is_asked_is_served() -> None:
+    served = (ROOT / "docs" / "reference" / "http.md").read_text()
+    asked = {
+        found
+        for path in PAGES
+        for line in [*joined(path), *INLINE.findall(TEXTS[path])]
+        for found in re.findall(r"curl .*https?://[\w.:-]+(/[\w./]*)", line)
+    }
+    assert len(asked) >= 4
+    assert {path for path in asked if f"`{path}`" not in served} == set()
 
 
 def test_every_target_of_make_is_one() -> None:

@@ -7,6 +7,7 @@ import json
 import signal
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 from router.audit.format import layout
 from router.audit.verify.findings import CannotVerifyError
@@ -15,8 +16,16 @@ from router.audit.verify.lines import STANDARD, Codec
 from router.audit.verify.processes import cores, verify_with
 
 
+class _Parser(argparse.ArgumentParser):
+    """A wrong option is no verdict, so not argparse's exit code 2."""
+
+    def error(self, message: str) -> NoReturn:
+        self.print_usage(sys.stderr)
+        self.exit(3, f"cannot verify: {message}\n")
+
+
 def arguments() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="ringfence-verify",
         description="Verify a Ringfence ledger. Exit code: 0 intact, 1 tampered, 2 incomplete or (with --strict) "
         "not fully checked, 3 cannot verify.",
