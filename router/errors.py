@@ -5,9 +5,11 @@ str(error) goes to the client: it says what happened and what to do, and never a
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Final
 
 import msgspec
+
+MISTAKE: Final = "Something went wrong here; the operator's log says what."  # of ours
 
 
 class RouterError(Exception):

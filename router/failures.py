@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from router.channel.messages import Cause, Failure, Head
 from router.errors import (
+    MISTAKE,
     AuditUnavailable,
     GateUnavailable,
     PolicyDenied,
@@ -77,7 +78,8 @@ def error_of(failures: Sequence[Failure]) -> RouterError:
 
 
 _TELLING = frozenset({Cause.COLD, Cause.BUSY})  # worth telling though another upstream failed otherwise after it
-_ABSENT = frozenset({Cause.DNS, Cause.REFUSED})
+_NAMELESS = "No upstream can be reached: a name does not resolve; its operator must mend the address, or DNS."
+_NOBODY_LISTENS = "No upstream accepts connections; its operator must start it, or mend its address."
 _TIMEOUTS = frozenset({Cause.CONNECT_TIMEOUT, Cause.FIRST_TOKEN_TIMEOUT, Cause.BETWEEN_TOKENS_TIMEOUT})
 _ANSWERS: tuple[tuple[frozenset[Cause], tuple[type[RouterError], str]], ...] = (
     (frozenset({Cause.AUDIT}), (AuditUnavailable, "The ledger cannot be written, so nothing is sent.")),
@@ -87,6 +89,8 @@ _ANSWERS: tuple[tuple[frozenset[Cause], tuple[type[RouterError], str]], ...] = (
     (frozenset({Cause.BUSY}), (UpstreamsBusy, "All upstreams are busy; try again.")),
     (frozenset({Cause.TOTAL_TIMEOUT}), (UpstreamTimeout, "The request took longer than its tiers allow.")),
     (_TIMEOUTS, (UpstreamTimeout, "No upstream answered in time.")),
-    (_ABSENT, (UpstreamFailed, "No upstream accepts connections; its operator must start it, or mend its address.")),
+    (frozenset({Cause.DNS}), (UpstreamFailed, _NAMELESS)),
+    (frozenset({Cause.REFUSED}), (UpstreamFailed, _NOBODY_LISTENS)),
     (frozenset({Cause.POLICY}), (PolicyDenied, "The policy refuses every upstream of this model.")),
+    (frozenset({Cause.MISTAKE}), (RouterError, MISTAKE)),
 )

@@ -227,6 +227,8 @@ class Forwarder(msgspec.Struct, eq=False):
             await deliver(answer, reply, self._headers(answer), self._hearing(answer.attempt))
         except ExchangeFailed as error:
             answer.exchange.cancel(error.failure.cause)
+            if error.failure.cause is Cause.MISTAKE:
+                raise error_of([error.failure]) from None
         else:
             return None
         following = await self._patiently(self._continuation(answer.attempt, order), reply)
@@ -272,8 +274,6 @@ class Forwarder(msgspec.Struct, eq=False):
             return await waiting
         finally:
             heartbeat.stop()
-
-    # --- headers ---
 
     def _headers(self, answer: Answer) -> Headers:
         head = replace(answer.head, content_type=EVENT_STREAM) if answer.streamed else answer.head

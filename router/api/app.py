@@ -23,10 +23,11 @@ from router.api.singletons import judge_singletons
 from router.api.status import Status
 from router.channel.client import GateClient
 from router.channel.steering import Steering
-from router.errors import InvalidRequest, MethodNotAllowed, RouterError, UnknownPath
+from router.errors import MISTAKE, InvalidRequest, MethodNotAllowed, RouterError, UnknownPath
 from router.logs import Log
 from router.pipeline import Pipeline
 from router.settings.snapshot import Snapshot
+from router.unforeseen import described
 from router.view import View
 
 
@@ -73,8 +74,8 @@ class Application:
         await self._operations(scope, receive, named)
 
     async def _mistake(self, _request: Request, error: Exception) -> Response:
-        self._log("internal_error", reason=type(error).__name__)
-        return as_error(RouterError("Something went wrong here; the operator's log says what."))
+        self._log("internal_error", reason=described(error))
+        return as_error(RouterError(MISTAKE))
 
 
 GENERATING: Final = (*(f"/v1/{endpoint}" for endpoint in Endpoint), *OLDER.values(), *map(bytes.decode, RANKING))

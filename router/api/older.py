@@ -6,14 +6,16 @@ its answer is written back by `older_answers`. What OpenAI's surface has no word
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
 import msgspec
+from msgspec.structs import replace
 
 from router.api.older_answers import LlamaShape, OlderReply, Shape, TgiShape
 from router.body import parse
 from router.errors import InvalidRequest, RouterError
+from router.pipeline import Arrival
 from router.reply import Reply
 from router.settings.snapshot import Limits
 
@@ -80,6 +82,15 @@ class Translation:
             raise InvalidRequest(f"'{taken[0]}' stands in the body and in 'parameters': send it once.", param=taken[0])
         stream = path == GENERATE_STREAM or outer.pop("stream", False)
         return {**outer, **fields, "prompt": prompt, "stream": stream}
+
+
+async def translated(
+    serve: Callable[[Arrival, Reply], Awaitable[None]], limits: Limits, arrival: Arrival, reply: Reply, path: str
+) -> None:
+    """Serve an older client's request in OpenAI's words, and answer it in its own."""
+    translation = Translation(path, arrival.body, limits)
+    asked = replace(arrival, body=translation.body, refusal=translation.error)
+    await serve(asked, translation.reply(reply))
 
 
 def _parameters(given: Any) -> dict[str, Any]:

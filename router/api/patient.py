@@ -14,7 +14,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from router.api.cycle import HotCycle
 from router.api.intake import Intake
 from router.api.upgrade import without_offer
-from router.errors import RequestTimeout, RouterError, Unavailable
+from router.errors import MISTAKE, RequestTimeout, RouterError, Unavailable
 from router.reply import Headers
 
 READ_S = 30.0  # for a request to be whole
@@ -90,6 +90,11 @@ class PatientProtocol(HttpToolsProtocol):
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
             self._read_again(data[upgrade.args[0] :])
+        except httptools.HttpParserCallbackError as error:
+            self.loop.call_exception_handler(
+                {"message": "a mistake in reading a request", "exception": error.__context__ or error}
+            )
+            self._send_error(RouterError(MISTAKE))
         except httptools.HttpParserError:
             self.send_400_response("This is no HTTP request.")
         if self._unwhole and self._deadline is None and not self._ended:

@@ -11,7 +11,6 @@ from collections.abc import Callable, Coroutine
 from hmac import compare_digest
 from typing import Any, cast
 
-from msgspec.structs import replace
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from policies import Endpoint
@@ -21,13 +20,14 @@ from router.api.app import Application
 from router.api.cycle import HotCycle, Identities, TransportReply, answer_bytes, request_id
 from router.api.errand import Errand, arrival_of
 from router.api.intake import Intake
-from router.api.older import OLDER, RANKING, Translation
+from router.api.older import OLDER, RANKING, translated
 from router.api.patient import PatientProtocol, expects_100
 from router.api.singletons import judge_singletons
 from router.channel.work import Work
-from router.errors import BodyTooLarge, InvalidRequest, RouterError, Unavailable
+from router.errors import MISTAKE, BodyTooLarge, InvalidRequest, RouterError, Unavailable
 from router.logs import Log
-from router.pipeline import Arrival, Judged, refuse
+from router.pipeline import Judged, refuse
+from router.unforeseen import described
 
 ENDPOINTS = (
     {f"/v1/{endpoint}".encode(): endpoint for endpoint in Endpoint}
@@ -62,8 +62,6 @@ class RouterProtocol(PatientProtocol):
                 cycle.message_event.set()
         super().connection_lost(exc)
 
-    # --- reading ---
-
     def on_message_complete(self) -> None:
         if self._ended or self._offered:
             return
@@ -82,9 +80,6 @@ class RouterProtocol(PatientProtocol):
         if self._work is not None:
             self._work.cancel()
 
-    def _reply_begun(self) -> bool:
-        return self._reply is not None and self._reply.started
-
     def _answering(self) -> bool:
         running = self._running is not None and not self._running.response_complete and not self._running.more_body
         return self._work is not None or running
@@ -96,15 +91,13 @@ class RouterProtocol(PatientProtocol):
     def _send_error(self, error: RouterError) -> None:
         """Answer and close; in the middle of another answer only close: our bytes would stand in its body."""
         self._ended = True
-        if self._work is not None and not self._reply_begun():
+        if self._work is not None and not (self._reply is not None and self._reply.started):
             self._stop_work()  # nothing of that answer is out yet: this one takes its place
         elif self._answering():
             self.transport.close()
             return
         self.transport.write(at_once(error, self._identities.fresh()))
         self.transport.close()
-
-    # --- the generating endpoints ---
 
     def on_headers_complete(self) -> None:
         if self.parser.should_upgrade():  # llhttp would take the body for another protocol, or a next request
@@ -241,13 +234,15 @@ class RouterProtocol(PatientProtocol):
         cycle = errand.cycle
         try:
             whole = None if self.flow.write_paused else errand.forwarder.answered()
+            fixed, stays = self.server_state.default_headers, cycle.keep_alive
+            answer = answer_bytes(fixed, whole, keep_alive=stays) if whole is not None else b""
         except Exception:  # noqa: BLE001 - the coroutine meets it again, and answers it
-            whole = None
-        if whole is None:
+            answer = b""
+        if not answer:
             self._work_on(self._serve(cycle, errand.judged)).begin()
             return
         if not cycle.disconnected:
-            self.transport.write(answer_bytes(self.server_state.default_headers, whole, keep_alive=cycle.keep_alive))
+            self.transport.write(answer)
         cycle.response_complete = True
         self._served(cycle)
 
@@ -259,26 +254,33 @@ class RouterProtocol(PatientProtocol):
             identity = judged.arrival.request_id
         else:
             identity = self._identities.fresh() if given is None else request_id(given)
+        refused: RouterError | None = None
         try:
             if judged is not None:
                 await cycle.pipeline.answer(judged, reply)
             else:
                 await self._serve_anew(cycle, identity, reply)
         except RouterError as error:
-            await refuse(reply, error, identity)
-        except Exception as error:  # noqa: BLE001 - a mistake of ours: its kind to the log, nothing to the client
-            self.log("internal_error", request_id=identity, reason=type(error).__name__)
-            cycle.keep_alive = False
-            await refuse(reply, RouterError("Something went wrong here; the operator's log says what."), identity)
+            refused = error
+        except Exception as error:  # noqa: BLE001 - a mistake of ours: its place to the log, nothing to the client
+            self.log("internal_error", request_id=identity, reason=described(error))
+            refused, cycle.keep_alive = RouterError(MISTAKE), False
+        try:
+            if refused is not None:
+                await refuse(reply, refused, identity)
+        except Exception as error:  # noqa: BLE001 - the answering itself fails: nobody may wait for what does not come
+            self.log("internal_error", request_id=identity, reason=described(error))
+            self.transport.abort()
         self._served(cycle)
 
     async def _serve_anew(self, cycle: HotCycle, identity: str, reply: TransportReply) -> None:
         application = self.serving()
         arrival = arrival_of(cycle, identity, application)
-        if cycle.path not in OLDER or arrival.refusal is not None:
-            await application.pipeline.serve(arrival, reply)
+        path, serve = OLDER.get(cycle.path), application.pipeline.serve
+        if path is None or arrival.refusal is not None:
+            await serve(arrival, reply)
         else:
-            await _translated(application, arrival, reply, OLDER[cycle.path])
+            await translated(serve, application.snapshot.limits, arrival, reply, path)
 
     def _served(self, cycle: HotCycle) -> None:
         size = min(cycle.held, self._held)  # nothing is held any more where the connection is lost
@@ -289,10 +291,3 @@ class RouterProtocol(PatientProtocol):
         if not cycle.keep_alive:
             self.loop.call_later(LINGER_S if cycle.refusal is not None else 0, self.transport.close)
         self.on_response_complete()
-
-
-async def _translated(application: Application, arrival: Arrival, reply: TransportReply, path: str) -> None:
-    """An older client's request in OpenAI's words, and the answer in its own."""
-    translation = Translation(path, arrival.body, application.snapshot.limits)
-    asked = replace(arrival, body=translation.body, refusal=translation.error)
-    await application.pipeline.serve(asked, translation.reply(reply))

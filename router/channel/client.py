@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 
 from router.channel.exchange import Exchange, ExchangeFailed, Waiter
-from router.channel.frames import HEADER, WINDOW, Kind, Payload
+from router.channel.frames import HEADER, WINDOW, ChannelError, Kind, Payload
 from router.channel.link import LARGE, Link, attach
 from router.channel.messages import Ask, Cause, Denial, Failure, Look, Open, Warm, encode
 from router.channel.states import UpstreamLoad, UpstreamState
@@ -20,6 +20,7 @@ from router.channel.states import UpstreamLoad, UpstreamState
 _OPEN: Final = Kind.OPEN  # a look-up of an enumeration's member costs as much as a call of a function
 _BODY: Final = Kind.BODY
 LOST = Failure(Cause.GATE_LOST, "the gate went away", retry_after_s=1.0)
+MISTAKE = Failure(Cause.MISTAKE, "a mistake of ours")
 
 
 class GateClient:
@@ -53,8 +54,12 @@ class GateClient:
         """Use a new channel: the first one, or the one to a gate that was started again."""
         if self._link is not None:
             self._link.close()
-        self._link = await attach(sock, self._on_frame, self._on_closed, self._on_read)
+        self._link = await attach(sock, self.link)
         self._attached.set()
+
+    def link(self) -> Link:
+        """The worker's end of a channel."""
+        return Link(self._on_frame, self._on_closed, self._on_read, self._on_mistake)
 
     async def ready(self, timeout_s: float) -> None:
         """Wait for a channel; ExchangeFailed if there is none in time."""
@@ -132,12 +137,30 @@ class GateClient:
             waiter = exchange.take(kind, payload)
             if waiter is not None:
                 self._woken.append(waiter)
-        elif kind is Kind.STATES:
-            self.states = {state.name: state for state in msgspec.json.decode(payload, type=list[UpstreamState])}
-        elif kind is Kind.LEDGER:
-            self.ledger_refusal = str(payload, "utf-8", "replace")
-        elif kind is Kind.LOADS:
-            self.loads = {load.name: load for load in msgspec.json.decode(payload, type=list[UpstreamLoad])}
+        elif not number:
+            self._hear(kind, payload)
+
+    def _hear(self, kind: Kind, payload: Payload) -> None:
+        """What concerns no exchange."""
+        try:
+            if kind is Kind.STATES:
+                self.states = {state.name: state for state in msgspec.json.decode(payload, type=list[UpstreamState])}
+            elif kind is Kind.LEDGER:
+                self.ledger_refusal = str(payload, "utf-8", "replace")
+            elif kind is Kind.LOADS:
+                self.loads = {load.name: load for load in msgspec.json.decode(payload, type=list[UpstreamLoad])}
+        except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
+            raise ChannelError(f"{kind.name} that are none: {type(error).__name__}") from None
+
+    def _on_mistake(self, link: Link, number: int) -> None:
+        """Taking a frame of this exchange failed: it is over here, and at the upstream; who waits for it is told."""
+        exchange = self._under_way.get(number)
+        if exchange is None:
+            return
+        link.send(number, Kind.CANCEL, Cause.MISTAKE.encode())
+        waiter = exchange.fail(MISTAKE)
+        if waiter is not None:
+            self._woken.append(waiter)
 
     def _on_closed(self, link: Link) -> None:
         if link is not self._link:

@@ -12,6 +12,7 @@ from router.channel.frames import HEADER, ROOM, ChannelError, Kind, Payload, Spl
 OnFrame = Callable[["Link", int, Kind, Payload], None]  # the payload lasts until it returns
 OnClosed = Callable[["Link"], None]
 OnRead = Callable[[], None]
+OnMistake = Callable[["Link", int], None]  # taking a frame of this exchange failed: it alone is to end
 GATHERED = 16  # pieces
 LARGE = 16 * 1024  # bytes of a payload: it is not copied to stand behind its header
 FULL = 128 * 1024  # bytes of such payloads
@@ -23,12 +24,22 @@ class Link(asyncio.BufferedProtocol):
 
     From GATHERED or FULL on they leave at once, so that the other side can begin. Memory is bounded by credit, exchange
     by exchange (see `frames`), so writing never waits. What comes is read into one buffer, and looked at there.
+
+    A broken peer (ChannelError) ends the channel; a mistake of ours in taking a frame ends what that frame was for.
+    Both are told to the loop's exception handler.
     """
 
-    def __init__(self, on_frame: OnFrame, on_closed: OnClosed, on_read: OnRead | None = None) -> None:
+    def __init__(
+        self,
+        on_frame: OnFrame,
+        on_closed: OnClosed,
+        on_read: OnRead | None = None,
+        on_mistake: OnMistake | None = None,
+    ) -> None:
         self._on_frame = on_frame
         self._on_closed = on_closed
         self._on_read = on_read  # told when all frames that came at once are taken
+        self._on_mistake = on_mistake
         self._splitter = Splitter()
         self._out: list[Payload] = []  # what leaves as this pass ends
         self._large = 0  # bytes of large payloads in it
@@ -102,12 +113,26 @@ class Link(asyncio.BufferedProtocol):
     def buffer_updated(self, nbytes: int) -> None:
         try:
             for exchange, kind, payload in self._splitter.frames(nbytes):
-                self._on_frame(self, exchange, kind, payload)
-        except ChannelError:
+                try:
+                    self._on_frame(self, exchange, kind, payload)
+                except ChannelError:
+                    raise
+                except Exception as mistake:  # noqa: BLE001 - of ours; other exchanges are not to blame
+                    self._contain(exchange, mistake)
+        except ChannelError as broken:
+            self._tell("a broken channel", broken)
             if self._transport is not None:
                 self._transport.abort()
         if self._on_read is not None:
             self._on_read()
+
+    def _contain(self, exchange: int, mistake: Exception) -> None:
+        self._tell("a mistake in taking a frame", mistake)
+        if self._on_mistake is not None:
+            self._on_mistake(self, exchange)
+
+    def _tell(self, what: str, error: Exception) -> None:
+        self.loop.call_exception_handler({"message": what, "exception": error})
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
@@ -124,9 +149,9 @@ def pair() -> tuple[socket.socket, socket.socket]:
     return for_gate, for_worker
 
 
-async def attach(sock: socket.socket, on_frame: OnFrame, on_closed: OnClosed, on_read: OnRead | None = None) -> Link:
+async def attach(sock: socket.socket, made: Callable[[], Link]) -> Link:
     """Run a Link over an already connected socket; no connect() is called."""
     sock.setblocking(False)
     loop = asyncio.get_running_loop()
-    _, link = await loop.create_unix_connection(lambda: Link(on_frame, on_closed, on_read), sock=sock)
+    _, link = await loop.create_unix_connection(made, sock=sock)
     return link

@@ -28,7 +28,7 @@ class Open(msgspec.Struct, frozen=True, array_like=True):
     upstream: str
     attempt: Annotated[int, Meta(ge=1, le=1_000_000)]
     stream: bool
-    body_bytes: int
+    body_bytes: Annotated[int, Meta(ge=1)]
     policy: str  # the digest that the worker decided by
     reach: Annotated[int, Meta(ge=0, le=3)] | None = None  # the client's own ceiling
     deadline_s: Annotated[float, Meta(ge=0.0, le=LONGEST_S)] = 600.0  # what is left of the chain's time
@@ -110,6 +110,7 @@ class Cause(StrEnum):
     CANCELLED = "cancelled"
     HEDGED = "hedged"  # another upstream, asked because this one stayed silent, answered first
     PROTOCOL = "protocol"
+    MISTAKE = "internal_error"  # of ours, whichever side made it
 
 
 class Failure(msgspec.Struct, frozen=True, array_like=True):
@@ -134,6 +135,6 @@ def decode(kind: type[T], payload: Payload) -> T:
     """Read one message; ChannelError if the other side sent something else."""
     try:
         message: T = _decoders[kind].decode(payload)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
         raise ChannelError(f"not a {kind.__name__}: {error}") from None
     return message

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -44,9 +45,11 @@ def run(config: Path | None, flags: Flags) -> int:
 
 
 def _say(text: str) -> None:
-    print(text, flush=True)
+    with suppress(OSError):  # a terminal or a reader that left must not stop what is being told of
+        print(text, flush=True)
 
 
 def _complain(text: str) -> None:
     if sys.stderr is not None:  # closed before we were started
-        print(text, file=sys.stderr, flush=True)
+        with suppress(OSError):
+            print(text, file=sys.stderr, flush=True)

@@ -11,15 +11,15 @@ import asyncio
 import os
 import signal
 import socket
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
 from pathlib import Path
 
 import msgspec
 import uvloop
 
-from router.audit import Durability, Ledger, LedgerError, LedgerSettings
 from router.audit import Kind as RecordKind
+from router.audit import LedgerError
 from router.channel.anchors import AnchorTold
 from router.channel.control import Control, Message, Word, read_memory_file
 from router.channel.sealed import seal_process
@@ -28,10 +28,10 @@ from router.continuity import Known, parse
 from router.descriptors import take_all
 from router.expiry import tell
 from router.gate.admission import Admission
-from router.gate.capturing import KEY_IS_HERE
 from router.gate.dial import Dialler
 from router.gate.doors import Doors
 from router.gate.metrics import Metrics
+from router.gate.opening import open_ledger
 from router.gate.recorder import Recorder
 from router.gate.sealing import enter_directory, gate_plan, record_seal
 from router.gate.server import Gate
@@ -45,6 +45,7 @@ from router.seal.attestation import Attestation
 from router.seal.enclose import begin
 from router.settings.codec import decode
 from router.settings.snapshot import Snapshot
+from router.unforeseen import described, hear, heard, kept_up
 from router.verdicts import Verdicts
 
 
@@ -80,7 +81,7 @@ class GateProcess:
     def _on_message(self, message: Message, descriptors: list[int]) -> None:
         match message.word:
             case Word.SETTINGS:
-                self._take(decode(read_memory_file(descriptors[0])), message.name)
+                self._swap(descriptors[0], message.name)
             case Word.REFUSED:
                 self._note_refusal(message)
             case Word.SEALED:
@@ -128,6 +129,16 @@ class GateProcess:
             told = await ask_witness(message.name, message.text, self._gate.world, self._dialler)
         self._control.send(Message(Word.ANCHORED, name=message.name, text=msgspec.json.encode(told).decode()))
 
+    def _swap(self, descriptor: int, actor: str) -> None:
+        """New settings. If they cannot be taken the old ones stay in force; where there are none, this process ends."""
+        try:
+            self._take(decode(read_memory_file(descriptor)), actor)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is said
+            if self._gate is None:
+                self._log("settings_refused", reason=described(error))
+                self._stopping.set()
+            self._note_refusal(Message(Word.REFUSED, name=actor, text=described(error)))
+
     def _take(self, snapshot: Snapshot, actor: str) -> None:
         """The first settings open the ledger; later ones are recorded, then swapped in."""
         if any(needs_system_authorities(rule, snapshot) for rule in snapshot.policy.upstreams.values()):
@@ -143,8 +154,8 @@ class GateProcess:
         else:
             before = self._gate.world
             change = {"digest": snapshot.policy.digest, "previous": before.snapshot.policy.digest, "result": "taken"}
-            before.recorder.note(RecordKind.RELOAD, {**change, "source": snapshot.source, "actor": actor})
             world = self._world(snapshot, before.recorder, before.upstreams)
+            before.recorder.note(RecordKind.RELOAD, {**change, "source": snapshot.source, "actor": actor})
             self._gate.swap(world)
         self._drain_s = snapshot.limits.drain_s
         for name, state in self._doors.states().items():
@@ -158,13 +169,14 @@ class GateProcess:
         for task in self._keepers:
             task.cancel()
         tiers = [tier for tier in world.snapshot.tiers.values() if tier.warm_every_s > 0]
-        self._keepers = [
-            asyncio.create_task(
-                world.upstreams.keep_warm(world.snapshot.policy.tiers[tier.name].upstreams, tier.warm_every_s)
+        keeping: dict[str, Callable[[], Awaitable[None]]] = {
+            f"warm-ups of tier '{tier.name}'": partial(
+                world.upstreams.keep_warm, world.snapshot.policy.tiers[tier.name].upstreams, tier.warm_every_s
             )
             for tier in tiers
-        ]
-        self._keepers.append(asyncio.create_task(tell(lambda: _certificates(world), self._log)))
+        }
+        keeping["warnings of certificates that end"] = partial(tell, partial(_certificates, world), self._log)
+        self._keepers = [asyncio.create_task(kept_up(what, work, self._log)) for what, work in keeping.items()]
 
     def _world(self, snapshot: Snapshot, recorder: Recorder, before: Upstreams | None) -> World:
         kept = self._gate.world if self._gate is not None else None
@@ -188,7 +200,7 @@ class GateProcess:
             seal = seal_process(gate_plan(directory, self._control), snapshot.require_seal, self._control, self._log)
             if seal is None:
                 return None
-            recorder = Recorder(_open_ledger(snapshot), self._note_ledger)
+            recorder = Recorder(open_ledger(snapshot), self._note_ledger)
         except LedgerError as error:
             self._log("ledger_refused", reason=str(error))
             self._control.send(Message(Word.FATAL, text=str(error)))
@@ -254,33 +266,15 @@ def _go(work: Coroutine[None, None, None], tasks: set[asyncio.Task[None]]) -> No
     task = asyncio.create_task(work)
     tasks.add(task)
     task.add_done_callback(tasks.discard)
+    task.add_done_callback(heard)
 
 
 def _certificates(world: World) -> list[tuple[str, float]]:
     return [(f"the upstream '{report.name}'", report.certificate_ends) for report in world.upstreams.reports()]
 
 
-def _open_ledger(snapshot: Snapshot) -> Ledger:
-    """LedgerError also when sealed capture is wanted while the reviewer's secret key is at hand: we could read it."""
-    ledger = Ledger.open(_ledger_settings(snapshot))
-    if (snapshot.capture.callers or snapshot.capture.models) and ledger.reviewer_is_local:
-        ledger.close()
-        raise LedgerError(KEY_IS_HERE)
-    return ledger
-
-
-def _ledger_settings(snapshot: Snapshot) -> LedgerSettings:
-    audit = snapshot.audit
-    return LedgerSettings(
-        Path(audit.directory),
-        Durability(audit.durability),
-        heartbeat_s=audit.heartbeat_s,
-        segment_bytes=audit.segment_bytes,
-        ml_dsa=audit.ml_dsa,
-    )
-
-
 async def _main(control: int, engine_directory: Path, continues: Known | None) -> None:
+    hear(asyncio.get_running_loop(), Log("gate"))
     await GateProcess(socket.socket(fileno=control), engine_directory, continues).run()
 
 

@@ -9,7 +9,7 @@ from router.gate.connection import UpstreamFault
 from router.gate.relay import Relay
 from router.gate.upstreams import Upstreams
 
-NOT_ITS_OWN: Final = frozenset({Cause.POLICY, Cause.STALE_POLICY, Cause.TOTAL_TIMEOUT, Cause.TOO_LARGE})
+NOT_ITS_OWN: Final = frozenset({Cause.POLICY, Cause.STALE_POLICY, Cause.TOTAL_TIMEOUT, Cause.TOO_LARGE, Cause.MISTAKE})
 
 
 def blame(upstreams: Upstreams, upstream: str, fault: UpstreamFault, relay: Relay | None) -> None:

@@ -66,4 +66,8 @@ class Clock:
             self._set(min(self._ticks))
         for sleepers in due:
             for sleeper in tuple(sleepers):
-                sleeper.ring()
+                try:
+                    sleeper.ring()
+                except Exception as mistake:  # noqa: BLE001 - of ours; the others are rung all the same
+                    told = {"message": "an exchange's time was over", "exception": mistake}
+                    self._loop.call_exception_handler(told)

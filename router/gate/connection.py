@@ -188,6 +188,11 @@ class UpstreamConnection(asyncio.Protocol):
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
             self._fail(Cause.BAD_ANSWER, "an upgrade")
+        except httptools.HttpParserCallbackError as error:
+            self._loop.call_exception_handler(
+                {"message": "a mistake in reading an answer", "exception": error.__context__ or error}
+            )
+            self._fail(Cause.MISTAKE, "a mistake of ours")
         except httptools.HttpParserError as error:
             self._fail(Cause.BAD_ANSWER, type(error).__name__)
         if self._own_chunks >= 0:

@@ -11,7 +11,7 @@ from router.channel.messages import Cause, Failure
 from router.gate.connection import UpstreamFault
 
 COMPLETED: Final = "completed"
-MISTAKE: Final = "internal_error"  # of ours: the ending of an exchange for which no other was found
+MISTAKE: Final = str(Cause.MISTAKE)
 CLIENT_LEFT: Final = "client_left"
 AUDIT_BACK_S: Final = 5.0
 
@@ -28,7 +28,7 @@ def ending_of(error: BaseException, cancelled: str) -> tuple[str, Failure | None
         case asyncio.CancelledError():
             return cancelled, None
         case _:
-            return MISTAKE, Failure(Cause.PROTOCOL, "a mistake of ours")
+            return MISTAKE, Failure(Cause.MISTAKE, "a mistake of ours")
 
 
 def cancelled_because(payload: Payload) -> str:

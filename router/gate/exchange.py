@@ -41,7 +41,7 @@ class GateExchange:
     _places = 0  # that it has: 1 is the tier's, 2 the upstream's too
     _index = -1  # of the decision, once there is one: then there will be exactly one outcome
     _record = -1  # the same, until the worker has been told
-    _ending = MISTAKE
+    _ending = ""  # until it is known
     _cancelled = CLIENT_LEFT
     _streams = False
 
@@ -79,7 +79,7 @@ class GateExchange:
 
     def cancel(self, ending: str = CLIENT_LEFT) -> None:
         """Stop the upstream's work. Of one that has ended already, though it may still be sealed, nothing changes."""
-        if self._ending is not MISTAKE:
+        if self._ending:
             return
         self._cancelled = ending
         if self._steps is not None:
@@ -141,7 +141,7 @@ class GateExchange:
                 await in_task(self._link.loop, self._tap.finish_cut())
         finally:
             self._over(failure)
-        if self._ending is MISTAKE:
+        if self._ending == MISTAKE and not isinstance(error, UpstreamFault | asyncio.CancelledError):
             raise error
 
     def _over(self, failure: Failure | None = None) -> None:

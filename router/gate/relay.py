@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 
 from policies import Decision
-from router.channel.frames import COUNT, PIECE, WINDOW, Kind, pack_answer
+from router.channel.frames import COUNT, PIECE, WINDOW, ChannelError, Kind, pack_answer
 from router.channel.link import Link
 from router.channel.messages import Cause, Failure, Head
 from router.failures import failure_of
@@ -81,7 +81,9 @@ class Relay:
         return self.first_byte_at is None and 0 < self.asked_at < deadline.at - deadline.total_s / 2
 
     def grant(self, amount: int) -> None:
-        """The worker takes so many bytes more."""
+        """The worker takes so many bytes more; ChannelError for more than it was sent: what we hold is bounded."""
+        if self._credit + amount > WINDOW:
+            raise ChannelError(f"a credit of {amount} bytes")
         self._credit += amount
         if self._held:
             self._on_news()

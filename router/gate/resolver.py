@@ -37,7 +37,8 @@ class Resolver:
             task.add_done_callback(partial(self._asked, destination.host))
         done, _ = await asyncio.wait({task}, timeout=timeout_s)
         if not done:
-            raise UpstreamFault(Cause.DNS, f"no answer from the resolver within {timeout_s:g} s")
+            silent = f"no answer from the resolver within {timeout_s:g} s"
+            raise UpstreamFault(Cause.DNS, silent, found=destination.host)
         return task.result()
 
     def _asked(self, host: str, task: asyncio.Task[Sequence[Address]]) -> None:
@@ -58,5 +59,6 @@ async def lookup(host: str) -> Sequence[Address]:
             raise UpstreamFault(Cause.POLICY, f"{host} is an alias of {canonical}, which belongs to {provider.name}")
     addresses = tuple(dict.fromkeys(ip_address(entry[4][0]) for entry in found))
     if len(addresses) > MOST_ADDRESSES:
-        raise UpstreamFault(Cause.DNS, f"{len(addresses)} addresses for one name: at most {MOST_ADDRESSES} are taken")
+        flood = f"{len(addresses)} addresses for one name: at most {MOST_ADDRESSES} are taken"
+        raise UpstreamFault(Cause.DNS, flood, found=host)
     return addresses

@@ -6,23 +6,16 @@ import asyncio
 import contextlib
 import math
 import socket
-from collections.abc import Coroutine
-from pathlib import Path
 
-import msgspec
-
-from router.audit import Kind as RecordKind
-from router.audit import LedgerUnavailable
-from router.audit.format.proofs import ProofError
-from router.audit.prove import receipt_for_caller
-from router.channel.frames import COUNT, ChannelError, Kind, Payload, counted
+from router.channel.frames import ChannelError, Kind, Payload, counted
 from router.channel.link import Link, attach
-from router.channel.messages import Ask, Cause, Denial, Failure, Look, Open, Warm, decode, encode
+from router.channel.messages import Cause, Failure, Open, decode, encode
 from router.gate.budget import Budget
 from router.gate.clock import Clock
 from router.gate.desk import Afterwards, Desk, Front
-from router.gate.endings import cancelled_because
+from router.gate.endings import MISTAKE, cancelled_because
 from router.gate.exchange import GateExchange
+from router.gate.questions import OURS, Questions
 from router.gate.world import World
 
 WORKER_LOST = "worker_lost"
@@ -33,7 +26,6 @@ BODIES_BACK_S = 1.0
 LOADS_APART_S = 0.1  # workers learn of loads at most so often
 MOST_EXCHANGES = 20_000  # of one worker
 _OPEN, _BODY = Kind.OPEN, Kind.BODY  # found in their class, each would cost three calls
-MOST_WARMS = 64  # of one worker: each waits as long as its caller wishes
 
 
 class Gate:
@@ -44,8 +36,7 @@ class Gate:
         self._before: World | None = None
         self._desks: dict[Link, Desk] = {}
         self._lost: list[Desk] = []  # of workers that are gone, with exchanges that are not over yet
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._warms: dict[tuple[Link, int], asyncio.Task[None]] = {}
+        self._questions = Questions(self._front)
         loop = asyncio.get_running_loop()
         self._clock = Clock(loop)
         self._afterwards = Afterwards(loop)
@@ -57,7 +48,7 @@ class Gate:
 
     async def attach(self, sock: socket.socket) -> None:
         """Serve one more worker."""
-        link = await attach(sock, self._on_frame, self._on_closed)
+        link = await attach(sock, lambda: Link(self._on_frame, self._on_closed, on_mistake=self._on_mistake))
         self._desk(link)
         link.send(0, Kind.STATES, self._front.world.upstreams.states())
         link.send(0, Kind.LEDGER, self._front.world.recorder.refusal.encode())
@@ -144,9 +135,7 @@ class Gate:
             self._lost.append(desk)
             for exchange in tuple(desk.under_way.values()):
                 exchange.cancel(WORKER_LOST)
-        for (of, _), warm in tuple(self._warms.items()):
-            if of is link:
-                warm.cancel()
+        self._questions.leave(link)
 
     def _on_frame(self, link: Link, number: int, kind: Kind, payload: Payload) -> None:
         desk = self._desks.get(link) or self._desk(link)
@@ -163,31 +152,22 @@ class Gate:
         elif kind is Kind.CANCEL:
             self._cancel(desk, number, payload)
         else:
-            self._on_question(link, number, kind, payload)
+            self._questions.take(link, number, kind, payload)
+
+    def _on_mistake(self, link: Link, number: int) -> None:
+        """Taking a frame of this exchange failed: it ends, with an outcome where there was a decision."""
+        desk = self._desks.get(link)
+        exchange = desk.under_way.get(number) if desk is not None else None
+        if exchange is not None:
+            exchange.tell_record()
+            exchange.cancel(MISTAKE)
+        link.send(number, Kind.FAIL, OURS)
 
     def _cancel(self, desk: Desk, number: int, payload: Payload) -> None:
         if (exchange := desk.under_way.get(number)) is not None:
             exchange.cancel(cancelled_because(payload))
-        elif (warm := self._warms.get((desk.link, number))) is not None:
-            warm.cancel()  # the probing goes on; only this caller's wait is over
-
-    def _on_question(self, link: Link, number: int, kind: Kind, payload: Payload) -> None:
-        """What is answered without an exchange."""
-        match kind:
-            case Kind.DENY:
-                self._spawn(self._deny(link, number, decode(Denial, payload)))
-            case Kind.WARM:
-                self._begin_warm(link, number, decode(Warm, payload))
-            case Kind.RECEIPT:
-                self._spawn(self._receipt(link, number, decode(Ask, payload)))
-            case Kind.REPORT:
-                self._spawn(self._report(link, number, decode(Look, payload)))
-            case Kind.METRICS:
-                world = self._front.world
-                text = world.metrics.text(world.upstreams.reports(), world.admissions)
-                link.send(number, Kind.ROWS, text.encode())
-            case _:
-                raise ChannelError(f"{kind.name} from a worker")
+        else:
+            self._questions.cancel(desk.link, number)
 
     def _open(self, desk: Desk, number: int, message: Open) -> None:
         if number in desk.under_way or len(desk.under_way) >= MOST_EXCHANGES:
@@ -197,14 +177,14 @@ class Gate:
         world = self._front.world
         if message.policy != world.snapshot.policy.digest:
             world = self._world_of(message.policy)
-        if not 0 < message.body_bytes <= world.snapshot.limits.body_bytes:
+        if message.body_bytes > world.snapshot.limits.body_bytes:
             if message.policy == world.snapshot.policy.digest:
                 raise ChannelError(f"a body of {message.body_bytes} bytes")
             desk.link.send(number, Kind.FAIL, encode(Failure(Cause.STALE_POLICY, "the policy has changed")))
             return
         if not self._bodies.take(message.body_bytes, world.snapshot.limits.body_bytes):
             failure = Failure(Cause.BUSY, "too many bodies are held", BODIES_BACK_S)
-            self._spawn(self._refuse(desk.link, number, message, failure))
+            self._questions.refuse(desk.link, number, message, failure)
             return
         if not desk.under_way or self._front.world.chooses:
             self._one_more()
@@ -239,57 +219,3 @@ class Gate:
             if desk.under_way:
                 return
         self._idle.set()
-
-    def _spawn(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
-
-    def _begin_warm(self, link: Link, number: int, message: Warm) -> None:
-        if sum(1 for of, _ in self._warms if of is link) >= MOST_WARMS:
-            link.send(number, Kind.FAIL, encode(Failure(Cause.BUSY, f"{MOST_WARMS} callers wait already")))
-            return
-        task = self._spawn(self._warm(link, number, message))
-        self._warms[link, number] = task
-        task.add_done_callback(lambda _: self._warms.pop((link, number), None))
-
-    async def _deny(self, link: Link, number: int, denial: Denial) -> None:
-        body = {name: str(value) for name, value in msgspec.structs.asdict(denial).items()}
-        self._front.world.metrics.denial(denial.reason)
-        try:
-            index = await self._front.world.recorder.record(RecordKind.DENIAL, body)
-        except LedgerUnavailable as error:
-            link.send(number, Kind.FAIL, encode(Failure(Cause.AUDIT, str(error))))
-            return
-        link.send(number, Kind.RECORD, COUNT.pack(index))
-
-    async def _refuse(self, link: Link, number: int, message: Open, failure: Failure) -> None:
-        """Before there is an exchange; recorded first, as every denial."""
-        denial = Denial(message.request_id, message.caller, message.model, message.endpoint, str(failure.cause))
-        await self._deny(link, number, denial)
-        link.send(number, Kind.FAIL, encode(failure))
-
-    async def _receipt(self, link: Link, number: int, message: Ask) -> None:
-        """Read in a thread: the ledger's files may be large, and other exchanges go on."""
-        directory = Path(self._front.world.snapshot.audit.directory)
-        try:
-            text = await asyncio.to_thread(receipt_for_caller, directory, message.index, message.caller)
-        except (ProofError, OSError, ValueError):
-            link.send(number, Kind.FAIL, encode(Failure(Cause.NO_RECEIPT)))
-            return
-        link.send(number, Kind.ROWS, text.encode())
-
-    async def _report(self, link: Link, number: int, message: Look) -> None:
-        upstreams = self._front.world.upstreams
-        if message.upstream and message.wait_s > 0:
-            await upstreams.look(message.upstream, message.wait_s)
-        link.send(number, Kind.ROWS, msgspec.json.encode(upstreams.reports(message.upstream)))
-
-    async def _warm(self, link: Link, number: int, message: Warm) -> None:
-        upstreams, policy = self._front.world.upstreams, self._front.world.snapshot.policy
-        tiers = [tier for tier in policy.tiers.values() if message.tier in ("", tier.name)]
-        rows = await asyncio.gather(
-            *(upstreams.warm(name, tier.name, message.wait_s) for tier in tiers for name in tier.upstreams)
-        )
-        link.send(number, Kind.ROWS, msgspec.json.encode(rows))

@@ -9,13 +9,14 @@ import asyncio
 import time
 from collections.abc import Callable
 
-from policies import Reach, UpstreamRule
+from policies import Reach, Reason, UpstreamRule
 from router.channel.messages import Cause
 from router.channel.states import State
 from router.gate.connection import UpstreamFault
 from router.gate.identity import identify
 from router.gate.probe import probe
 from router.gate.upstream import CONNECT_CAUSES, Upstream
+from router.unforeseen import described, heard
 
 LOOKS_APART_S = 0.1  # however many ask for a look
 LOOK_S = 4.0  # for an answer, of one that does not serve: a look that hangs must not hide that it is back
@@ -33,6 +34,7 @@ class Watcher:
     def __init__(self, become: Become, note: Note) -> None:
         self._become = become
         self._note = note
+        self._mistakes: set[str] = set()
 
     def touch(self, upstream: Upstream) -> None:
         """Look now: the prober is started, or its sleep is cut short. One that was taken off the list: never."""
@@ -41,6 +43,7 @@ class Watcher:
         upstream.look.set()
         if upstream.prober is None or upstream.prober.done():
             upstream.prober = asyncio.create_task(self._prober(upstream), name=f"probe {upstream.state.name}")
+            upstream.prober.add_done_callback(heard)
 
     def until_ready(self, upstream: Upstream) -> None:
         """Look until it is ready."""
@@ -81,7 +84,7 @@ class Watcher:
         upstream.look.clear()
         upstream.looking = True
         try:
-            await self._ask(upstream)
+            await self._asked(upstream)
         except UpstreamFault as fault:
             upstream.fault = fault
             starting = upstream.pool.rule.managed and fault.cause in CONNECT_CAUSES  # it runs, or we would not look
@@ -102,6 +105,19 @@ class Watcher:
         if upstream.state.state is not State.READY:
             upstream.breaker.returned()
         self._become(upstream, State.READY, upstream.praise("on trial" if upstream.breaker.on_trial else "probed"))
+
+    async def _asked(self, upstream: Upstream) -> None:
+        """UpstreamFault, whatever went wrong: one that is not looked at any more would stay as it is for ever."""
+        try:
+            await self._ask(upstream)
+        except UpstreamFault:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is said, and the looking goes on
+            if (place := described(error)) not in self._mistakes:  # each is said once
+                self._mistakes.add(place)
+                told = {"message": "a mistake in looking at an upstream", "exception": error}
+                asyncio.get_running_loop().call_exception_handler(told)
+            raise UpstreamFault(Cause.MISTAKE, "looking at it failed by a mistake of ours: see the log") from None
 
     async def _ask(self, upstream: Upstream) -> None:
         """Can it serve, and what is it? One that only refuses the first question is asked the second all the same."""
@@ -133,7 +149,8 @@ def why(fault: UpstreamFault) -> str:
     """Why an upstream is not ready, for people."""
     if fault.cause is Cause.IDENTITY:
         return fault.detail
-    told = _ADVICE.get(fault.cause, fault.detail)
+    silent = fault.cause is Cause.DNS and fault.detail != Reason.HOST_UNRESOLVED  # it is the resolver's failure
+    told = fault.detail if silent else _ADVICE.get(fault.cause, fault.detail)
     return f"{fault.cause}: {told}" if told else str(fault.cause)
 
 

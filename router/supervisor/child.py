@@ -18,6 +18,7 @@ from router.channel.control import Control, Message, ProcessState, Word
 from router.logs import Log
 from router.seal.attestation import Attestation
 from router.supervisor.shortage import SHORTAGE, told
+from router.unforeseen import heard
 
 BACK_OFF_S = (0.05, 0.2, 0.5, 1.0, 2.0, 5.0)  # the last one repeats
 LIVED_LONG_S = 30.0  # after this long a death starts the back-off anew
@@ -146,6 +147,8 @@ class Child:
         self._become("starting" if self.program.controlled else "running", self.reason)
         self._watcher.started(self)
         pinging = asyncio.create_task(self._ping()) if self.program.controlled else None
+        if pinging is not None:
+            pinging.add_done_callback(heard)
         try:
             return await process.wait()
         finally:

@@ -48,6 +48,7 @@ class Managed:
         self._told = 0
         self._news = asyncio.Event()
         self._closing = False
+        self._broken: BaseException | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
     @property
@@ -96,6 +97,8 @@ class Managed:
         """Decide and act, until `close`."""
         adopt()
         while not self._closing:
+            if self._broken is not None:
+                raise self._broken
             self._replace_changed()
             for action in decide([program.known() for program in self._programs.values()], monotonic()):
                 await self._act(action)
@@ -199,7 +202,13 @@ class Managed:
         self._log("program_started", upstream=name, reason=reason)
         task = asyncio.create_task(self._watch(program), name=f"program {name}")
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._watched)
+
+    def _watched(self, task: asyncio.Task[None]) -> None:
+        """If it failed, nobody would see that program end: `run` fails with it."""
+        self._tasks.discard(task)
+        self._broken = self._broken or (None if task.cancelled() else task.exception())
+        self._news.set()
 
     def _sealed(self, program: ManagedProgram, found: Attestation) -> None:
         """How it is held: to the gate for the ledger, to the log, and to whoever looks."""

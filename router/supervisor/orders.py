@@ -19,8 +19,9 @@ import msgspec
 
 from router.continuity import run_directory
 from router.logs import Log
+from router.supervisor.accepting import Accepting
 from router.supervisor.family import is_below
-from router.supervisor.unforeseen import described
+from router.unforeseen import described, heard
 
 SOCKET: Final = "orders.sock"
 _REACHED_WITHIN_S: Final = 5.0
@@ -65,17 +66,24 @@ class Orders:
     def __init__(self, directory: Path, obey: Obey) -> None:
         self._directory = directory
         self._obey = obey
-        self._server: asyncio.Server | None = None
+        self._door: Accepting | None = None
+        self._serving: set[asyncio.Task[None]] = set()
 
-    async def start(self) -> None:
-        sock = _bound(self._directory)
-        self._server = await asyncio.start_unix_server(self._serve, sock=sock, limit=LONGEST)
+    def start(self) -> None:
+        self._door = Accepting(_bound(self._directory), self._take, Log("supervisor"))
 
     def close(self) -> None:
-        if self._server is not None:
-            self._server.close()
+        if self._door is not None:
+            self._door.close()
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def _take(self, sock: socket.socket) -> None:
+        task = asyncio.create_task(self._serve(sock))
+        self._serving.add(task)
+        task.add_done_callback(self._serving.discard)
+        task.add_done_callback(heard)
+
+    async def _serve(self, sock: socket.socket) -> None:
+        reader, writer = await asyncio.open_unix_connection(sock=sock, limit=LONGEST)
         try:
             told = await self._answer(reader, writer)
         except Exception as error:  # noqa: BLE001 - whoever asked is answered, whatever it is, and the service goes on

@@ -33,6 +33,7 @@ from router.settings.findings import SettingsError
 from router.settings.snapshot import Snapshot, TlsMaterial
 from router.supervisor.handing import CannotReload
 from router.supervisor.tree import Tree
+from router.unforeseen import described
 
 IN_FORCE_S: Final = 20.0
 NOT_WATCHED_S: Final = 1.0
@@ -101,6 +102,9 @@ class Reloader:
             return self._refused(str(error), str(error), actor)
         except OSError as error:  # the working directory is gone: what is asked for by a path needs one
             reason = f"the settings cannot be read: {error.strerror}: is the working directory still there?"
+            return self._refused(reason, reason, actor)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is refused and recorded as any other mistake
+            reason = f"the settings cannot be read, by a mistake of ours: {described(error)}"
             return self._refused(reason, reason, actor)
 
     async def narrow(self, without: Sequence[str], reach: str, actor: str) -> Reloaded:

@@ -8,8 +8,9 @@ import os
 import shutil
 import signal
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Coroutine, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -22,6 +23,7 @@ from router.supervisor.obey import Commander
 from router.supervisor.orders import Orders
 from router.supervisor.reload import Load, Reloader, Say
 from router.supervisor.tree import ENGINE_STATE, Tree
+from router.unforeseen import hear, heard, kept_up
 
 BACKLOG = 2048
 _SOURCES: Final = {
@@ -60,29 +62,34 @@ async def _serve(
     snapshot: Snapshot, listener: socket.socket, directory: Path, environment: Mapping[str, str], say: Say, reload: Load
 ) -> None:
     tree = Tree(snapshot, listener, directory, environment)
-    loop = asyncio.get_running_loop()
+    loop, log = asyncio.get_running_loop(), Log("supervisor")
+    hear(loop, log)
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, tree.stop)
     reloader = Reloader(snapshot, tree, reload, say)
     commander = Commander(reloader, tree.managed, tree.anchoring)
     tree.on_asked = commander.asked
     orders = Orders(directory, commander.obey)
-    await orders.start()
-    tasks: set[asyncio.Task[object]] = {asyncio.create_task(_greet(tree, _greeting(snapshot, listener), say))}
-    tasks.add(asyncio.create_task(reloader.watch()))
-    tasks.add(asyncio.create_task(tell(lambda: [("'listen.tls'", reloader.front.ends)], Log("supervisor"))))
-    loop.add_signal_handler(signal.SIGHUP, lambda: _keep(tasks, asyncio.create_task(reloader.signalled())))
+    orders.start()
+    tasks: set[asyncio.Task[None]] = set()
+    _keep(tasks, _greet(tree, _greeting(snapshot, listener), say))
+    _keep(tasks, kept_up("watching the settings' files", reloader.watch, log))
+    ending = partial(tell, lambda: [("'listen.tls'", reloader.front.ends)], log)
+    _keep(tasks, kept_up("warnings of certificates that end", ending, log))
+    loop.add_signal_handler(signal.SIGHUP, lambda: _keep(tasks, reloader.signalled()))
     await tree.run()
     orders.close()
-    for task in tasks:
+    for task in tuple(tasks):
         task.cancel()
     if tree.failure is not None:
         raise CannotServe(tree.failure)
 
 
-def _keep(tasks: set[asyncio.Task[object]], task: asyncio.Task[object]) -> None:
+def _keep(tasks: set[asyncio.Task[None]], work: Coroutine[None, None, None]) -> None:
+    task = asyncio.create_task(work)
     tasks.add(task)
     task.add_done_callback(tasks.discard)
+    task.add_done_callback(heard)
 
 
 async def _greet(tree: Tree, greeting: str, say: Say) -> None:

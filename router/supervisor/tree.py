@@ -23,7 +23,7 @@ from router.supervisor.managed import Managed
 from router.supervisor.program import Places
 from router.supervisor.remembering import Remembering
 from router.supervisor.run_directory import engine_socket, made_again
-from router.supervisor.unforeseen import described
+from router.unforeseen import described, heard
 
 PYTHON = (sys.executable, "-I", "-m")
 ENGINE_STATE = "engine-state"
@@ -260,6 +260,7 @@ class Tree:
             task = asyncio.create_task(self._answer(worker, self.on_asked(message)))
             self._answering.add(task)
             task.add_done_callback(self._answering.discard)
+            task.add_done_callback(heard)
 
     async def _answer(self, worker: Child, answer: Awaitable[Message]) -> None:
         worker.send(await answer)

@@ -35,6 +35,7 @@ from router.seal.rooms import room_of
 from router.settings.codec import decode
 from router.settings.snapshot import Snapshot
 from router.tls import server_context
+from router.unforeseen import described, hear
 from router.view import View
 from router.worker.server import Server
 
@@ -70,7 +71,7 @@ class Worker:
     def _on_message(self, message: Message, descriptors: list[int]) -> None:
         match message.word:
             case Word.SETTINGS:
-                self._take(decode(read_memory_file(descriptors[0])))
+                self._swap(descriptors[0])
             case Word.CHANNEL:
                 self._spawn(self._gate.attach(socket.socket(fileno=descriptors[0])))
             case Word.PROCESSES:
@@ -97,8 +98,18 @@ class Worker:
         self._tasks.discard(task)
         error = None if task.cancelled() else task.exception()
         if error is not None:
-            self._log("internal_error", reason=type(error).__name__)
+            self._log("internal_error", reason=described(error))
             self._stopped.set()
+
+    def _swap(self, descriptor: int) -> None:
+        """New settings. If they cannot be taken this process ends, and another begins with them: the gate serves by
+        them alone.
+        """
+        try:
+            self._take(decode(read_memory_file(descriptor)))
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is said
+            self._log("settings_refused", reason=described(error))
+            self._stop()
 
     def _take(self, snapshot: Snapshot) -> None:
         """Serve by these settings from now on; requests under way finish under those they began with."""
@@ -176,6 +187,7 @@ def drain_s(snapshot: Snapshot) -> int:
 
 
 async def _main(control: int, listener: int, name: str) -> None:
+    hear(asyncio.get_running_loop(), Log(name))
     await Worker(socket.socket(fileno=control), socket.socket(fileno=listener), name).run()
 
 

@@ -23,6 +23,7 @@ from router.gate.pool import Pool
 from router.gate.resolver import Resolver, lookup
 from router.gate.tls import needs_system_authorities, tls_context
 from router.gate.upstreams import Ears, Upstreams
+from router.gate.watcher import why
 from router.settings.snapshot import Snapshot, TlsMaterial
 from tests.router.certificates import DAY, Authority, Server
 from tests.router.house import answering, plain, scripted
@@ -149,6 +150,9 @@ async def test_a_slow_resolver_is_bounded_and_asked_once_however_many_wait(
     faults = await asyncio.gather(*waiting, return_exceptions=True)
     assert {(fault.cause, fault.detail) for fault in faults if isinstance(fault, UpstreamFault)} == {
         (Cause.DNS, "no answer from the resolver within 0.05 s")
+    }
+    assert {(why(fault), fault.found) for fault in faults if isinstance(fault, UpstreamFault)} == {
+        ("dns: no answer from the resolver within 0.05 s", "gpu.lan")  # and not that the name has no address
     }
     assert asked == ["gpu.lan"]
     answered.set()

@@ -24,7 +24,7 @@ from router.gate.steps import Steps
         (UpstreamFault(Cause.BUSY, "full", 2.0), "busy", Failure(Cause.BUSY, "full", 2.0)),
         (LedgerUnavailable("the disk"), "audit_unavailable", Failure(Cause.AUDIT, "the disk", 5.0)),
         (asyncio.CancelledError(), "worker_lost", None),
-        (ZeroDivisionError("words"), "internal_error", Failure(Cause.PROTOCOL, "a mistake of ours")),
+        (ZeroDivisionError("words"), "internal_error", Failure(Cause.MISTAKE, "a mistake of ours")),
     ],
 )
 def test_each_end_has_its_word_and_what_the_worker_is_told(

@@ -19,7 +19,6 @@ from router.api.intake import Intake
 from router.api.protocol import RouterProtocol
 from router.channel.client import GateClient
 from router.channel.frames import COUNT, Kind, Splitter, pack, pack_answer
-from router.channel.link import Link
 from router.channel.messages import Cause, Failure, Head, Queued, encode
 from router.channel.steering import Steering
 from router.forward import Forwarder
@@ -34,6 +33,8 @@ REQUEST = (
     b"Authorization: Bearer %b\r\nContent-Length: %d\r\n\r\n%b"
 )
 CHAT = b'{"model":"m","messages":[{"role":"user","content":"hi"}]}'
+STREAM = CHAT[:-1] + b',"stream":true}'
+EVENTS = Head(200, "text/event-stream")
 
 
 class Wire(asyncio.Transport):
@@ -55,6 +56,9 @@ class Wire(asyncio.Transport):
     def close(self) -> None:
         self.closed = True
 
+    def abort(self) -> None:
+        self.closed = self.lost = True
+
     def pause_reading(self) -> None:
         return
 
@@ -70,7 +74,7 @@ class Door:
 
     def __init__(self, tier: TierSettings, log: Log) -> None:
         self.client, self.channel, self.gate = Wire(), Wire(), GateClient()
-        self.link = self.gate._link = Link(self.gate._on_frame, self.gate._on_closed, self.gate._on_read)
+        self.link = self.gate._link = self.gate.link()
         self.link.connection_made(self.channel)
         policy = Policy(
             digest="0" * 64,
@@ -271,12 +275,14 @@ async def test_a_gate_that_goes_away_is_told_at_once() -> None:
     assert b"gate_unavailable" in one.client.data
 
 
-@pytest.mark.parametrize("name", ["begin", "answered"])
-async def test_a_mistake_in_the_short_way_leaves_the_long_one(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    def mistaken(*_: object) -> None:
+@pytest.mark.parametrize(("where", "name"), [(Forwarder, "begin"), (Forwarder, "answered"), (protocol, "answer_bytes")])
+async def test_a_mistake_in_the_short_way_leaves_the_long_one(
+    where: object, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def mistaken(*_: object, **__: object) -> None:
         raise KeyError("a mistake")
 
-    monkeypatch.setattr(Forwarder, name, mistaken)
+    monkeypatch.setattr(where, name, mistaken)
     one = door()
     one.ask()
     assert await one.opened() == [1]
@@ -292,9 +298,10 @@ async def test_a_mistake_in_who_is_woken_is_not_the_others(monkeypatch: pytest.M
     asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context["exception"]))
     one = door()
     one.ask()
-    monkeypatch.setattr(protocol, "answer_bytes", mistaken)
+    monkeypatch.setattr(RouterProtocol, "_served", mistaken)
     one.hear(whole(1))
     assert [type(error) for error in told] == [KeyError]
+    assert one.client.data.endswith(BODY)
 
 
 async def test_where_a_second_attempt_may_run_beside_the_first_a_coroutine_sees_to_it() -> None:

@@ -46,11 +46,28 @@ def test_which_statuses_make_us_ask_another(status: int, cause: Cause | None) ->
         ([Cause.POLICY], PolicyDenied, None),
         ([Cause.POLICY, Cause.REFUSED], UpstreamFailed, None),
         ([Cause.CREDENTIAL], UpstreamFailed, None),
+        ([Cause.MISTAKE], RouterError, None),
+        ([Cause.REFUSED, Cause.MISTAKE], RouterError, None),
     ],
 )
 def test_what_the_client_is_told(causes: list[Cause], kind: type[RouterError], back: float | None) -> None:
     error = error_of([Failure(cause) for cause in causes])
     assert (type(error), error.retry_after_s) == (kind, back)
+
+
+@pytest.mark.parametrize(
+    ("causes", "says"),
+    [
+        ([Cause.DNS], "a name does not resolve"),
+        ([Cause.REFUSED, Cause.DNS], "a name does not resolve"),
+        ([Cause.REFUSED], "No upstream accepts connections"),
+        ([Cause.DNS, Cause.REFUSED], "No upstream accepts connections"),
+        ([Cause.REFUSED, Cause.MISTAKE], "Something went wrong here"),
+    ],
+)
+def test_what_the_client_reads(causes: list[Cause], says: str) -> None:
+    assert says in str(error_of([Failure(cause, "gpu-1.lan.example") for cause in causes]))
+    assert "gpu-1" not in str(error_of([Failure(cause, "gpu-1.lan.example") for cause in causes]))
 
 
 def test_every_cause_either_moves_on_or_has_an_answer() -> None:

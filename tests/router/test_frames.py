@@ -89,7 +89,7 @@ def arrive(link: Link, data: bytes) -> None:
 
 def linked() -> tuple[GateClient, Wire]:
     client, wire = GateClient(), Wire()
-    client._link = Link(client._on_frame, client._on_closed, client._on_read)
+    client._link = client.link()
     client._link.connection_made(wire)
     return client, wire
 

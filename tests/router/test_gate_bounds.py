@@ -67,7 +67,7 @@ async def test_a_mistake_of_ours_is_not_taken_for_a_whole_answer(
     async with scripted(answering(OK)) as port, house(port, tmp_path) as gate:
         with pytest.raises(ExchangeFailed) as caught:
             await gate.answer()
-        assert caught.value.failure.cause is Cause.PROTOCOL
+        assert caught.value.failure.cause is Cause.MISTAKE
         assert (await gate.outcomes())[0]["ending"] == "internal_error"
 
 

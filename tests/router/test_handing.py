@@ -133,7 +133,7 @@ async def test_an_order_that_fails_unforeseen_is_answered_and_the_next_is_taken(
 
     monkeypatch.setattr("router.supervisor.orders.refusal", lambda _sock: "")
     orders = Orders(tmp_path, obey)
-    await orders.start()
+    orders.start()
     answers: list[Told] = []
 
     def ask_thrice() -> None:

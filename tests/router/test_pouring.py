@@ -55,7 +55,7 @@ class Client:
 
 def opened() -> tuple[Link, Wire, Exchange]:
     client, wire = GateClient(), Wire()
-    client._link = link = Link(client._on_frame, client._on_closed, client._on_read)
+    client._link = link = client.link()
     link.connection_made(wire)
     exchange = client.exchange(Open("r", "a", "m", Endpoint.CHAT, "t", "u", 1, True, 0, "digest"), b"")
     return link, wire, exchange

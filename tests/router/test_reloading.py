@@ -178,3 +178,17 @@ async def test_reloads_follow_who_moves_and_is_renamed_and_tell_who_else_is_away
     assert "so away too: twin" in (await reloader.reload("test")).text
     assert "at its place is renamed now, and stays away too" in (await reloader.reload("test")).text
     assert [dict(one.policy.upstreams) for one in tree.snapshots] == [{}, {}, {}]
+
+
+async def test_settings_that_are_read_by_mistake_are_refused_and_recorded() -> None:
+    """By SIGHUP or a watched file it was said nowhere, and the file was watched no more."""
+
+    def load() -> Snapshot:
+        raise LookupError("a secret word")
+
+    tree, said = NoTree(), list[str]()
+    reloader = Reloader(snapshot_for(1), cast("Tree", tree), load, said.append)
+    await reloader.signalled()
+    assert tree.heard[0].startswith("SIGHUP: the settings cannot be read, by a mistake of ours: LookupError at ")
+    assert "the old ones stay in force" in said[0]
+    assert "secret" not in str(tree.heard + said)
