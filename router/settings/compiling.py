@@ -112,11 +112,13 @@ def compile_snapshot(settings: SettingsFile, base: Base, secrets: dict[str, str]
 
 
 def digest(snapshot: Snapshot) -> str:
-    """SHA-256 (hex) over the canonical JSON of all that decides: no secret, no key's hash, nothing of this machine."""
+    """SHA-256 (hex) over the canonical JSON of all that decides: no secret, no key's hash, and not where files lie, so
+    that a reviewer can compare machines. Only weights that nothing pins are known by their path alone.
+    """
     deciding = {
         "policy": replace(snapshot.policy, digest=""),
         "tiers": snapshot.tiers,
-        "engines": snapshot.engines,
+        "engines": {name: _placeless(engine) for name, engine in snapshot.engines.items()},
         "limits": snapshot.limits,
         "require_seal": snapshot.require_seal,
         "managed": {name: replace(one, environment={}) for name, one in snapshot.managed.items()},
@@ -127,6 +129,17 @@ def digest(snapshot: Snapshot) -> str:
         "capture": {"callers": sorted(snapshot.capture.callers), "models": sorted(snapshot.capture.models)},
     }
     return hashlib.sha256(msgspec.json.encode(deciding, order="deterministic")).hexdigest()
+
+
+def _placeless(engine: EngineSettings) -> EngineSettings:
+    """Its files by what they must be. Whether prompts are kept decides; where the key for that lies does not."""
+    return replace(
+        engine,
+        model="" if engine.sha256 or engine.reference else engine.model,
+        mmproj="" if engine.mmproj_sha256 or engine.mmproj_reference else engine.mmproj,
+        lora=tuple(replace(one, path="") if one.sha256 else one for one in engine.lora),
+        keep_key="kept" if engine.keep_key else "",
+    )
 
 
 def _keys(settings: SettingsFile, base: Base, report: Report) -> tuple[KeyEntry, ...]:

@@ -90,6 +90,41 @@ def test_what_does_not_decide_leaves_the_digest(write: Write, other: str) -> Non
     assert taken(write(other)).snapshot.policy.digest == one
 
 
+_PINNED = f"""upstreams: {{e: {{engine: e}}, p: {{engine: pulled}}}}
+default_model: m
+engines:
+  e:
+    model: {{path: m.gguf, sha256: {"1" * 64}}}
+    mmproj: {{path: p.gguf, sha256: {"2" * 64}}}
+    lora: [{{path: l.gguf, sha256: {"3" * 64}}}]
+    keep_prefixes: {{key_file: keep.key}}
+  pulled: {{model: {{repo: o/n, file: x.gguf}}}}
+"""
+
+
+def _digest_in(directory: Path, text: str) -> str:
+    directory.mkdir(exist_ok=True)
+    (directory / "keep.key").write_text("ab" * 32)
+    (directory / "keep.key").chmod(0o600)
+    (directory / "policy.yaml").write_text(text)
+    return taken(directory / "policy.yaml").snapshot.policy.digest
+
+
+def test_the_same_policy_in_another_directory_has_the_same_digest(tmp_path: Path) -> None:
+    """A reviewer compares machines by it: what is pinned counts by its pin, wherever it lies."""
+    one = _digest_in(tmp_path / "one", _PINNED)
+    assert _digest_in(tmp_path / "two", _PINNED) == one
+    for old, new in (("1" * 64, "4" * 64), ("2" * 64, "4" * 64), ("3" * 64, "4" * 64), ("x.gguf", "y.gguf")):
+        assert _digest_in(tmp_path / "one", _PINNED.replace(old, new)) != one
+    without = "".join(line for line in _PINNED.splitlines(keepends=True) if "keep_prefixes" not in line)
+    assert _digest_in(tmp_path / "one", without) != one
+
+
+def test_weights_that_nothing_pins_are_known_by_their_path(tmp_path: Path) -> None:
+    text = "upstreams: {e: {engine: e}}\ndefault_model: m\nengines: {e: {model: {path: m.gguf}, lora: [l.gguf]}}\n"
+    assert _digest_in(tmp_path / "one", text) != _digest_in(tmp_path / "two", text)
+
+
 def test_a_new_key_of_a_known_caller_changes_nothing_that_decides(tmp_path: Path) -> None:
     path = complete(tmp_path)
     before = taken(path).snapshot.policy.digest
