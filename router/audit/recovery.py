@@ -142,15 +142,21 @@ def _newest_checkpoint(home: Home) -> Checkpoint:
 
 
 def _too_short(home: Home, end: int, signed: int) -> LedgerError:
+    so = ", which another one after them says" if end == signed else ""
     return LedgerError(
-        f"the ledger in {home.directory} has {end} records, but {signed} were signed for: it was cut, or record {end} "
-        f"was altered. {what_now(home.directory)}"
+        f"the ledger in {home.directory} has {end} records, but {signed} were signed for{so}: it was cut, or record "
+        f"{end} was altered. {what_now(home.directory)}"
     )
+
+
+def _is_short(end: int, signed: int) -> bool:
+    """The record of a checkpoint follows those that it covers, and is on the disk before the checkpoint file."""
+    return end <= signed if signed else False
 
 
 def _tree(home: Home, checkpoint: Checkpoint, end: int) -> TileStack:
     """The whole tree, once the part under the checkpoint is found to be what was signed."""
-    if end < checkpoint.size:
+    if _is_short(end, checkpoint.size):
         raise _too_short(home, end, checkpoint.size)
     reader = HashReader(home.directory)
     tree = reader.stack(checkpoint.size)
@@ -167,7 +173,7 @@ def _last_segment(home: Home, signed: int, *, touch: bool) -> Segment | None:
     """The last one that holds a record, with `touch` cut back to its last good line; never below `signed`."""
     for first, path in reversed(list_segments(home.directory)):
         segment = read_segment(home.log, path, first)
-        if segment.end < signed:
+        if _is_short(segment.end, signed):
             raise _too_short(home, segment.end, signed)
         if touch:
             _set_aside(home, segment)

@@ -20,6 +20,7 @@ from router.audit.format.record import FIRST_PREV, covered, finish, head, leaf_h
 from router.audit.format.segments import list_segments, segment_lines
 from router.audit.format.statement import epoch_statement
 from router.audit.format.tiles import TileStack
+from router.audit.format.tree import empty_root
 from tests.audit.ledgers import raw_lines
 
 Record = dict[str, Any]
@@ -60,6 +61,7 @@ class Forger:
     loot: Loot = field(default_factory=Loot)
     own_epoch: bool = False  # seal a key of its own to the reviewer, and MAC everything anew
     records: list[Record] = field(default_factory=list)
+    newest: Checkpoint | None = None  # of the checkpoint records, as they are made anew
 
     def __post_init__(self) -> None:
         self.name = parse_vkey((self.directory / layout.VKEY).read_text()).name
@@ -93,6 +95,7 @@ class Forger:
         if record["kind"] == "checkpoint":
             stated = Checkpoint(self.name, index, tree.root())
             signature = base64.b64encode(self.signer.sign(stated.text().encode())).decode()
+            self.newest = stated
             record["body"].update(size=index, root=stated.root.hex(), sig=signature)
         elif record["kind"] == "key_epoch":
             self._sign_epoch(record, index, prev)
@@ -122,7 +125,7 @@ class Forger:
         shutil.rmtree(self.directory / layout.TILES, ignore_errors=True)
         if keep_checkpoint:
             return
-        note = self.signer.note(Checkpoint(self.name, tree.size, tree.root()).text())
+        note = self.signer.note((self.newest or Checkpoint(self.name, 0, empty_root())).text())
         (self.directory / layout.CHECKPOINT).write_text(note)
         (self.directory / layout.VKEY).write_text(self.signer.verifier.text() + "\n")
 

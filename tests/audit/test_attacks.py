@@ -161,7 +161,7 @@ def cut_at_checkpoint(directory: Path) -> int:
     forger = Forger(directory)
     place = [i for i, record in enumerate(forger.records) if record["kind"] == "checkpoint"][2]
     note = next((directory / "old").glob(f"{place}"))
-    list_segments(directory)[0][1].write_bytes(b"".join(lines[:place]))
+    list_segments(directory)[0][1].write_bytes(b"".join(lines[: place + 1]))
     shutil.copy(note, directory / layout.CHECKPOINT)
     return place
 
@@ -182,6 +182,16 @@ def test_a_cut_at_a_checkpoint_is_seen_by_the_notebook_alone(tmp_path: Path) -> 
         (case.bad / "old" / size).write_text(note)
     cut_at_checkpoint(case.bad)
     assert case.seen_by() == {NOTED}
+
+
+def test_the_loss_of_the_closing_checkpoint_record_is_seen_by_anybody(untouched: Path, tmp_path: Path) -> None:
+    """No later record covers it: the checkpoint file does, which is not written before it is on the disk."""
+    case = Case(untouched, copy(untouched, tmp_path / "bad"))
+    segment = list_segments(case.bad)[-1][1]
+    segment.write_bytes(b"".join(segment.read_bytes().splitlines(keepends=True)[:-1]))
+    assert case.seen_by() == {FILES, MAC, PINNED, NOTED}
+    with pytest.raises(LedgerError, match=r"were signed for, which another one after them says: it was cut"):
+        Ledger.open(settings(case.bad))
 
 
 def test_a_rollback_of_the_whole_directory_is_seen_by_the_notebook_alone(untouched: Path, tmp_path: Path) -> None:

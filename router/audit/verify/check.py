@@ -13,7 +13,7 @@ from router.audit.format.segments import list_segments, read_small
 from router.audit.format.tiles import HashReader, TileError, TileStack
 from router.audit.verify.batch import Batch, Record
 from router.audit.verify.findings import CannotVerifyError, Finding, Report, Weight
-from router.audit.verify.keys import Keys, Note
+from router.audit.verify.keys import CHECKPOINT_FILE, Keys, Note
 from router.audit.verify.lines import STANDARD, Codec
 from router.audit.verify.macs import MacCheck
 from router.audit.verify.sealed import SealedCheck
@@ -122,7 +122,7 @@ def _notes(directory: Path, keys: Keys, report: Report) -> tuple[Note, ...]:
     except ValueError as error:
         report.add(Finding(Weight.TAMPERED, "checkpoint", f"the checkpoint file: {error}"))
         return keys.notes
-    return (*keys.notes, Note(found.size, found.root, "the checkpoint file"))
+    return (*keys.notes, Note(found.size, found.root, CHECKPOINT_FILE))
 
 
 def _check_second(cosigner: CosignerKey, found: Checkpoint, note: str, report: Report) -> None:

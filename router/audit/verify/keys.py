@@ -6,6 +6,7 @@ import base64
 import binascii
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 from router.audit.format import layout
 from router.audit.format.cosignature import CosignerKey, parse_cosigner
@@ -13,6 +14,8 @@ from router.audit.format.notes import VerifierKey, open_checkpoint, parse_vkey
 from router.audit.format.seal import ReviewerSecret, parse_secret
 from router.audit.format.segments import read_small
 from router.audit.verify.findings import CannotVerifyError
+
+CHECKPOINT_FILE: Final = "the checkpoint file"
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from router.audit.format.tiles import HashReader, TileError, TileStack
 from router.audit.format.tree import empty_root
 from router.audit.verify.batch import Batch, Record
 from router.audit.verify.findings import Finding, Weight
-from router.audit.verify.keys import Keys, Note
+from router.audit.verify.keys import CHECKPOINT_FILE, Keys, Note
 from router.audit.verify.stream import Add
 
 
@@ -128,7 +128,12 @@ class TreeCheck:
         self._add(Finding(Weight.TAMPERED, code, message, record.number, record.file, record.offset))
 
     def finish(self) -> None:
-        """Notes that the log is too short for: it was cut, or rolled back."""
+        """Notes that the log is too short for: it was cut, or rolled back. The record that says what the checkpoint
+        file says follows what it covers, and is on the disk before the file.
+        """
+        if any(0 < note.size == self.size for note in self.kept if note.source == CHECKPOINT_FILE):
+            told = f"{CHECKPOINT_FILE} tells of {self.size} records; the one that said so first, the next, was cut off"
+            self._add(Finding(Weight.TAMPERED, "size", told))
         for note in self._notes:
             told = f"{note.source} tells of {note.size} records, the log has {self.size}: it was cut or rolled back"
             self._add(Finding(Weight.TAMPERED, "size", told))
