@@ -74,6 +74,8 @@ def list_models(config: Config = None, as_json: AsJson = False) -> None:
     if as_json:
         print(json.dumps([row.document() for row in found]))
         return
+    if not found:
+        typer.echo("Nothing was pulled, and no engine of these settings takes its model from a repository.", err=True)
     for row in found:
         print(row.text())
 
@@ -87,6 +89,8 @@ def verify(names: Names = None, config: Config = None, as_json: AsJson = False) 
     verdicts |= dict.fromkeys(missing, "was never pulled")
     if as_json:
         print(json.dumps(verdicts))
+    elif not verdicts:
+        typer.echo("Nothing was pulled: there is nothing to verify.", err=True)
     else:
         for name, trouble in verdicts.items():
             print(f"{name}: {trouble or 'sound'}")

@@ -76,6 +76,10 @@ def logs(
     file = homes(directory) / f"{Path(name).name}.log"
     try:
         kept = tail(file, lines)
+    except FileNotFoundError:
+        there = ", ".join(sorted(one.stem for one in file.parent.glob("*.log"))) or "none"
+        typer.echo(f"no program '{name}' has written anything below {file.parent} (there: {there})", err=True)
+        raise typer.Exit(UNREACHABLE) from None
     except OSError as error:
         typer.echo(f"{file}: {error.strerror}", err=True)
         raise typer.Exit(UNREACHABLE) from None

@@ -243,6 +243,14 @@ def test_what_cannot_be_done_is_said(hub: Hub, tmp_path: Path, arguments: list[s
     assert (done.returncode, sentence in done.stderr) == (code, True), done.stderr
 
 
+def test_without_any_model_that_is_said(tmp_path: Path) -> None:
+    (tmp_path / "policy.yaml").write_text("version: 1\n")
+    for command, sentence in (("list", "Nothing was pulled, and no engine"), ("verify", "there is nothing to verify")):
+        done = models(tmp_path, command)
+        assert (done.returncode, done.stdout, sentence in done.stderr) == (0, "", True)
+        assert json.loads(models(tmp_path, command, "--json").stdout) in ([], {})
+
+
 def test_damaged_pins_are_told(hub: Hub, tmp_path: Path) -> None:
     (tmp_path / "policy.yaml").write_text("model_directory: here\n")
     (tmp_path / "here").mkdir()
