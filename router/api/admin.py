@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import msgspec
 from starlette.requests import Request
-from starlette.responses import Response
 from starlette.routing import Route
 
-from router.api.answers import as_json, gate_lost
+from router.api.answers import Sent, as_json, gate_lost
 from router.api.leaving import unless_left
 from router.auth import Callers
 from router.channel.client import GateClient
@@ -18,7 +17,7 @@ from router.settings.snapshot import Snapshot
 from router.view import View
 
 PROBE_WAIT_S = 15.0
-EXPOSITION = "text/plain; version=0.0.4; charset=utf-8"
+EXPOSITION = b"text/plain; version=0.0.4; charset=utf-8"
 CERTIFICATE = b"ringfence_listener_certificate_expiry_timestamp_seconds"
 
 
@@ -39,7 +38,7 @@ class Admin:
             Route("/admin/upstreams/{upstream}/probe", self.probe, methods=["POST"]),
         ]
 
-    async def metrics(self, request: Request) -> Response:
+    async def metrics(self, request: Request) -> Sent:
         """Without keys (loopback only) for everybody on this machine, as /health is."""
         if not self._snapshot.policy.any_caller:
             self._operator(request)
@@ -47,7 +46,7 @@ class Admin:
             text = await self._gate.metrics().answered()
         except ExchangeFailed:
             raise gate_lost() from None
-        return Response(text + self._listener(), media_type=EXPOSITION)
+        return Sent(text + self._listener(), kind=EXPOSITION)
 
     def _listener(self) -> bytes:
         """What the gate cannot know: the listener's certificate is the workers' alone."""
@@ -57,14 +56,14 @@ class Admin:
         about = b"# HELP %b When the certificate of listen.tls ends, UNIX time.\n# TYPE %b gauge\n%b %d\n"
         return about % (CERTIFICATE, CERTIFICATE, CERTIFICATE, ends)
 
-    async def upstreams(self, request: Request) -> Response:
+    async def upstreams(self, request: Request) -> Sent:
         self._operator(request)
         return as_json({"upstreams": await self._reports(request, Look())})
 
-    async def upstream(self, request: Request) -> Response:
+    async def upstream(self, request: Request) -> Sent:
         return as_json(await self._one(request, 0.0))
 
-    async def probe(self, request: Request) -> Response:
+    async def probe(self, request: Request) -> Sent:
         """Look now, whatever its state, and tell what was found."""
         return as_json(await self._one(request, PROBE_WAIT_S))
 

@@ -1,28 +1,52 @@
-"""Answers of the operations' endpoints, in the shapes that all of them share."""
+"""Answers of the operations' endpoints, in the shapes that all of them share. Starlette is not needed for them."""
 
 from __future__ import annotations
 
 import msgspec
-from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from router.errors import GateUnavailable, RouterError, as_openai
+from router.reply import Headers
 
 COME_BACK_S = 2
+TEXT = b"text/plain; charset=utf-8"
 
 
-def as_json(value: object, status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    return Response(msgspec.json.encode(value) + b"\n", status, headers, "application/json")
+class Sent(msgspec.Struct, frozen=True):
+    """A whole answer, as an ASGI application: Starlette calls what a route returns."""
+
+    body: bytes
+    status: int = 200
+    headers: Headers = ()
+    kind: bytes = b"application/json"
+
+    async def __call__(self, _scope: Scope, _receive: Receive, send: Send) -> None:
+        length = b"%d" % len(self.body)
+        headers = [*self.headers, (b"content-length", length), (b"content-type", self.kind)]
+        await send({"type": "http.response.start", "status": self.status, "headers": headers})
+        await send({"type": "http.response.body", "body": self.body})
 
 
-def as_error(error: RouterError, record: int | None = None) -> Response:
+def as_json(value: object, status: int = 200, headers: Headers = ()) -> Sent:
+    return Sent(msgspec.json.encode(value) + b"\n", status, headers)
+
+
+def as_error(error: RouterError, record: int | None = None) -> Sent:
     """Any RouterError of these endpoints, in OpenAI's shape; `record`: the ledger index of its denial."""
-    headers = {"retry-after": str(max(1, round(error.retry_after_s)))} if error.retry_after_s is not None else {}
+    headers = []
+    if error.retry_after_s is not None:
+        headers.append((b"retry-after", b"%d" % max(1, round(error.retry_after_s))))
     if record is not None:
-        headers["x-ringfence-record"] = str(record)
+        headers.append((b"x-ringfence-record", b"%d" % record))
     if error.status == 401:
-        headers["www-authenticate"] = "Bearer"
-    return Response(as_openai(error) + b"\n", error.status, headers, "application/json")
+        headers.append((b"www-authenticate", b"Bearer"))
+    return Sent(as_openai(error) + b"\n", error.status, headers)
+
+
+def come_back() -> Headers:
+    """Of an answer that may be another one soon."""
+    return [(b"retry-after", b"%d" % COME_BACK_S)]
 
 
 def gate_lost() -> GateUnavailable:

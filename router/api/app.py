@@ -1,29 +1,19 @@
-"""What one worker serves under one snapshot: the pipeline, and Starlette's routes for everything but generating."""
+"""What one worker serves under one snapshot: the pipeline, `/health`, and Starlette's routes for everything else."""
 
 from __future__ import annotations
 
-from typing import Final
+from functools import cached_property
 
-from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
-from starlette.requests import Request
-from starlette.responses import Response
-from starlette.routing import Route
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from policies import Endpoint
-from router.api.admin import Admin
-from router.api.answers import as_error
+from router.api.answers import Sent, as_error
 from router.api.cycle import request_id
+from router.api.health import Health
 from router.api.host import judge_origin
-from router.api.narrow import Narrow
-from router.api.older import OLDER, RANKING
-from router.api.refusals import Refusals
 from router.api.singletons import judge_singletons
-from router.api.status import Status
 from router.channel.client import GateClient
 from router.channel.steering import Steering
-from router.errors import MISTAKE, InvalidRequest, MethodNotAllowed, RouterError, UnknownPath
+from router.errors import MISTAKE, InvalidRequest, RouterError
 from router.logs import Log
 from router.pipeline import Pipeline
 from router.settings.snapshot import Snapshot
@@ -38,22 +28,20 @@ class Application:
         self.snapshot = snapshot
         self.pipeline = Pipeline(snapshot, gate)
         self.largest_body = snapshot.limits.body_bytes
+        self._gate = gate
+        self._view = view
         self._log = log
-        operations = Starlette(
-            routes=[
-                *Status(snapshot, gate, view).routes(),
-                *Admin(snapshot, gate, view).routes(),
-                *Narrow(snapshot, view, steering).routes(),
-                *map(_only_post, GENERATING),
-            ],
-            exception_handlers={
-                RouterError: Refusals(snapshot, gate).answer,
-                HTTPException: http_error,
-                Exception: self._mistake,
-            },
-        )
-        operations.router.redirect_slashes = False  # a redirect would name the host that the client's header names
-        self._operations = operations
+        self._steering = steering
+        self._health = Health(snapshot, gate, view)
+
+    @cached_property
+    def operations(self) -> ASGIApp:
+        """Starlette's routes. They are imported when the service has begun, or by who asks for one before that: nobody
+        waits for them to see that it is up.
+        """
+        from router.api.operations import operations  # noqa: PLC0415 - as just said
+
+        return operations(self.snapshot, self._gate, self._view, self._steering, self._mistake)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         first = dict(reversed(scope["headers"]))
@@ -71,30 +59,15 @@ class Application:
         except InvalidRequest as error:
             await as_error(error)(scope, receive, named)
             return
-        await self._operations(scope, receive, named)
+        asks_health = scope["path"] == "/health" and scope["method"] == "GET"
+        await (self._healthy() if asks_health else self.operations)(scope, receive, named)
 
-    async def _mistake(self, _request: Request, error: Exception) -> Response:
+    def _healthy(self) -> Sent:
+        try:
+            return self._health.answer()
+        except Exception as error:  # noqa: BLE001 - as everywhere: its kind to the log, nothing to the client
+            return self._mistake(error)
+
+    def _mistake(self, error: Exception) -> Sent:
         self._log("internal_error", reason=described(error))
         return as_error(RouterError(MISTAKE))
-
-
-GENERATING: Final = (*(f"/v1/{endpoint}" for endpoint in Endpoint), *OLDER.values(), *map(bytes.decode, RANKING))
-
-
-def _only_post(path: str) -> Route:
-    """The generating endpoints are served by the protocol; what comes here came by another method."""
-
-    async def refuse(request: Request) -> Response:
-        return as_error(MethodNotAllowed(f"{request.url.path} takes POST."))  # no request, so no record
-
-    return Route(path, refuse, methods=["GET", "PUT", "PATCH", "DELETE", "OPTIONS"])
-
-
-async def http_error(request: Request, error: Exception) -> Response:
-    """Starlette's own refusals, in our shape."""
-    status = error.status_code if isinstance(error, HTTPException) else 500
-    if status == 404:
-        return as_error(UnknownPath("There is nothing at this path; GET / lists what there is."))
-    if status == 405:
-        return as_error(MethodNotAllowed(f"This path does not take {request.method}."))
-    return as_error(InvalidRequest("This request cannot be read."))

@@ -6,12 +6,11 @@ from typing import Final
 
 import msgspec
 from starlette.requests import Request
-from starlette.responses import Response
 from starlette.routing import Route
 
 from policies import Caller, Reach
 from policies.narrowing import Unfit
-from router.api.answers import as_json
+from router.api.answers import Sent, as_json
 from router.auth import Callers
 from router.body import parse
 from router.channel.steering import NarrowAsk, NarrowTold, NotTold, Steering
@@ -51,12 +50,12 @@ class Narrow:
             Route("/admin/narrow", self.narrow, methods=["POST"]),
         ]
 
-    async def narrowed(self, request: Request) -> Response:
+    async def narrowed(self, request: Request) -> Sent:
         """What is taken away from the file's settings now."""
         self._operator(request)
         return as_json(self._now())
 
-    async def narrow(self, request: Request) -> Response:
+    async def narrow(self, request: Request) -> Sent:
         """Take away; the answer comes when the gate and every worker serve by it."""
         operator = self._operator(request)
         wanted = await _wanted(request)

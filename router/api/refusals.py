@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from starlette.requests import Request
-from starlette.responses import Response
 
 from policies import Caller
-from router.api.answers import as_error
+from router.api.answers import Sent, as_error
 from router.auth import Callers
 from router.channel.client import GateClient
 from router.channel.exchange import ExchangeFailed
@@ -26,7 +25,7 @@ class Refusals:
         self._callers = Callers(snapshot)
         self._gate = gate
 
-    async def answer(self, request: Request, error: Exception) -> Response:
+    async def answer(self, request: Request, error: Exception) -> Sent:
         """The error, with the index of its record; 503 where there is none to be had: no record, no answer."""
         assert isinstance(error, RouterError)  # noqa: S101 - registered for this class
         caller = self._caller(request)

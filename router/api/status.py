@@ -1,17 +1,16 @@
-"""What the service says of itself: /, /health, /livez, /warm and the list of models."""
+"""What the service says of itself: /, /livez, /warm, receipts and the list of models."""
 
 from __future__ import annotations
 
 import re
-from typing import Any
 
 import msgspec
 from starlette.requests import Request
-from starlette.responses import Response
 from starlette.routing import Route
 
 from policies import Caller, Endpoint, may_ask_for
-from router.api.answers import COME_BACK_S, as_json, gate_lost
+from router.api.answers import COME_BACK_S, TEXT, Sent, as_json, come_back, gate_lost
+from router.api.health import Health
 from router.api.leaving import unless_left
 from router.api.older import OLDER, RANKING
 from router.auth import Callers
@@ -41,6 +40,7 @@ class Status:
         self._snapshot = snapshot
         self._gate = gate
         self._view = view
+        self._health = Health(snapshot, gate, view)
         self._callers = Callers(snapshot)
 
     def routes(self) -> list[Route]:
@@ -55,14 +55,14 @@ class Status:
             Route("/v1/models/{model:path}", self.model, methods=["GET"]),
         ]
 
-    async def root(self, _request: Request) -> Response:
+    async def root(self, _request: Request) -> Sent:
         policy = self._snapshot.policy
         return as_json(
             {
                 "service": "ringfence",
                 "version": self._view.version,
                 "model": policy.default_model,
-                "status": self._status(),
+                "status": self._health.status(),
                 "endpoints": self._endpoints(),
             }
         )
@@ -73,40 +73,14 @@ class Status:
         others_names = (path.decode() for path in RANKING)
         return [*(f"/v1/{endpoint}" for endpoint in Endpoint), *others_names, *OLDER.values(), *others]
 
-    async def livez(self, _request: Request) -> Response:
+    async def livez(self, _request: Request) -> Sent:
         return as_json({"status": "alive"})
 
-    async def health(self, _request: Request) -> Response:
-        """200 once any tier can serve."""
-        policy, status = self._snapshot.policy, self._status()
-        ready = status == "healthy"
-        rows = {
-            "status": status,
-            "model": policy.default_model,
-            "ready": ready,
-            "policy": policy.digest,
-            "keys_required": not policy.any_caller,
-            "tiers": {name: self._tier(tier.upstreams) for name, tier in policy.tiers.items()},
-            "reload": self._view.reload,
-            "processes": [msgspec.to_builtins(row) for row in self._view.processes],
-        }
-        return as_json(rows, 200 if ready else 503, {} if ready else {"retry-after": str(COME_BACK_S)})
+    async def health(self, _request: Request) -> Sent:
+        """Asked by HEAD: what GET is answered, `Application` sees to before any route is looked at."""
+        return self._health.answer()
 
-    def _tier(self, upstreams: tuple[str, ...]) -> list[dict[str, Any]]:
-        states = self._gate.states
-        return [msgspec.to_builtins(states[name]) for name in upstreams if name in states]
-
-    def _status(self) -> str:
-        if not self._gate.connected:
-            return "gate_unavailable"
-        if self._gate.ledger_refusal:
-            return "audit_unavailable"
-        states = {state.state for state in self._gate.states.values()}
-        if states & {State.READY, State.COLD}:
-            return "healthy"
-        return "warming" if State.WARMING in states else "failing"
-
-    async def warm(self, request: Request) -> Response:
+    async def warm(self, request: Request) -> Sent:
         """Make every upstream of a tier, or of all, ready: 200 if every tier has one by then."""
         self._authenticate(request)
         tier = request.query_params.get("tier", "")
@@ -123,9 +97,9 @@ class Status:
         warm = {row["tier"] for row in rows if row["state"] == State.READY}
         all_warm = warm >= {row["tier"] for row in rows}
         body = {"status": "warm" if all_warm else "cold", "upstreams": rows}
-        return as_json(body, 200 if all_warm else 503, {} if all_warm else {"retry-after": str(COME_BACK_S)})
+        return as_json(body, 200 if all_warm else 503, () if all_warm else come_back())
 
-    async def receipt(self, request: Request) -> Response:
+    async def receipt(self, request: Request) -> Sent:
         """Proof, for the caller who made the request, that its record is in the ledger (c2sp.org/tlog-proof)."""
         caller = self._authenticate(request)
         written = request.path_params["index"]
@@ -139,15 +113,15 @@ class Status:
                 message = "There is no record of yours with this index, or it is not under a checkpoint yet: try again."
                 raise ReceiptNotFound(message) from None
             raise gate_lost() from None
-        return Response(text, media_type="text/plain")
+        return Sent(text, kind=TEXT)
 
-    async def models(self, request: Request) -> Response:
+    async def models(self, request: Request) -> Sent:
         caller = self._authenticate(request)
         policy = self._snapshot.policy
         names = [name for name in (*policy.autos, *policy.models) if may_ask_for(name, caller, policy)]
         return as_json({"object": "list", "data": [_model(name) for name in names]})
 
-    async def model(self, request: Request) -> Response:
+    async def model(self, request: Request) -> Sent:
         caller = self._authenticate(request)
         name = request.path_params["model"]
         if not may_ask_for(name, caller, self._snapshot.policy):

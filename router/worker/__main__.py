@@ -41,6 +41,7 @@ from router.worker.server import Server
 
 KEEP_ALIVE_S = 65
 BACKLOG = 2048
+BEGUN_S = 2.0  # what is seldom asked for is imported then: gate and engines need the processor first
 
 
 class Worker:
@@ -171,6 +172,7 @@ class Worker:
         )
         self._server = Server(config)
         self._control.send(Message(Word.READY, text=snapshot.policy.digest))
+        asyncio.get_running_loop().call_later(BEGUN_S, lambda: self._serving().operations)
         await self._server.serve(sockets=[self._listener])
         self._stopped.set()
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import json
 from pathlib import Path
+from types import ModuleType
 
 import httpx
 import pytest
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-from router.api import status
-from router.api.app import Application, http_error
+from router.api import health, status
+from router.api.app import Application
+from router.api.operations import http_error
 from router.channel.control import ProcessState
 from router.channel.steering import Steering
 from router.logs import Log
@@ -71,15 +73,16 @@ async def test_what_is_refused_is_refused_in_openais_shape(
     assert (answer.status_code, answer.json()["error"]["code"]) == (expected, code)
 
 
+@pytest.mark.parametrize(("path", "module"), [("/livez", status), ("/health", health)])
 async def test_a_mistake_of_ours_is_a_500_without_a_word_of_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    path: str, module: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def broken(*_: object) -> None:
         raise ZeroDivisionError("secret detail")
 
-    monkeypatch.setattr(status, "as_json", broken)
+    monkeypatch.setattr(module, "as_json", broken)
     async with house(1, tmp_path) as parts, client_of(parts, View()) as client:
-        answer = await client.get("/livez")
+        answer = await client.get(path)
     assert (answer.status_code, answer.json()["error"]["code"]) == (500, "internal_error")
     assert "secret" not in answer.text + capsys.readouterr().err
 
@@ -100,4 +103,4 @@ async def test_a_generating_endpoint_takes_post_by_each_of_its_names(path: str, 
 async def test_starlettes_own_refusals_are_told_in_our_words(refusal: int, code: str) -> None:
     request = Request({"type": "http", "method": "GET", "path": "/", "headers": []})
     answer = await http_error(request, HTTPException(refusal))
-    assert json.loads(bytes(answer.body))["error"]["code"] == code
+    assert json.loads(answer.body)["error"]["code"] == code

@@ -1,0 +1,68 @@
+"""Starlette's routes for everything but generating: what a worker imports when the service has begun."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final, cast
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.routing import Route
+from starlette.types import ExceptionHandler
+
+from policies import Endpoint
+from router.api.admin import Admin
+from router.api.answers import Sent, as_error
+from router.api.narrow import Narrow
+from router.api.older import OLDER, RANKING
+from router.api.refusals import Refusals
+from router.api.status import Status
+from router.channel.client import GateClient
+from router.channel.steering import Steering
+from router.errors import InvalidRequest, MethodNotAllowed, RouterError, UnknownPath
+from router.settings.snapshot import Snapshot
+from router.view import View
+
+GENERATING: Final = (*(f"/v1/{endpoint}" for endpoint in Endpoint), *OLDER.values(), *map(bytes.decode, RANKING))
+
+
+def operations(
+    snapshot: Snapshot, gate: GateClient, view: View, steering: Steering, mistake: Callable[[Exception], Sent]
+) -> Starlette:
+    """One snapshot's worth. `mistake`: the answer where one of ours came to light."""
+
+    async def internal(_request: Request, error: Exception) -> Sent:
+        return mistake(error)
+
+    handlers = {RouterError: Refusals(snapshot, gate).answer, HTTPException: http_error, Exception: internal}
+    routed = Starlette(
+        routes=[
+            *Status(snapshot, gate, view).routes(),
+            *Admin(snapshot, gate, view).routes(),
+            *Narrow(snapshot, view, steering).routes(),
+            *map(_only_post, GENERATING),
+        ],
+        exception_handlers=cast("Mapping[Any, ExceptionHandler]", handlers),  # Starlette calls any ASGI application
+    )
+    routed.router.redirect_slashes = False  # a redirect would name the host that the client's header names
+    return routed
+
+
+def _only_post(path: str) -> Route:
+    """The generating endpoints are served by the protocol; what comes here came by another method."""
+
+    async def refuse(request: Request) -> Sent:
+        return as_error(MethodNotAllowed(f"{request.url.path} takes POST."))  # no request, so no record
+
+    return Route(path, refuse, methods=["GET", "PUT", "PATCH", "DELETE", "OPTIONS"])
+
+
+async def http_error(request: Request, error: Exception) -> Sent:
+    """Starlette's own refusals, in our shape."""
+    status = error.status_code if isinstance(error, HTTPException) else 500
+    if status == 404:
+        return as_error(UnknownPath("There is nothing at this path; GET / lists what there is."))
+    if status == 405:
+        return as_error(MethodNotAllowed(f"This path does not take {request.method}."))
+    return as_error(InvalidRequest("This request cannot be read."))
