@@ -1,4 +1,4 @@
-"""The gate process: `python -I -m router.gate --control FD`. Started by the supervisor, never by hand."""
+"""The gate process: `python -I -m router.gate --control FD --engines DIRECTORY`. Only the supervisor starts it."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import gc
 
 gc.disable()  # nothing that is imported below is garbage; `settle_memory` switches it on again
 
-import argparse
 import asyncio
 import os
 import signal
 import socket
+import sys
 from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
 from pathlib import Path
@@ -279,15 +279,15 @@ async def _main(control: int, engine_directory: Path, continues: Known | None) -
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="router.gate")
-    parser.add_argument("--control", type=int, required=True)
-    parser.add_argument("--engines", type=Path, required=True)
-    parser.add_argument("--continues", type=parse, help="the log that the ledger must go on with, and its size so far")
-    arguments = parser.parse_args()
+    """`--continues`: the log that the ledger must go on with, and its size so far."""
+    given = dict(
+        zip(sys.argv[1::2], sys.argv[2::2], strict=True)
+    )  # argparse would be a thirtieth of all that is imported
+    continues = parse(given["--continues"]) if "--continues" in given else None
     begin()
     keep_heap()
     hear_libraries(Log("gate"))
-    uvloop.run(_main(arguments.control, arguments.engines, arguments.continues))
+    uvloop.run(_main(int(given["--control"]), Path(given["--engines"]), continues))
 
 
 if __name__ == "__main__":

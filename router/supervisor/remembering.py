@@ -18,7 +18,7 @@ class Remembering:
 
     def options(self) -> list[str]:
         """For the gate's command line."""
-        return [] if self._known is None else [f"--continues={self._known.origin}\n{self._known.signed}"]
+        return [] if self._known is None else ["--continues", f"{self._known.origin}\n{self._known.signed}"]
 
     def learn(self) -> None:
         """A gate has opened it, or closed it: how far it goes. What lies in its place does not count."""

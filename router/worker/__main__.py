@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import gc
+import sys
+from types import ModuleType
 
 gc.disable()  # nothing that is imported below is garbage; `settle_memory` switches it on again
+if __name__ == "__main__":  # uvicorn's own program, and with it click, reloaders, multiprocessing: a tenth of imports
+    sys.modules["uvicorn.main"] = _no_program = ModuleType("uvicorn.main")
+    vars(_no_program).update(Server=None, main=None, run=None)  # what uvicorn takes from there to offer it
 
-import argparse
 import asyncio
 import socket
 from collections.abc import Coroutine
 from typing import Any, cast
 
 import msgspec
-import uvicorn
 import uvloop
 from starlette.types import Receive, Scope, Send
+from uvicorn.config import Config
 
 from router.api.app import Application
 from router.api.encrypted import TlsConnection
@@ -155,7 +159,7 @@ class Worker:
         await self._serving()(scope, receive, send)
 
     async def _serve(self, snapshot: Snapshot) -> None:
-        config = uvicorn.Config(
+        config = Config(
             self._call,
             http=cast("type[asyncio.Protocol]", self._protocol),
             interface="asgi3",
@@ -194,15 +198,12 @@ async def _main(control: int, listener: int, name: str) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="router.worker")
-    parser.add_argument("--control", type=int, required=True)
-    parser.add_argument("--listen", type=int, required=True)
-    parser.add_argument("--name", default="worker-0")
-    arguments = parser.parse_args()
+    given = dict(zip(sys.argv[1::2], sys.argv[2::2], strict=True))  # argparse would be a thirtieth of all imports
+    name = given.get("--name", "worker-0")
     begin()
     keep_heap()
-    hear_libraries(Log(arguments.name))
-    uvloop.run(_main(arguments.control, arguments.listen, arguments.name))
+    hear_libraries(Log(name))
+    uvloop.run(_main(int(given["--control"]), int(given["--listen"]), name))
 
 
 if __name__ == "__main__":

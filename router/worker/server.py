@@ -6,15 +6,16 @@ import asyncio
 from contextlib import suppress
 from types import FrameType
 
-import uvicorn
+import uvicorn.server
+from uvicorn.config import Config
 
 TICK_S = 1.0  # the Date header's step
 
 
-class Server(uvicorn.Server):
+class Server(uvicorn.server.Server):
     """uvicorn wakes ten times a second to see whether it should stop: most of what an idle worker costs."""
 
-    def __init__(self, config: uvicorn.Config) -> None:
+    def __init__(self, config: Config) -> None:
         super().__init__(config)
         self._stopping = asyncio.Event()
 

@@ -117,7 +117,7 @@ def test_an_older_state_of_it_is_missed_and_set_aside(ledger: Path, tmp_path: Pa
     copy(older, ledger)
     remembering.learn()
     assert kept(ledger) == known, "a shorter one teaches nothing"
-    assert remembering.options() == [f"--continues={known.origin}\n{known.signed}"]
+    assert remembering.options() == ["--continues", f"{known.origin}\n{known.signed}"]
     missed = lost(ledger, known)
     assert missed is not None
     assert "an older state of it lies there" in missed.text

@@ -11,7 +11,6 @@ from typing import Final
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 ENCAPSULATED_BYTES: Final = 32
 _KEM: Final = b"KEM\x00\x20"
@@ -31,6 +30,9 @@ def _expand(suite: bytes, key: bytes, label: bytes, info: bytes, length: int) ->
 
 
 def public_raw(key: X25519PrivateKey) -> bytes:
+    """As `public_bytes_raw`, which libraries have from 40 on; imports here what no gate needs."""
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat  # noqa: PLC0415 - as just said
+
     return key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
 
 

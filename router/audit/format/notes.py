@@ -11,7 +11,6 @@ from typing import Final
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 ED25519: Final = 1
 MOST_NOTE_BYTES: Final = 65_536
@@ -83,7 +82,7 @@ class Signer:
 
     def __init__(self, name: str, seed: bytes) -> None:
         self._key = Ed25519PrivateKey.from_private_bytes(seed)
-        self.verifier = VerifierKey(name, self._key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw))
+        self.verifier = VerifierKey(name, self._key.public_key().public_bytes_raw())
 
     def sign(self, message: bytes) -> bytes:
         return self._key.sign(message)

@@ -13,7 +13,6 @@ from typing import Final
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from router.audit.format.hpke import open_base, public_raw
 
@@ -52,8 +51,7 @@ class ReviewerSecret:
 
     @classmethod
     def generate(cls) -> ReviewerSecret:
-        key = X25519PrivateKey.generate()
-        return cls(key.private_bytes(Encoding.Raw, PrivateFormat.Raw, NoEncryption()))
+        return cls(X25519PrivateKey.generate().private_bytes_raw())
 
     def text(self) -> str:
         return _PRIVATE + base64.b64encode(self.raw).decode()
