@@ -39,6 +39,7 @@ HAPPENS: Final = {
     Cause.IDENTITY: "What answers there is a cloud, or a gateway that nobody declared.",
     Cause.CREDENTIAL: "401 or 403: our credential is wrong. Taken out, and said loudly.",
     Cause.TOO_LARGE: "Longer than `limits.answer_bytes`, or an event that never ends.",
+    Cause.MISTAKE: "A mistake of ours, in the gate or the worker: the log says where (`internal_error`).",
 }
 STATUSES: Final = (400, 401, 403, 404, 408, 413, 422, 429, 500, 501, 502)
 STATES: Final = {

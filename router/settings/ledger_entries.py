@@ -11,7 +11,9 @@ from router.settings.strict import Duration, Strict
 
 
 class AuditEntry(Strict, frozen=True):
-    directory: Annotated[str, Meta(description="Where the ledger lies; relative to this file.")] = "./ledger"
+    directory: Annotated[
+        str, Meta(description="Where the ledger lies; relative to this file, else to the working directory.")
+    ] = "./ledger"
     durability: Annotated[
         Literal["strict", "group", "async"],
         Meta(description="When a record counts as written: `strict` waits for the disk before anything is sent."),
