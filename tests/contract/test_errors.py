@@ -61,6 +61,31 @@ def test_every_error_is_one_that_can_happen() -> None:
     assert {kind.__name__ for kind in KINDS} - used <= engines_own
 
 
+def codes_of_the_engine() -> set[str]:
+    """Where it makes an error: the third of what `ApiError` and `invalid` are given, the first of `Failed`."""
+    places = {"ApiError": 2, "invalid": 2, "Failed": 0}
+    found: set[str] = set()
+    for path in (ROOT / "local_engine").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if not isinstance(node, ast.Call | ast.FunctionDef):
+                continue
+            name = node.name if isinstance(node, ast.FunctionDef) else getattr(node.func, "id", "")
+            given = node.args.defaults if isinstance(node, ast.FunctionDef) else node.args[places.get(name, 9) :]
+            if name in places:
+                found |= {
+                    one.value for one in given[:1] if isinstance(one, ast.Constant) and isinstance(one.value, str)
+                }
+    return found - {"client_left"}  # nobody is left to read it
+
+
+def test_every_code_of_the_engine_is_told_and_no_other() -> None:
+    page = (ROOT / "docs" / "reference" / "engine.md").read_text().partition("## Errors")[2].partition("\n## ")[0]
+    told = {
+        word for row in page.splitlines() if row.startswith("| `") for word in re.findall(r"`(\w+)`", row.split("|")[1])
+    }
+    assert told == codes_of_the_engine()
+
+
 def test_every_reason_of_a_decision_is_told_and_no_other() -> None:
     """They stand in ledgers and messages: a reader must be able to look each of them up."""
     pages = [ROOT / "docs" / "reference" / f"{name}.md" for name in ("errors", "destinations")]
