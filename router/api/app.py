@@ -54,7 +54,7 @@ class Application:
             await send(message)
 
         try:
-            judge_singletons(scope["headers"], first)
+            judge_singletons(scope["headers"], first, old=scope["http_version"] == "1.0")
             judge_origin(scope["headers"], self.snapshot)
         except InvalidRequest as error:
             await as_error(error)(scope, receive, named)

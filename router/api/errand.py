@@ -43,7 +43,7 @@ def arrival_of(cycle: HotCycle, identity: str, application: Application) -> Arri
     """The request as the pipeline takes it; InvalidRequest where its head, or its trailers, are refused."""
     first, pieces = cycle.first, cycle.pieces
     if len(first) != len(cycle.headers):
-        judge_singletons(cycle.headers, first)
+        judge_singletons(cycle.headers, first, old=not cycle.chunks)
     if application.snapshot.policy.any_caller:
         judge_origin(cycle.headers, application.snapshot)
     caller = cycle.caller if cycle.pipeline is application.pipeline else None

@@ -127,8 +127,8 @@ class RouterProtocol(PatientProtocol):
         """What is known without the body: who asks, and how large it will be. Nothing is held for a stranger."""
         announced, key = cycle.first.get(b"content-length"), cycle.first.get(b"authorization", b"")
         try:
-            if len(cycle.first) != len(cycle.headers):
-                judge_singletons(cycle.headers, cycle.first)
+            if len(cycle.first) != len(cycle.headers) or b"host" not in cycle.first:
+                judge_singletons(cycle.headers, cycle.first, old=not cycle.chunks)
             if type(before) is HotCycle and before.pipeline is cycle.pipeline:  # most ask again on their connection
                 known = compare_digest(before.first.get(b"authorization", b""), key)
                 cycle.caller = before.caller if known else None

@@ -1,4 +1,7 @@
-"""Headers that may stand in a request once (RFC 9110, 5.3, 5.5): of two, others on the way may read the other one."""
+"""Headers that may stand in a request once (RFC 9110, 5.3, 5.5): of two, others on the way may read the other one.
+
+Of these `Host` must stand there (RFC 9112, 3.2), but in HTTP/1.0.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +20,10 @@ SINGLE: Final = {
 }
 
 
-def judge_singletons(headers: Headers, first: Mapping[bytes, bytes]) -> None:
-    """InvalidRequest that names one that is given more than once. `first`: the headers by name."""
+def judge_singletons(headers: Headers, first: Mapping[bytes, bytes], *, old: bool = False) -> None:
+    """InvalidRequest that names one that is given more than once, or lacks. `first`: the headers by name."""
+    if b"host" not in first and not old:
+        raise InvalidRequest("The header Host is missing: send it once.")
     if len(first) == len(headers):
         return
     counts = Counter(name for name, _ in headers)
