@@ -32,9 +32,11 @@ def as_json(value: object, status: int = 200, headers: Headers = ()) -> Sent:
     return Sent(msgspec.json.encode(value) + b"\n", status, headers)
 
 
-def as_error(error: RouterError, record: int | None = None) -> Sent:
-    """Any RouterError of these endpoints, in OpenAI's shape; `record`: the ledger index of its denial."""
-    headers = []
+def as_error(error: RouterError, record: int | None = None, allow: str = "") -> Sent:
+    """Any RouterError of these endpoints, in OpenAI's shape; `record`: the ledger index of its denial; `allow`: the
+    methods that the path takes.
+    """
+    headers = [(b"allow", allow.encode())] if allow else []
     if error.retry_after_s is not None:
         headers.append((b"retry-after", b"%d" % max(1, round(error.retry_after_s))))
     if record is not None:

@@ -8,7 +8,7 @@ from typing import Any, Final, cast
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.routing import Route
+from starlette.routing import Match, Route
 from starlette.types import ExceptionHandler
 
 from policies import Endpoint
@@ -53,7 +53,7 @@ def _only_post(path: str) -> Route:
     """The generating endpoints are served by the protocol; what comes here came by another method."""
 
     async def refuse(request: Request) -> Sent:
-        return as_error(MethodNotAllowed(f"{request.url.path} takes POST."))  # no request, so no record
+        return as_error(MethodNotAllowed(f"{request.url.path} takes POST."), allow="POST")  # no request, so no record
 
     return Route(path, refuse, methods=["GET", "PUT", "PATCH", "DELETE", "OPTIONS"])
 
@@ -64,5 +64,11 @@ async def http_error(request: Request, error: Exception) -> Sent:
     if status == 404:
         return as_error(UnknownPath("There is nothing at this path; GET / lists what there is."))
     if status == 405:
-        return as_error(MethodNotAllowed(f"This path does not take {request.method}."))
+        return as_error(MethodNotAllowed(f"This path does not take {request.method}."), allow=_taken(request))
     return as_error(InvalidRequest("This request cannot be read."))
+
+
+def _taken(request: Request) -> str:
+    """The methods of all routes of this path (RFC 9110, 15.5.6): of several, Starlette names the first one's."""
+    routes = [route for route in request.app.routes if route.matches(request.scope)[0] is not Match.NONE]
+    return ", ".join(sorted({method for route in routes for method in route.methods}))

@@ -9,6 +9,7 @@ from types import ModuleType
 
 import httpx
 import pytest
+from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
@@ -98,9 +99,24 @@ async def test_a_generating_endpoint_takes_post_by_each_of_its_names(path: str, 
 
 
 @pytest.mark.parametrize(
+    ("method", "path", "allow"),
+    [
+        ("POST", "/livez", "GET, HEAD"),
+        ("GET", "/v1/chat/completions", "POST"),
+        ("DELETE", "/warm", "GET, HEAD, POST"),
+        ("DELETE", "/admin/narrow", "GET, HEAD, POST"),
+    ],
+)
+async def test_the_methods_that_a_path_takes_are_named(method: str, path: str, allow: str, tmp_path: Path) -> None:
+    async with house(1, tmp_path) as parts, client_of(parts, View()) as client:
+        answer = await client.request(method, path)
+    assert (answer.status_code, answer.headers["allow"]) == (405, allow)
+
+
+@pytest.mark.parametrize(
     ("refusal", "code"), [(404, "unknown_path"), (405, "method_not_allowed"), (400, "invalid_request")]
 )
 async def test_starlettes_own_refusals_are_told_in_our_words(refusal: int, code: str) -> None:
-    request = Request({"type": "http", "method": "GET", "path": "/", "headers": []})
+    request = Request({"type": "http", "method": "GET", "path": "/", "headers": [], "app": Starlette()})
     answer = await http_error(request, HTTPException(refusal))
     assert json.loads(answer.body)["error"]["code"] == code
