@@ -12,6 +12,7 @@ _DEFAULT_PORT: Final = {"http": "80", "https": "443"}
 _HOSTNAME_IN_BRACKETS: Final = re.compile(r"https?://\[+(?![0-9a-f:]+\])")
 _FOREIGN: Final = re.compile(r"[^a-z0-9.:\[\]-]")
 _PATHLESS: Final = re.compile(r"https?://[^/]+")
+_GOOD_PATH: Final = re.compile(r"(?:/[A-Za-z0-9._~-]+)*")
 
 
 def what_is_wrong(url: str) -> str:
@@ -74,6 +75,9 @@ _SIGNS: Final[tuple[tuple[Callable[[str], bool], str], ...]] = (
     (lambda url: _FOREIGN.search(_authority(url)) is not None, "a host name has only a-z, 0-9, '-' and '.'"),
     (lambda url: "//" in _path(url), "the path holds an empty segment ('//')"),
     (lambda url: _path(url).endswith("/"), "leave out the slash at the end"),
-    (lambda url: _path(url) != "", "a path has only letters, digits, '.', '_', '~' and '-' between its slashes"),
+    (
+        lambda url: _GOOD_PATH.fullmatch(_path(url)) is None,
+        "a path has only letters, digits, '.', '_', '~' and '-' between its slashes",
+    ),
     (lambda url: ":" in url[6:], "the port must be a number from 1 to 65535 without leading zeros"),
 )

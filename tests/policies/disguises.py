@@ -37,6 +37,7 @@ REFUSED = [
     ("14-scheme", "HTTPS://llm.corp.example:8443", Reason.NOT_CANONICAL, "scheme"),
     ("14-host", "https://Llm.corp.example:8443", Reason.NOT_CANONICAL, "lower case"),
     ("15-zero-led", "https://llm.corp.example:08443", Reason.NOT_CANONICAL, "port"),
+    ("15-zero-led, with a path", "https://llm.corp.example:08443/v1", Reason.NOT_CANONICAL, "port"),
     ("15-zero", "https://llm.corp.example:0", Reason.NOT_CANONICAL, "port"),
     ("15-large", "https://llm.corp.example:65536", Reason.NOT_CANONICAL, "port"),
     ("15-negative", "https://llm.corp.example:-1", Reason.NOT_CANONICAL, "port"),
