@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date, timedelta
+from datetime import date
 from pathlib import Path
 
 from router.audit.format import content
 from router.audit.format.seal import ReviewerSecret, SealError
+from router.audit.format.segments import open_segment, read_small
 from router.audit.show import moment_text
 from router.audit.verify.batch import Batch, Record
 from router.audit.verify.findings import CannotVerifyError
 from router.audit.verify.lines import Fields
 from router.audit.verify.sealed import DAY_US, day_of
 
+_1970 = date(1970, 1, 1)
 _DAY = 10  # characters of a day: 2026-11-21
 
 
@@ -111,10 +114,11 @@ def digest_keys(directory: Path, log: str, reviewer: ReviewerSecret) -> DigestKe
     for path in paths:
         day = path.name[:_DAY]
         try:
-            key = reviewer.open(path.read_bytes(), content.digest_key_info(log, day))
+            key = reviewer.open(read_small(path), content.digest_key_info(log, day))
         except SealError as error:
             raise CannotVerifyError(f"{path}: {error}") from None
-        for moment in (day, (date.fromisoformat(day) + timedelta(days=1)).isoformat()):
+        since = (date.fromisoformat(day) - _1970).days
+        for moment in (day, day_of(since + 1)):
             found.setdefault(moment, []).append(key)
     return DigestKeys(frozenset(path.name for path in paths), found)
 
@@ -153,7 +157,8 @@ class Opener:
             if not paths:
                 yield number, part, None
                 continue
-            sealed = paths[0].read_bytes()
+            with os.fdopen(open_segment(paths[0]), "rb") as file:
+                sealed = file.read()
             if content.sealed_name(sealed) != name:
                 raise CannotVerifyError(f"{paths[0]} is not the file that record {number} names: it was altered")
             try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from router.audit.codec import CODEC
-from router.audit.format.segments import list_segments, read_lines, segment_lines
+from router.audit.format.segments import list_segments, open_segment, read_lines, segment_lines
 from router.audit.verify.batch import Record
 from router.audit.verify.check import each, verify
 from router.audit.verify.findings import CannotVerifyError, Report
@@ -158,7 +159,7 @@ class Tail:
         return found
 
     def _since(self, path: Path) -> list[str]:
-        with path.open("rb") as file:
+        with os.fdopen(open_segment(path), "rb") as file:
             file.seek(self._offset)
             lines = [line for line in read_lines(file.fileno()) if line.endswith(b"\n")]
         self._offset += sum(map(len, lines))

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
 
 from router.audit import Kind, Ledger
 from router.audit.format import content, layout
-from router.audit.format.segments import list_segments
+from router.audit.format.segments import SegmentError, list_segments
 from router.audit.show import Tail
 from tests.audit.commands import run
 from tests.audit.ledgers import build, copy, exchange, kinds, settings, vkey
@@ -92,6 +93,15 @@ def test_tail_and_follow(good: Path, tmp_path: Path, monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr("time.sleep", interrupt)
     assert run("tail", good, "-f").exit_code == 0
+
+
+def test_a_tail_does_not_wait_at_a_pipe(tmp_path: Path) -> None:
+    build(tmp_path)
+    tail = Tail(tmp_path, 3)
+    tail.first()
+    os.mkfifo(tmp_path / layout.SEGMENTS / layout.segment_name(10_000))
+    with pytest.raises(SegmentError, match="is not an ordinary file"):
+        tail.again()
 
 
 def test_a_tail_goes_on_into_the_next_segment(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import closing
 from pathlib import Path
 
@@ -9,10 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.audit import Kind, Ledger
+from router.audit import Kind, Ledger, envelope
 from router.audit.codec import CODEC
 from router.audit.format import content, layout
 from router.audit.format.seal import SealError
+from router.audit.format.segments import SegmentError
 from router.audit.home import open_home
 from router.audit.reveal import Matcher, Opener, _unseal, digest_keys, with_variants
 from router.audit.show import moment_text
@@ -20,7 +22,7 @@ from router.audit.vault import Vault
 from router.audit.verify.check import each, verify
 from router.audit.verify.findings import CannotVerifyError
 from tests.audit.attacker import Forger, steal
-from tests.audit.ledgers import DECISION, WAIT_S, all_keys, check, codes, fields, reviewer, settings
+from tests.audit.ledgers import DECISION, WAIT_S, all_keys, check, codes, fields, reviewer, settings, vkey
 
 PROMPT = b"the prompt: CANARY-7f3a91"
 ANSWER = b"the answer: CANARY-e02b55"
@@ -160,7 +162,7 @@ def test_what_was_taken_away_without_an_erasure_is_missed(tmp_path: Path) -> Non
     assert f"2 sealed texts that records of {day} name are missing" in check(tmp_path).text()
     [key] = (tmp_path / content.DIGESTS).iterdir()
     data = key.read_bytes()
-    key.write_bytes(data[:-1] + b"x")
+    key.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
     assert check(tmp_path).exit_code() == 1
     assert "it was altered" in check(tmp_path).text()
     key.unlink()
@@ -197,9 +199,33 @@ def test_altered_sealed_content_is_refused(tmp_path: Path) -> None:
     talk(tmp_path)
     paths = sorted((tmp_path / content.CAPTURES).rglob("*.sealed"))
     data = paths[0].read_bytes()
-    paths[0].write_bytes(data[:-1] + b"x")
+    paths[0].write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
     with pytest.raises(CannotVerifyError, match="was altered"):
         opened(tmp_path)
+
+
+def test_a_pipe_in_place_of_a_sealed_file_keeps_nobody_waiting(tmp_path: Path) -> None:
+    talk(tmp_path)
+    opener = Opener(lambda _number, _body: True)
+    verify(tmp_path, all_keys(tmp_path), CODEC, each(opener.see))
+    for path in [*(tmp_path / content.CAPTURES).rglob("*.sealed"), *(tmp_path / content.DIGESTS).iterdir()]:
+        path.unlink()
+        os.mkfifo(path)
+    log = layout.log_of(vkey(tmp_path).name)
+    with pytest.raises(SegmentError, match="is not an ordinary file"):
+        list(opener.contents(tmp_path, log, reviewer(tmp_path)))
+    with pytest.raises(SegmentError, match="is not an ordinary file"):
+        digest_keys(tmp_path, log, reviewer(tmp_path))
+
+
+def test_a_key_of_the_last_day_that_there_is_may_be_asked_for_no_later_one(tmp_path: Path) -> None:
+    """Anybody can seal a file to the reviewer, and name it as they like."""
+    talk(tmp_path)
+    log = layout.log_of(vkey(tmp_path).name)
+    info = content.digest_key_info(log, "9999-12-31")
+    forged = envelope.seal(reviewer(tmp_path).public, bytes(32), info)
+    (tmp_path / content.DIGESTS / f"9999-12-31-00000000{content.SUFFIX}").write_bytes(forged)
+    assert "9999-12-31" in digest_keys(tmp_path, log, reviewer(tmp_path)).by_day
 
 
 def test_another_reviewer_opens_nothing(tmp_path: Path) -> None:
