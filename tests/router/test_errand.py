@@ -23,6 +23,7 @@ from router.channel.messages import Cause, Failure, Head, Queued, encode
 from router.channel.steering import Steering
 from router.forward import Forwarder
 from router.logs import Log
+from router.pipeline import Arrival, Judged, Pipeline
 from router.settings.snapshot import KeyRule, Snapshot, TierSettings
 from router.view import View
 
@@ -324,6 +325,35 @@ async def test_a_body_that_is_too_long_in_our_spelling_is_refused_with_a_record(
     one.hear(pack(1, Kind.RECORD, COUNT.pack(8)))
     assert one.client.data.startswith(b"HTTP/1.1 413 ")
     assert b"x-ringfence-record: 8" in one.client.data
+
+
+async def test_a_refused_request_is_judged_once_and_its_record_and_answer_say_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Also if other settings come while its record is on its way, by which it would be served."""
+    judgements: list[bytes] = []
+    judge = Pipeline.judge
+
+    def counted(pipeline: Pipeline, arrival: Arrival) -> Judged:
+        judgements.append(arrival.body)
+        return judge(pipeline, arrival)
+
+    monkeypatch.setattr(Pipeline, "judge", counted)
+    one = door()
+    strict, open_to_all = one.worker.serving(), door().worker.serving()
+    unserved = msgspec.structs.replace(strict.snapshot.policy, models={}, default_model="")
+    snapshot = msgspec.structs.replace(strict.snapshot, policy=unserved)
+    before = Application(snapshot, one.gate, View(), Log("test"), Steering(lambda _: None))
+    one.worker.serving = lambda: before
+    one.ask()
+    one.worker.serving = lambda: open_to_all
+    [(number, kind, payload)] = await one.asked()
+    assert (kind, b"model_unknown" in payload, len(judgements)) == (Kind.DENY, True, 1)
+    one.hear(pack(number, Kind.RECORD, COUNT.pack(8)))
+    await asyncio.sleep(0.02)
+    assert one.client.data.startswith(b"HTTP/1.1 404 ")
+    assert b"x-ringfence-record: 8" in one.client.data
+    assert (len(judgements), await one.opened()) == (1, [])
 
 
 def keyed(application: Application, *keys: str) -> Application:
