@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import os
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -67,17 +68,28 @@ def test_each_step_overwrites_the_keys_before_it(monkeypatch: pytest.MonkeyPatch
         return hashlib.sha256(pad)
 
     class Derived:
-        """SHA-512 whose digest stays reachable."""
+        """SHA-512, and where its digest lay."""
 
         def __init__(self, data: bytearray) -> None:
-            derived.append(hashlib.sha512(data).digest())
+            self._data = bytes(data)
 
         def digest(self) -> bytes:
-            return derived[-1]
+            made = hashlib.sha512(self._data).digest()
+            places.append(id(made))
+            return made
 
-    derived: list[bytes] = []
+    class Kept(BytesIO):
+        """What the digest was put in."""
+
+        def __init__(self, data: bytes) -> None:
+            super().__init__(data)
+            kept.append(self)
+
+    places: list[int] = []
+    kept: list[Kept] = []
     monkeypatch.setattr("router.audit.format.ratchet._sha256", sha256)
     monkeypatch.setattr("router.audit.format.ratchet._sha512", Derived)
+    monkeypatch.setattr("router.audit.format.ratchet.BytesIO", Kept)
     key = os.urandom(KEY_BYTES)
     first = bytes(bytearray(key))
     ratchet = Ratchet(key, LOG, 1, 0)
@@ -88,7 +100,9 @@ def test_each_step_overwrites_the_keys_before_it(monkeypatch: pytest.MonkeyPatch
     assert [bytes(code ^ fill for code in mac_key) + bytes([fill]) * 32 for fill in (0x36, 0x5C)] == held
     assert pads == [bytes(64)] * 2
     assert ratchet._block == bytes(64)
-    assert derived == [bytes(2 * KEY_BYTES)]
+    derived = kept[0].getvalue()
+    assert derived == bytes(2 * KEY_BYTES)
+    assert [id(derived)] == places, "it is the digest itself that was overwritten, and no copy"
     assert first not in ratchet._input
     assert second in ratchet._input
     ratchet.destroy()

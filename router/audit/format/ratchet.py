@@ -15,6 +15,7 @@ import ctypes
 import hashlib
 import struct
 from collections.abc import Sequence
+from io import BytesIO
 from itertools import chain
 from typing import Final
 
@@ -22,11 +23,10 @@ KEY_BYTES: Final = 32
 _LABEL: Final = b"ringfence/ledger/v1/ratchet"
 _COUNTER: Final = b"\x00\x00\x00\x01"
 _HEADER: Final = bytes.__basicsize__ - 1  # where CPython keeps the contents of a bytes object
-# ctypes.memset gives the interpreter away while it runs: to another thread, at each record. This one keeps it.
-_memset: Final = ctypes.cast(ctypes.memset, ctypes.PYFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int, ctypes.c_size_t))
 _sha256: Final = hashlib.sha256
 _sha512: Final = hashlib.sha512
 _INDEX: Final = struct.Struct(">Q")
+_INDEX_AT: Final = len(_COUNTER) + KEY_BYTES + len(_LABEL) + 16 + 8  # behind log and epoch
 _M: Final = struct.Struct(f"{KEY_BYTES}x{KEY_BYTES}s")  # of K and M
 _INNER: Final = bytes(code ^ 0x36 for code in range(256))
 _OUTER: Final = bytes(code ^ 0x5C for code in range(256))
@@ -38,7 +38,7 @@ _FIRST, _SECOND, _ALL = slice(KEY_BYTES), slice(KEY_BYTES, 2 * KEY_BYTES), slice
 
 def wipe(secret: bytes) -> None:
     """Overwrite a bytes object that nobody else holds. CPython only, as the rest of the gate."""
-    _memset(id(secret) + _HEADER, 0, len(secret))
+    ctypes.memset(id(secret) + _HEADER, 0, len(secret))
 
 
 def context(log: str, epoch: int) -> bytes:
@@ -91,12 +91,11 @@ class Ratchet:
     def mac(self, message: bytes) -> bytes:
         """The MAC of the next record; the keys that made it are gone when this returns."""
         given, block, index = self._input, self._block, self._index
-        _INDEX.pack_into(given, len(given) - 8, index)
-        both = _sha512(given).digest()
-        halves = memoryview(both)
-        self._key[_ALL] = halves[_FIRST]
-        self._mac_key[_ALL] = halves[_SECOND]
-        _memset(id(both) + _HEADER, 0, 64)
+        _INDEX.pack_into(given, _INDEX_AT, index)
+        both = BytesIO(_sha512(given).digest()).getbuffer()  # the digest's own memory: nobody else holds it
+        self._key[_ALL] = both[_FIRST]
+        self._mac_key[_ALL] = both[_SECOND]
+        both[_ALL] = _NOTHING
         inner_pad, outer_pad = block.translate(_INNER), block.translate(_OUTER)
         inner, outer = _sha256(inner_pad), _sha256(outer_pad)
         block[_ALL] = inner_pad[_ALL] = outer_pad[_ALL] = _NOTHING
