@@ -7,7 +7,6 @@ import hmac
 import os
 from io import BytesIO
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import given
@@ -58,14 +57,7 @@ def test_wiping_overwrites_in_place() -> None:
 
 
 def test_each_step_overwrites_the_keys_before_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The epoch key, the derived pair, the old K and the pads made of M: each place that held one holds it no more."""
-    pads: list[bytearray] = []
-    held: list[bytes] = []
-
-    def sha256(pad: bytearray) -> Any:
-        pads.append(pad)
-        held.append(bytes(pad))
-        return hashlib.sha256(pad)
+    """The epoch key, the derived pair and the old K: each place that held one holds it no more."""
 
     class Derived:
         """SHA-512, and where its digest lay."""
@@ -87,7 +79,6 @@ def test_each_step_overwrites_the_keys_before_it(monkeypatch: pytest.MonkeyPatch
 
     places: list[int] = []
     kept: list[Kept] = []
-    monkeypatch.setattr("router.audit.format.ratchet._sha256", sha256)
     monkeypatch.setattr("router.audit.format.ratchet._sha512", Derived)
     monkeypatch.setattr("router.audit.format.ratchet.BytesIO", Kept)
     key = os.urandom(KEY_BYTES)
@@ -96,10 +87,7 @@ def test_each_step_overwrites_the_keys_before_it(monkeypatch: pytest.MonkeyPatch
     assert key == bytes(KEY_BYTES)
     assert first in ratchet._input
     ratchet.mac(b"")
-    second, mac_key = step(first, context(LOG, 1), 0)
-    assert [bytes(code ^ fill for code in mac_key) + bytes([fill]) * 32 for fill in (0x36, 0x5C)] == held
-    assert pads == [bytes(64)] * 2
-    assert ratchet._block == bytes(64)
+    second, _ = step(first, context(LOG, 1), 0)
     derived = kept[0].getvalue()
     assert derived == bytes(2 * KEY_BYTES)
     assert [id(derived)] == places, "it is the digest itself that was overwritten, and no copy"

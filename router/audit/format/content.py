@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+from _hashlib import HMAC, hmac_new  # what `hmac.new` wraps
 from collections.abc import Iterable
 from typing import Final
 
@@ -35,28 +36,26 @@ class CallerDigest:
     one caller. It holds no key; OpenSSL overwrites its states when they are freed.
     """
 
-    __slots__ = ("_inner", "_outer")
+    __slots__ = ("_begun",)
 
     def __init__(self, key: bytes) -> None:
-        """`key` is caller_key(…), 32 bytes."""
-        self._inner = _begun(key, 0x36)
-        self._outer = _begun(key, 0x5C)
+        """`key` is caller_key(…)."""
+        self._begun = hmac_new(key, digestmod="sha256")
 
     def of_each(self, texts: Iterable[bytes]) -> list[str]:
         """content_mac of each."""
-        begun_inner, begun_outer, macs = self._inner, self._outer, list[str]()
+        macs = list[str]()
         for text in texts:
-            inner, outer = begun_inner.copy(), begun_outer.copy()
+            state = self._begun.copy()
             if len(text) <= _AT_ONCE:
-                inner.update(text)
+                state.update(text)
             else:
-                _take(inner, text)
-            outer.update(inner.digest())
-            macs.append(outer.hexdigest())
+                _take(state, text)
+            macs.append(state.hexdigest())
         return macs
 
 
-def _take(state: hashlib._Hash, text: bytes) -> None:
+def _take(state: HMAC, text: bytes) -> None:
     """Hash in pieces. For more than 2047 bytes at once hashlib lets go of the interpreter: the ledger's other thread
     takes it, and the event loop's has to wait until it is back, which costs more than the hash of a prompt.
     """
@@ -64,16 +63,6 @@ def _take(state: hashlib._Hash, text: bytes) -> None:
     step = _AT_ONCE if len(text) <= _LONG else _LONG
     for at in range(0, len(text), step):
         state.update(view[at : at + step])
-
-
-def _begun(key: bytes, fill: int) -> hashlib._Hash:
-    """SHA-256 after the padded key; the pad is overwritten."""
-    pad = bytearray([fill]) * 64
-    for place, code in enumerate(key):
-        pad[place] ^= code
-    state = hashlib.sha256(pad)
-    pad[:] = bytes(64)
-    return state
 
 
 def capture_info(log: str, request_id: str, part: str) -> bytes:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import struct
+from _hashlib import hmac_new  # what `hmac.new` wraps
 from collections.abc import Sequence
 from io import BytesIO
 from itertools import chain
@@ -26,13 +27,12 @@ _HEADER: Final = bytes.__basicsize__ - 1  # where CPython keeps the contents of 
 _sha256: Final = hashlib.sha256
 _sha512: Final = hashlib.sha512
 _INDEX: Final = struct.Struct(">Q")
-_INDEX_AT: Final = len(_COUNTER) + KEY_BYTES + len(_LABEL) + 16 + 8  # behind log and epoch
 _M: Final = struct.Struct(f"{KEY_BYTES}x{KEY_BYTES}s")  # of K and M
 _INNER: Final = bytes(code ^ 0x36 for code in range(256))
 _OUTER: Final = bytes(code ^ 0x5C for code in range(256))
 _INNER_PAD: Final = b"\x36" * (64 - KEY_BYTES)
 _OUTER_PAD: Final = b"\x5c" * (64 - KEY_BYTES)
-_NOTHING: Final = bytes(64)
+_NOTHING: Final = bytes(2 * KEY_BYTES)
 _FIRST, _SECOND, _ALL = slice(KEY_BYTES), slice(KEY_BYTES, 2 * KEY_BYTES), slice(None)
 
 
@@ -71,38 +71,31 @@ def expected_macs(key: bytes, bound: bytes, first: int, messages: Sequence[bytes
 class Ratchet:
     """Holds one key, K of the next record, in one place; each step overwrites the one before.
 
-    HMAC-SHA-256 is written out here too, over a block of our own: with the overwriting it costs no more than
-    hmac.digest, and nothing in it gives the interpreter to another thread, as hmac.digest does each time.
+    M and what is made of it lie in OpenSSL's memory, which it overwrites as it frees it. hmac.digest would give the
+    interpreter to another thread each time; `hmac_new` does so for messages from 2048 bytes on.
     """
 
-    __slots__ = ("_block", "_index", "_input", "_key", "_mac_key")
+    __slots__ = ("_index", "_input", "_key")
 
     def __init__(self, epoch_key: bytes, log: str, epoch: int, index: int) -> None:
         """`epoch_key` (32 bytes) is overwritten: hand over the only reference."""
         self._index = index
         self._input = bytearray(_COUNTER + bytes(KEY_BYTES) + context(log, epoch) + bytes(8))
-        self._block = bytearray(64)  # of SHA-256: M and its padding, while a MAC is made
-        # filled through views: a bytearray that is given a slice first makes a copy of it, which nobody overwrites
+        # filled through a view: a bytearray that is given a slice first makes a copy of it, which nobody overwrites
         self._key = memoryview(self._input)[len(_COUNTER) : len(_COUNTER) + KEY_BYTES]
-        self._mac_key = memoryview(self._block)[:KEY_BYTES]
         self._key[:] = epoch_key
         wipe(epoch_key)
 
     def mac(self, message: bytes) -> bytes:
         """The MAC of the next record; the keys that made it are gone when this returns."""
-        given, block, index = self._input, self._block, self._index
-        _INDEX.pack_into(given, _INDEX_AT, index)
+        given, index = self._input, self._index
+        _INDEX.pack_into(given, len(given) - 8, index)
         both = BytesIO(_sha512(given).digest()).getbuffer()  # the digest's own memory: nobody else holds it
         self._key[_ALL] = both[_FIRST]
-        self._mac_key[_ALL] = both[_SECOND]
+        mac = hmac_new(both[_SECOND], message, "sha256").digest()
         both[_ALL] = _NOTHING
-        inner_pad, outer_pad = block.translate(_INNER), block.translate(_OUTER)
-        inner, outer = _sha256(inner_pad), _sha256(outer_pad)
-        block[_ALL] = inner_pad[_ALL] = outer_pad[_ALL] = _NOTHING
-        inner.update(message)
-        outer.update(inner.digest())
         self._index = index + 1
-        return outer.digest()
+        return mac
 
     def destroy(self) -> None:
         """Overwrite the last key: this epoch can never be continued."""
