@@ -16,6 +16,7 @@ from router.channel.messages import Cause
 HIGH = 256 * 1024
 MOST_HEADERS = 100
 LARGEST_HEAD = 32 * 1024
+MOST_FRUITLESS = 64 * 1024  # bytes read one after another that bring nothing of a body: a head, trailers, chunk sizes
 
 
 class UpstreamFault(Exception):
@@ -43,6 +44,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._on_news: Callable[[], None] | None = None
         self._paused = False
         self._head_bytes = 0
+        self._fruitless = 0
         self._keep_alive = False
         self.fault: UpstreamFault | None = None  # why nothing more will come
         self.status = 0
@@ -64,7 +66,7 @@ class UpstreamConnection(asyncio.Protocol):
             self._parser = httptools.HttpResponseParser(self)
         self._on_news = on_news
         self._chunks.clear()
-        self._head_bytes = self.received = self.status = 0
+        self._head_bytes = self._fruitless = self.received = self.status = 0
         self._own_chunks = -1
         self.headers = {}
         self.head_complete = self.complete = False
@@ -183,7 +185,8 @@ class UpstreamConnection(asyncio.Protocol):
         if self._parser is None or self.complete:
             self._fail(Cause.BAD_ANSWER, "bytes that nobody asked for")
             return
-        self.received += len(data)
+        size, before = len(data), len(self._chunks)
+        self.received += size
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
@@ -195,6 +198,9 @@ class UpstreamConnection(asyncio.Protocol):
             self._fail(Cause.MISTAKE, "a mistake of ours")
         except httptools.HttpParserError as error:
             self._fail(Cause.BAD_ANSWER, type(error).__name__)
+        self._fruitless = 0 if len(self._chunks) > before else self._fruitless + size
+        if self._fruitless > MOST_FRUITLESS:  # the parser holds a header until it ends, however long
+            self._fail(Cause.BAD_ANSWER, "a head or trailers that never end")
         if self._own_chunks >= 0:
             del self._chunks[self._own_chunks :]
         if self._on_news is not None:
@@ -223,6 +229,8 @@ class UpstreamConnection(asyncio.Protocol):
         if len(self.headers) >= MOST_HEADERS or self._head_bytes > LARGEST_HEAD:
             self._fail(Cause.BAD_ANSWER, "too many headers")
             return
+        if self.head_complete:
+            return  # a trailer: what the head said was judged, and stays
         key = name.lower()
         if key in self.headers and key in (b"content-type", b"content-length", b"transfer-encoding"):
             self._fail(Cause.BAD_ANSWER, f"two {key.decode('latin-1')} headers")

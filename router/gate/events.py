@@ -10,6 +10,7 @@ import re
 from typing import Final
 
 LARGEST_EVENT = 4 * 1024 * 1024
+_SPEAKS: Final = 64  # bytes that an unfinished event is judged by: whether it is more than a comment
 _NO_SPACE = re.compile(rb"^data:(?! )", re.MULTILINE)
 DONE = b"\ndata: [DONE]\n"
 _LAST: Final = DONE[1:]
@@ -27,7 +28,7 @@ class EventSplitter:
     __slots__ = ("_cr", "_rest", "done", "spoke")
 
     def __init__(self) -> None:
-        self._rest = b""
+        self._rest = bytearray()  # it grows where it stands: an event in small pieces is not copied for each
         self._cr = False  # the last byte was a CR, and ended its line: an LF that follows belongs to it
         self.done = False  # "[DONE]" has passed
         self.spoke = False  # the last bytes were more than comments and blank lines, which say only that a line stands
@@ -43,16 +44,18 @@ class EventSplitter:
             return data
         if self._cr or b"\r" in data:
             data = self._with_newlines(data)
-        buffer = self._rest + data if self._rest else data
-        end = buffer.rfind(b"\n\n") + 2
-        if end == 1:
-            end = 0
-        self._rest = buffer[end:]
-        if len(self._rest) > LARGEST_EVENT:
+        rest = self._rest
+        held = len(rest)
+        rest += data
+        end = rest.rfind(b"\n\n", max(0, held - 1)) + 2  # what was held before has no end in it
+        events = b""
+        if end > 1:
+            events = bytes(rest[:end])
+            del rest[:end]
+        if len(rest) > LARGEST_EVENT:
             raise EventTooLarge
-        events = buffer[:end]
         fields = events.count(b"data:")
-        self.spoke = fields > 0 or _says_more(events) or (end < len(buffer) and _says_more(self._rest[:64]))
+        self.spoke = fields > 0 or _says_more(events) or _says_more(bytes(rest[:_SPEAKS]))
         if fields != events.count(b"data: "):
             events = _NO_SPACE.sub(b"data: ", events)
         self.done = self.done or DONE in b"\n" + events

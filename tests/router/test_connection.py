@@ -11,6 +11,7 @@ from router.gate import connection as module
 from router.gate.connection import UpstreamConnection
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n"
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
 class Socket(asyncio.Transport):
@@ -74,3 +75,53 @@ async def test_nothing_more_is_read_while_too_much_waits(monkeypatch: pytest.Mon
     assert not transport.is_reading()
     assert connection.take() == b"x" * 11
     assert transport.is_reading()
+
+
+@pytest.mark.parametrize(
+    ("begins", "goes_on"),
+    [
+        (b"HTTP/1.1 200 OK\r\nX-A: ", b"a"),
+        (b"HTTP/1.1 200 OK\r\nX-A", b"a"),
+        (b"HTTP/1.1 200 ", b"a"),
+        (b"\r\n", b"\r\n"),
+        (b"", b"HTTP/1.1 102 Processing\r\n\r\n"),
+        (CHUNKED + b"2\r\nab\r\n5;a=", b"a"),
+        (CHUNKED + b"2\r\nab\r\n0\r\nX-A: ", b"a"),
+        (CHUNKED + b"2\r\nab\r\n0\r\n", b"X-A: a\r\n"),
+    ],
+    ids=["a value", "a name", "a reason", "blank lines", "interim answers", "a chunk's size", "a trailer", "trailers"],
+)
+async def test_a_head_and_trailers_that_never_end_are_no_answer(begins: bytes, goes_on: bytes) -> None:
+    """The parser holds a header until it ends, and copies it for each read: it could fill the memory and all our time."""
+    connection, transport = asked()
+    connection.data_received(begins)
+    piece = goes_on * (4096 // len(goes_on))
+    for _ in range(100):
+        if connection.fault is None:
+            connection.data_received(piece)
+    assert connection.received < 100 * 1024
+    assert connection.fault is not None
+    assert connection.fault.cause is Cause.BAD_ANSWER
+    assert transport.aborted
+
+
+async def test_a_long_answer_in_small_pieces_is_one() -> None:
+    connection, _ = asked()
+    connection.data_received(CHUNKED)
+    for _ in range(2000):
+        connection.data_received(b"1;" + b"a" * 60 + b"\r\n")
+        connection.data_received(b"x\r\n")
+    connection.data_received(b"0\r\n\r\n")
+    assert connection.take() == b"x" * 2000
+    assert (connection.fault, connection.complete) == (None, True)
+
+
+@pytest.mark.parametrize("together", [True, False])
+async def test_trailers_tell_nothing_about_the_answer(*, together: bool) -> None:
+    """However they come: those that were read with the head stood among its headers."""
+    connection, _ = asked()
+    pieces = [CHUNKED, b"2\r\nab\r\n0\r\nContent-Type: text/event-stream\r\nRetry-After: 9\r\n\r\n"]
+    for piece in [b"".join(pieces)] if together else pieces:
+        connection.data_received(piece)
+    assert connection.texts() == {"transfer-encoding": "chunked"}
+    assert (connection.take(), connection.complete, connection.fault) == (b"ab", True, None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from itertools import pairwise
 from unittest.mock import patch
 
@@ -86,3 +87,18 @@ def test_an_event_without_end_is_refused(monkeypatch: pytest.MonkeyPatch) -> Non
     splitter = EventSplitter()
     with pytest.raises(EventTooLarge):
         splitter.feed(b"data: " + b"x" * 200)
+
+
+def test_a_large_event_is_not_copied_for_each_of_its_pieces() -> None:
+    """An upstream that sends one byte at a time would take all of the gate's time, which others wait for."""
+    splitter = EventSplitter()
+    splitter.feed(b"data: " + b"x" * 1_000_000)
+    splitter.feed(b"x")  # it has room to grow from here on
+    tracemalloc.start()
+    try:
+        for _ in range(100):
+            assert splitter.feed(b"x") == b""
+        assert tracemalloc.get_traced_memory()[1] < 100_000
+    finally:
+        tracemalloc.stop()
+    assert splitter.feed(b"\n\n") == b"data: " + b"x" * 1_000_101 + b"\n\n"
