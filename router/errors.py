@@ -102,6 +102,12 @@ class TierUnknown(InvalidRequest):
     status, code = 404, "tier_not_found"
 
 
+class HeadTooLarge(InvalidRequest):
+    """RFC 6585, 5; of trailers and chunk sizes too."""
+
+    status, code = 431, "head_too_large"
+
+
 class Unavailable(RouterError):
     """Try again later: `Retry-After` says when."""
 

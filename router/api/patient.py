@@ -14,10 +14,11 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from router.api.cycle import HotCycle
 from router.api.intake import Intake
 from router.api.upgrade import without_offer
-from router.errors import MISTAKE, RequestTimeout, RouterError, Unavailable
+from router.errors import MISTAKE, HeadTooLarge, RequestTimeout, RouterError, Unavailable
 from router.reply import Headers
 
 READ_S = 30.0  # for a request to be whole
+MOST_FRUITLESS = 64 * 1024  # bytes of a request, after its first read, one after another that bring nothing of a body
 FAREWELL_S = 1.0  # for a client to answer that we close an idle connection
 
 
@@ -39,6 +40,7 @@ class PatientProtocol(HttpToolsProtocol):
         self._offered = False  # an upgrade, by the request whose head was read last
         self._ended = False  # refused: what still comes is not looked at
         self._unwhole = True  # a request, or the first one, is on its way
+        self._fruitless = 0  # bytes of it that brought nothing of a body yet: a head, trailers, sizes of chunks
         self._quiet_since = 0.0  # of the loop's clock: when the last answer was complete
         self._deadline: asyncio.TimerHandle | None = None
 
@@ -86,6 +88,7 @@ class PatientProtocol(HttpToolsProtocol):
         """What follows a request in the same piece may be no HTTP: then the request is not begun either."""
         if self._ended:
             return
+        self._fruitless += len(data)
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
@@ -97,13 +100,20 @@ class PatientProtocol(HttpToolsProtocol):
             self._send_error(RouterError(MISTAKE))
         except httptools.HttpParserError:
             self.send_400_response("This is no HTTP request.")
-        if self._unwhole and self._deadline is None and not self._ended:
-            self._arm()  # most requests are whole in one piece, and need no timer
+        if self._unwhole and not self._ended:
+            self._more_to_come()
         ready = self._ready
         if ready is not None:
             self._ready = None
             if not self._ended:
                 self._begin(ready)
+
+    def _more_to_come(self) -> None:
+        """A request is not whole yet. Most are in one piece, and need no timer."""
+        if self._fruitless > MOST_FRUITLESS:  # the parser holds a header until it ends, however long
+            self._send_error(HeadTooLarge(f"A request's head may have {MOST_FRUITLESS} bytes: send less in it."))
+        elif self._deadline is None:
+            self._arm()
 
     def _read_again(self, rest: bytes) -> None:
         """The same request without its offer to upgrade, and what came after its head."""
@@ -123,6 +133,7 @@ class PatientProtocol(HttpToolsProtocol):
         self.url = b""
         self.headers = []
         self._unwhole = True
+        self._fruitless = 0
 
     def _describe(self) -> None:
         """Uvicorn's scope of the request whose head was read."""

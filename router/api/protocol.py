@@ -150,6 +150,7 @@ class RouterProtocol(PatientProtocol):
 
     def on_body(self, body: bytes) -> None:
         cycle: object = self.cycle
+        self._fruitless = 0
         if self._ended:
             return
         if type(cycle) is not HotCycle:

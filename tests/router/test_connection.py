@@ -92,7 +92,7 @@ async def test_nothing_more_is_read_while_too_much_waits(monkeypatch: pytest.Mon
     ids=["a value", "a name", "a reason", "blank lines", "interim answers", "a chunk's size", "a trailer", "trailers"],
 )
 async def test_a_head_and_trailers_that_never_end_are_no_answer(begins: bytes, goes_on: bytes) -> None:
-    """The parser holds a header until it ends, and copies it for each read: it could fill the memory and all our time."""
+    """The parser holds a header until it ends, and copies it for each read."""
     connection, transport = asked()
     connection.data_received(begins)
     piece = goes_on * (4096 // len(goes_on))

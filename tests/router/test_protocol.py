@@ -347,3 +347,64 @@ async def test_of_two_ceilings_none_is_chosen(tmp_path: Path) -> None:
     head = "X-Ringfence-Reach: rented\r\nX-Ringfence-Reach: process\r\n"
     async with front(answering(plain(b"{}")), tmp_path) as (_, port):
         assert statuses(await talk(port, post(head=head))) == [400]
+
+
+HEAD = b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\n"
+CHUNKS = HEAD + b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n"
+
+
+@pytest.mark.parametrize(
+    ("begins", "goes_on"),
+    [
+        (HEAD + b"X-A: ", b"a"),
+        (HEAD + b"X-A", b"a"),
+        (HEAD, b"X-A: a\r\n"),
+        (b"GET /livez?", b"a"),
+        (b"GET /livez HTTP/1.1\r\nX-A: ", b"a"),
+        (CHUNKS + b"5;a=", b"a"),
+        (CHUNKS + b"0\r\nX-A: ", b"a"),
+        (CHUNKS + b"0\r\n", b"X-A: a\r\n"),
+        (post() + HEAD + b"X-A: ", b"a"),
+    ],
+    ids=[
+        "a value",
+        "a name",
+        "headers",
+        "a target",
+        "another lane",
+        "a chunk's size",
+        "a trailer",
+        "trailers",
+        "behind",
+    ],
+)
+async def test_a_head_that_never_ends_is_refused(begins: bytes, goes_on: bytes, tmp_path: Path) -> None:
+    """By anybody, before it is known who: the parser holds a header until it ends."""
+    piece = goes_on * (8192 // len(goes_on))
+    async with front(answering(plain(b'{"a":1}')), tmp_path) as (_, port):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(begins)
+        received, sent = b"", 0
+        async with asyncio.timeout(10):
+            while not (received := received + await _soon(reader)).count(b"head_too_large"):
+                writer.write(piece)
+                sent += len(piece)
+        writer.close()
+    assert sent < 1_000_000
+    assert statuses(received)[-1] == 431
+
+
+async def _soon(reader: asyncio.StreamReader) -> bytes:
+    try:
+        async with asyncio.timeout(0.02):
+            return await reader.read(65536)
+    except (TimeoutError, ConnectionError):
+        return b""
+
+
+async def test_a_long_body_in_small_pieces_is_no_long_head(tmp_path: Path) -> None:
+    head = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
+    pieces = [b"1;" + b"a" * 2000 + b"\r\n" + CHAT[at : at + 1] + b"\r\n" for at in range(len(CHAT))]
+    async with front(answering(plain(b'{"a":1}')), tmp_path) as (_, port):
+        received = await talk(port, head, *pieces, b"0\r\n\r\n", most_s=2.0)
+    assert statuses(received) == [200]
