@@ -108,7 +108,7 @@ class Control:
             data, descriptors = b"", []
         try:
             message = msgspec.json.decode(data, type=Message) if data else None
-        except (msgspec.DecodeError, RecursionError):
+        except (ValueError, RecursionError):  # msgspec's own are ValueErrors; so is text that is no UTF-8
             message = None
         if message is not None and (descriptors or message.word not in WITH_DESCRIPTOR):
             self._on_message(message, descriptors)

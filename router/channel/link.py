@@ -25,6 +25,9 @@ class Link(asyncio.BufferedProtocol):
     From GATHERED or FULL on they leave at once, so that the other side can begin. Memory is bounded by credit, exchange
     by exchange (see `frames`), so writing never waits. What comes is read into one buffer, and looked at there.
 
+    `most_unread` bytes of all else, answers to questions and refusals, may wait for the other side to read them: then
+    it is not read either, until it does. On one end only: two that wait for each other would wait for ever.
+
     A broken peer (ChannelError) ends the channel; a mistake of ours in taking a frame ends what that frame was for.
     Both are told to the loop's exception handler.
     """
@@ -35,11 +38,13 @@ class Link(asyncio.BufferedProtocol):
         on_closed: OnClosed,
         on_read: OnRead | None = None,
         on_mistake: OnMistake | None = None,
+        most_unread: int = 0,
     ) -> None:
         self._on_frame = on_frame
         self._on_closed = on_closed
         self._on_read = on_read  # told when all frames that came at once are taken
         self._on_mistake = on_mistake
+        self._most_unread = most_unread
         self._splitter = Splitter()
         self._out: list[Payload] = []  # what leaves as this pass ends
         self._large = 0  # bytes of large payloads in it
@@ -106,6 +111,16 @@ class Link(asyncio.BufferedProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)  # uvloop's are none by inheritance
+        if self._most_unread:
+            self._transport.set_write_buffer_limits(high=self._most_unread)
+
+    def pause_writing(self) -> None:
+        if self._most_unread and self._transport is not None:
+            self._transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        if self._most_unread and self._transport is not None:
+            self._transport.resume_reading()
 
     def get_buffer(self, sizehint: int) -> memoryview:
         return self._splitter.room

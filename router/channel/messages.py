@@ -13,23 +13,27 @@ from policies import Endpoint
 from router.channel.frames import ChannelError, Payload
 
 T = TypeVar("T")
+LONGEST_NAME = 1024  # of what a worker names: the gate remembers by some of it
 LONGEST_S = 31 * 86_400.0  # settings take durations up to 30 days
 RequestId = Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]{1,64}\Z")]  # it stands in a header that the gate writes
+
+
+Name = Annotated[str, Meta(max_length=LONGEST_NAME)]
 
 
 class Open(msgspec.Struct, frozen=True, array_like=True):
     """Ask for one exchange. Names only: where an upstream lives, and what it is told, is the gate's to know."""
 
     request_id: RequestId
-    caller: str
-    model: str  # the policy's name of it
+    caller: Name
+    model: Annotated[Name, Meta(min_length=1)]  # the policy's name of it
     endpoint: Endpoint
-    tier: str
-    upstream: str
+    tier: Name
+    upstream: Name
     attempt: Annotated[int, Meta(ge=1, le=1_000_000)]
     stream: bool
     body_bytes: Annotated[int, Meta(ge=1)]
-    policy: str  # the digest that the worker decided by
+    policy: Name  # the digest that the worker decided by
     reach: Annotated[int, Meta(ge=0, le=3)] | None = None  # the client's own ceiling
     deadline_s: Annotated[float, Meta(ge=0.0, le=LONGEST_S)] = 600.0  # what is left of the chain's time
     wait: bool = False  # if it is cold, wait until it is ready (the tier's cold_start)
@@ -39,33 +43,33 @@ class Open(msgspec.Struct, frozen=True, array_like=True):
 class Denial(msgspec.Struct, frozen=True, array_like=True):
     """Ask for a denial to be recorded."""
 
-    request_id: str
-    caller: str
-    model: str
-    endpoint: str
-    reason: str
-    param: str = ""
+    request_id: Name
+    caller: Name
+    model: Name
+    endpoint: Name
+    reason: Name
+    param: Name = ""
 
 
 class Warm(msgspec.Struct, frozen=True, array_like=True):
     """Ask for upstreams to be made ready; "" means every tier."""
 
-    tier: str
-    wait_s: float
+    tier: Name
+    wait_s: Annotated[float, Meta(ge=0.0, le=LONGEST_S)]
 
 
 class Ask(msgspec.Struct, frozen=True, array_like=True):
     """Ask for the receipt of a record, for the caller whose request it was."""
 
     index: int
-    caller: str
+    caller: Name
 
 
 class Look(msgspec.Struct, frozen=True, array_like=True):
     """Ask for reports on this upstream, "" for all. `wait_s` above 0: it is probed first, and waited for so long."""
 
-    upstream: str = ""
-    wait_s: float = 0.0
+    upstream: Name = ""
+    wait_s: Annotated[float, Meta(ge=0.0, le=LONGEST_S)] = 0.0
 
 
 class Queued(msgspec.Struct, frozen=True, array_like=True):
@@ -136,5 +140,5 @@ def decode(kind: type[T], payload: Payload) -> T:
     try:
         message: T = _decoders[kind].decode(payload)
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
-        raise ChannelError(f"not a {kind.__name__}: {error}") from None
+        raise ChannelError(f"not a {kind.__name__}: {type(error).__name__}") from None
     return message

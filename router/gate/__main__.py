@@ -87,7 +87,7 @@ class GateProcess:
             case Word.SEALED:
                 self._note_seal(message)
             case Word.CHANNEL:
-                self._attach(descriptors[0])
+                self._attach(descriptors[0], message.name)
             case Word.PING:
                 self._pong()
             case Word.DRAIN:
@@ -113,12 +113,12 @@ class GateProcess:
         elif message.word is Word.ORDERED and self._gate is not None:
             self._gate.world.recorder.note(RecordKind.ADMIN, msgspec.json.decode(message.text))
 
-    def _attach(self, descriptor: int) -> None:
+    def _attach(self, descriptor: int, worker: str) -> None:
         sock = socket.socket(fileno=descriptor)
         if self._gate is None:
             sock.close()
             return
-        _go(self._gate.attach(sock), self._tasks)
+        _go(self._gate.attach(sock, worker), self._tasks)
 
     async def _anchor(self, message: Message) -> None:
         """An operator has a witness asked; nobody else dials."""

@@ -189,8 +189,6 @@ class UpstreamConnection(asyncio.Protocol):
         self.received += size
         try:
             self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            self._fail(Cause.BAD_ANSWER, "an upgrade")
         except httptools.HttpParserCallbackError as error:
             self._loop.call_exception_handler(
                 {"message": "a mistake in reading an answer", "exception": error.__context__ or error}
@@ -198,9 +196,10 @@ class UpstreamConnection(asyncio.Protocol):
             self._fail(Cause.MISTAKE, "a mistake of ours")
         except httptools.HttpParserError as error:
             self._fail(Cause.BAD_ANSWER, type(error).__name__)
-        self._fruitless = 0 if len(self._chunks) > before else self._fruitless + size
-        if self._fruitless > MOST_FRUITLESS:  # the parser holds a header until it ends, however long
-            self._fail(Cause.BAD_ANSWER, "a head or trailers that never end")
+        if len(self._chunks) > before:
+            self._fruitless = 0
+        else:
+            self._brought_nothing(size)
         if self._own_chunks >= 0:
             del self._chunks[self._own_chunks :]
         if self._on_news is not None:
@@ -209,6 +208,12 @@ class UpstreamConnection(asyncio.Protocol):
             self._wake()
         if self._chunks and sum(map(len, self._chunks)) > HIGH:
             self.pause(paused=True)
+
+    def _brought_nothing(self, size: int) -> None:
+        """So many bytes more of a head, of trailers or of a chunk's size: the parser holds a header until it ends."""
+        self._fruitless += size
+        if self._fruitless > MOST_FRUITLESS:
+            self._fail(Cause.BAD_ANSWER, "a head or trailers that never end")
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = self._parser = None

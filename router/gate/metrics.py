@@ -5,6 +5,7 @@ No caller is named, and no content can be: labels are tiers, upstreams, states a
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
@@ -18,6 +19,8 @@ from router.gate.admission import Admission
 
 SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
 CERTIFICATE = "ringfence_upstream_certificate_expiry_timestamp_seconds"
+MOST_REASONS = 100
+_WORD = re.compile(r"[a-z_]{1,64}")
 Labels = tuple[tuple[str, str], ...]
 
 
@@ -49,7 +52,11 @@ class Metrics:
                 histogram.total += seconds
 
     def denial(self, reason: str) -> None:
-        self._denials[("reason", reason),] += 1
+        """The word may be a worker's, who may be taken over: neither content nor ever new words get in by it."""
+        labels: Labels = (("reason", reason),)
+        if labels not in self._denials and (len(self._denials) >= MOST_REASONS or not _WORD.fullmatch(reason)):
+            labels = (("reason", "other"),)
+        self._denials[labels] += 1
 
     def transition(self, upstream: str, before: State, after: State) -> None:
         self._transitions[("upstream", upstream), ("from", before.value), ("to", after.value)] += 1

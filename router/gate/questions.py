@@ -1,9 +1,14 @@
-"""What a worker asks of the gate beside exchanges: denials, receipts, reports, warm-ups, metrics."""
+"""What a worker asks of the gate beside exchanges: denials, receipts, reports, warm-ups, metrics.
+
+One that is taken over may ask without end: few of its questions are answered at a time, and the rest are told so.
+"""
 
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Coroutine
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -20,6 +25,9 @@ from router.gate.desk import Front
 from router.unforeseen import heard
 
 MOST_WARMS = 64  # of one worker: each waits as long as its caller wishes
+MOST_QUESTIONS = 256  # of one worker: receipts, reports and metrics
+MOST_DENIALS = 20_000  # of one worker: each waits for the disk
+BACK_S = 1.0
 OURS: Final = encode(Failure(Cause.MISTAKE, "a mistake of ours"))
 
 
@@ -30,28 +38,28 @@ class Questions:
         self._front = front
         self._tasks: set[asyncio.Task[None]] = set()
         self._warms: dict[tuple[Link, int], asyncio.Task[None]] = {}
+        self._asked: Counter[Link] = Counter()
+        self._denials: Counter[Link] = Counter()
 
     def take(self, link: Link, number: int, kind: Kind, payload: Payload) -> None:
-        """ChannelError: no worker sends such a frame."""
+        """ChannelError: no worker of ours sends such a frame, or so many."""
         match kind:
             case Kind.DENY:
-                self._answer(link, number, self._deny(link, number, decode(Denial, payload)))
+                self._record(link, number, self._deny(link, number, decode(Denial, payload)))
             case Kind.WARM:
                 self._begin_warm(link, number, decode(Warm, payload))
             case Kind.RECEIPT:
-                self._answer(link, number, self._receipt(link, number, decode(Ask, payload)))
+                self._ask(link, number, self._receipt(link, number, decode(Ask, payload)))
             case Kind.REPORT:
-                self._answer(link, number, self._report(link, number, decode(Look, payload)))
+                self._ask(link, number, self._report(link, number, decode(Look, payload)))
             case Kind.METRICS:
-                world = self._front.world
-                text = world.metrics.text(world.upstreams.reports(), world.admissions)
-                link.send(number, Kind.ROWS, text.encode())
+                self._ask(link, number, self._metrics(link, number))
             case _:
                 raise ChannelError(f"{kind.name} from a worker")
 
     def refuse(self, link: Link, number: int, message: Open, failure: Failure) -> None:
         """An exchange before there is one; recorded first, as every denial."""
-        self._answer(link, number, self._refuse(link, number, message, failure))
+        self._record(link, number, self._refuse(link, number, message, failure))
 
     def cancel(self, link: Link, number: int) -> None:
         """Who waited for a warm-up has left. The probing goes on; only this wait is over."""
@@ -78,7 +86,27 @@ class Questions:
         task.add_done_callback(done)
         return task
 
+    def _record(self, link: Link, number: int, work: Coroutine[None, None, None]) -> None:
+        if self._denials[link] >= MOST_DENIALS:
+            work.close()
+            raise ChannelError("too many denials")
+        self._counted(self._denials, link, number, work)
+
+    def _ask(self, link: Link, number: int, work: Coroutine[None, None, None]) -> None:
+        if self._asked[link] >= MOST_QUESTIONS:
+            work.close()
+            busy = Failure(Cause.BUSY, f"{MOST_QUESTIONS} questions wait already", BACK_S)
+            link.send(number, Kind.FAIL, encode(busy))
+            return
+        self._counted(self._asked, link, number, work)
+
+    def _counted(self, counter: Counter[Link], link: Link, number: int, work: Coroutine[None, None, None]) -> None:
+        counter[link] += 1
+        self._answer(link, number, work).add_done_callback(partial(_one_less, counter, link))
+
     def _begin_warm(self, link: Link, number: int, message: Warm) -> None:
+        if (link, number) in self._warms:
+            raise ChannelError("the number of a warm-up twice")
         if sum(1 for of, _ in self._warms if of is link) >= MOST_WARMS:
             link.send(number, Kind.FAIL, encode(Failure(Cause.BUSY, f"{MOST_WARMS} callers wait already")))
             return
@@ -112,10 +140,16 @@ class Questions:
         link.send(number, Kind.ROWS, text.encode())
 
     async def _report(self, link: Link, number: int, message: Look) -> None:
+        """No rows of an upstream that is not there: a worker may ask by the settings before these."""
         upstreams = self._front.world.upstreams
-        if message.upstream and message.wait_s > 0:
+        if message.upstream and message.wait_s > 0 and upstreams.reports(message.upstream):
             await upstreams.look(message.upstream, message.wait_s)
         link.send(number, Kind.ROWS, msgspec.json.encode(upstreams.reports(message.upstream)))
+
+    async def _metrics(self, link: Link, number: int) -> None:
+        world = self._front.world
+        text = world.metrics.text(world.upstreams.reports(), world.admissions)
+        link.send(number, Kind.ROWS, text.encode())
 
     async def _warm(self, link: Link, number: int, message: Warm) -> None:
         upstreams, policy = self._front.world.upstreams, self._front.world.snapshot.policy
@@ -124,3 +158,9 @@ class Questions:
             *(upstreams.warm(name, tier.name, message.wait_s) for tier in tiers for name in tier.upstreams)
         )
         link.send(number, Kind.ROWS, msgspec.json.encode(rows))
+
+
+def _one_less(counter: Counter[Link], link: Link, _task: asyncio.Task[None]) -> None:
+    counter[link] -= 1
+    if not counter[link]:
+        del counter[link]

@@ -25,6 +25,7 @@ SWEEP_S = 1.0
 BODIES_BACK_S = 1.0
 LOADS_APART_S = 0.1  # workers learn of loads at most so often
 MOST_EXCHANGES = 20_000  # of one worker
+MOST_UNREAD = 16 * 1024 * 1024  # bytes that a worker owes us to read: until it does, nothing more of it is read
 _OPEN, _BODY = Kind.OPEN, Kind.BODY  # found in their class, each would cost three calls
 
 
@@ -35,6 +36,7 @@ class Gate:
         self._front = Front(world)
         self._before: World | None = None
         self._desks: dict[Link, Desk] = {}
+        self._channels: dict[str, Link] = {}  # the newest of each worker, by its name
         self._lost: list[Desk] = []  # of workers that are gone, with exchanges that are not over yet
         self._questions = Questions(self._front)
         loop = asyncio.get_running_loop()
@@ -46,13 +48,20 @@ class Gate:
         self._idle = asyncio.Event()
         self._idle.set()
 
-    async def attach(self, sock: socket.socket) -> None:
-        """Serve one more worker."""
-        link = await attach(sock, lambda: Link(self._on_frame, self._on_closed, on_mistake=self._on_mistake))
+    async def attach(self, sock: socket.socket, worker: str = "") -> None:
+        """Serve one more worker, or that of this name by a new channel: it has one, however often it asks."""
+        link = await attach(sock, self._link)
+        if worker:
+            before, self._channels[worker] = self._channels.get(worker), link
+            if before is not None:
+                before.close()
         self._desk(link)
         link.send(0, Kind.STATES, self._front.world.upstreams.states())
         link.send(0, Kind.LEDGER, self._front.world.recorder.refusal.encode())
         link.send(0, Kind.LOADS, self._front.world.upstreams.loads())
+
+    def _link(self) -> Link:
+        return Link(self._on_frame, self._on_closed, on_mistake=self._on_mistake, most_unread=MOST_UNREAD)
 
     def _desk(self, link: Link) -> Desk:
         """Frames may come before `attach` returns."""

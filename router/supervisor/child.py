@@ -11,7 +11,6 @@ import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 
-import msgspec
 from msgspec import Struct
 
 from router.channel.control import Control, Message, ProcessState, Word
@@ -48,8 +47,7 @@ class Watcher(Struct, frozen=True):
     changed: Callable[[], None]
     alive: Callable[[Child, str], None]  # it answered a ping, with this
     lost: Callable[[Child], None]  # its channel to the gate has closed
-    asked: Callable[[Child, Message], None]  # an operator asks through this worker, or the gate answers one
-    demands: Callable[[str], None]  # how much managed programs are asked for
+    asked: Callable[[Child, Message], None]  # an operator asks through this worker; or the gate answers one, or tells
     fatal: Callable[[str], None]
 
 
@@ -181,7 +179,7 @@ class Child:
         self._unanswered = 0
         try:
             self._take(message)
-        except (KeyError, TypeError, ValueError, msgspec.DecodeError):
+        except (KeyError, TypeError, ValueError, AttributeError, RecursionError):  # msgspec's own are ValueErrors
             self._log("process_garbled", state=self.program.name, reason=str(message.word))
             self.kill()
 
@@ -191,10 +189,14 @@ class Child:
             self._become("ready", "")
             self._watcher.ready(self, message.text)
         elif message.word is Word.SEALED:
+            if self.attestation is not None:
+                raise ValueError("a second seal")  # each is a record: a child could fill the ledger with them
             self.attestation = Attestation.from_json(message.text)
             self._watcher.sealed(self)
             self._watcher.changed()
         elif message.word is Word.FATAL:
+            if self.state == "ready":
+                raise ValueError("fatal, though it served")  # by then it is no longer its to stop the service
             self._stopping.set()  # starting it again would not help
             self._watcher.fatal(message.text)
         else:
@@ -206,9 +208,7 @@ class Child:
             self._watcher.lost(self)
         elif message.word is Word.PONG:
             self._watcher.alive(self, message.text)
-        elif message.word is Word.DEMANDS:
-            self._watcher.demands(message.text)
-        elif message.word in (Word.NARROW, Word.ANCHORED):
+        elif message.word in (Word.NARROW, Word.ANCHORED, Word.DEMANDS):
             self._watcher.asked(self, message)
 
     def _become(self, state: str, reason: str) -> None:

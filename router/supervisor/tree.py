@@ -50,7 +50,10 @@ class Tree:
         self._awaited: set[str] = set()  # processes that have not said yet that they serve by the newest settings
         self._swapped = asyncio.Event()
         self._notice = ""
-        self._channelless: set[str] = set()  # workers whose channel closed and was not replaced yet
+        self._channelless, self._rejoining = (
+            set[str](),
+            set[str](),
+        )  # workers without channel; of these, tried again soon
         self.on_asked: Callable[[Message], Awaitable[Message]] | None = None  # who answers operators' questions
         self._answering: set[asyncio.Task[None]] = set()
         self.failure: str | None = None
@@ -152,7 +155,6 @@ class Tree:
             alive=self._on_alive,
             lost=self._on_lost,
             asked=self._on_asked,
-            demands=self.managed.heard,
             fatal=self._on_fatal,
         )
         return Child(program, self._environment, self._log, watcher)
@@ -253,9 +255,13 @@ class Tree:
             worker.send(Message(Word.CHANNEL), [for_worker.fileno()])
 
     def _on_asked(self, worker: Child, message: Message) -> None:
-        """Answered when it is in force, by the worker that asked."""
+        """What the gate alone says; or what an operator asks: answered when it is in force, by the worker."""
         if worker is self._gate and message.word is Word.ANCHORED:
             self.anchoring.heard(message)
+        elif worker is self._gate and message.word is Word.DEMANDS:
+            self.managed.heard(message.text)
+        elif message.word is not Word.NARROW:
+            raise ValueError("what only the gate may say")  # by it, programs are started and stopped
         elif self.on_asked is not None and worker in self._workers:
             task = asyncio.create_task(self._answer(worker, self.on_asked(message)))
             self._answering.add(task)
@@ -268,9 +274,12 @@ class Tree:
     def _on_lost(self, worker: Child) -> None:
         """A channel that closes while both its ends live would leave a worker that looks alive and serves nobody."""
         self._channelless.add(worker.program.name)
-        asyncio.get_running_loop().call_later(CHANNEL_AGAIN_S, self._connect_again, worker)
+        if worker.program.name not in self._rejoining:
+            self._rejoining.add(worker.program.name)
+            asyncio.get_running_loop().call_later(CHANNEL_AGAIN_S, self._connect_again, worker)
 
     def _connect_again(self, worker: Child) -> None:
+        self._rejoining.discard(worker.program.name)
         lost = worker.program.name in self._channelless
         if lost and worker.alive and self._gate.alive and not self._ended.is_set():
             self._log("channel_replaced", state=worker.program.name)

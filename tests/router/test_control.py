@@ -17,9 +17,22 @@ from msgspec.structs import replace
 
 from router.channel.control import Control, Message, Word
 from router.logs import Log
+from router.seal.attestation import Attestation
+from router.seal.profiles import Profile
+from router.settings.snapshot import Listen
 from router.supervisor.child import Child, Program, Watcher
+from router.supervisor.tree import Tree
+from tests.router.house import snapshot_for
 
-NO_MESSAGES = [b"{", b"\xff\xfe", b"[]", b'{"word":"obey"}', b'{"word":"ping","rows":[1]}', b'{"word":' + b"[" * 60_000]
+NO_MESSAGES = [
+    b"{",
+    b'{"word":"pong","text":"\xff"}',
+    b"\xff\xfe",
+    b"[]",
+    b'{"word":"obey"}',
+    b'{"word":"ping","rows":[1]}',
+    b'{"word":' + b"[" * 60_000,
+]
 SAYS = """
 import socket, sys
 control = socket.socket(fileno=int(sys.argv[1]))
@@ -81,10 +94,15 @@ def child(says: bytes, events: list[str], *, stays: bool = False) -> Child:
         return [sys.executable, "-I", "-c", SAYS, str(control), says.decode(), "stays" if stays else "goes"]
 
     watcher = Watcher(
-        started=lambda _: events.append("started"), ready=lambda *_: events.append("ready"), sealed=lambda _: None,
-        changed=lambda: None, alive=lambda *_: None, lost=lambda _: None, asked=lambda *_: None,
-        demands=lambda text: _read(text, events), fatal=events.append,
-    )  # fmt: skip
+        started=lambda _: events.append("started"),
+        ready=lambda *_: events.append("ready"),
+        sealed=lambda _: events.append("sealed"),
+        changed=lambda: None,
+        alive=lambda *_: None,
+        lost=lambda _: None,
+        asked=lambda _, message: _read(message.text, events),
+        fatal=events.append,
+    )
     return Child(Program("worker-0", command), {"PATH": os.environ["PATH"]}, Log("supervisor"), watcher)  # noqa: TID251 - for the interpreter
 
 
@@ -98,6 +116,8 @@ def _read(text: str, events: list[str]) -> None:
     [
         msgspec.json.encode(Message(Word.SEALED, text="none")),
         msgspec.json.encode(Message(Word.SEALED, text='{"seal":1}')),
+        msgspec.json.encode(Message(Word.SEALED, text="[]")),
+        msgspec.json.encode(Message(Word.SEALED, text='{"level":' + "[" * 60_000)),
         msgspec.json.encode(Message(Word.DEMANDS, text="{")),
         b"no message at all",
     ],
@@ -176,3 +196,49 @@ async def test_silence_is_not_counted_while_we_stand_still_ourselves(
     made.kill()
     await running
     assert ("process_silent" in capfd.readouterr().err) is (program is SILENT)
+
+
+SAYS_ALL = """
+import socket, sys
+control = socket.socket(fileno=int(sys.argv[1]))
+for said in sys.argv[2:]:
+    control.send(said.encode())
+control.recv(65536)
+control.recv(65536)
+"""
+SEAL = Message(Word.SEALED, text=Attestation(Profile.WORKER, 1, "", "", 0).to_json())
+
+
+@pytest.mark.parametrize(
+    ("says", "heard"),
+    [
+        ([SEAL, SEAL], ["sealed"]),
+        ([SEAL, Message(Word.READY, text="digest"), SEAL], ["sealed", "ready"]),
+        ([Message(Word.READY, text="digest"), Message(Word.FATAL, text="I am tired")], ["ready"]),
+    ],
+    ids=["two seals", "a seal while it serves", "fatal while it serves"],
+)
+async def test_a_child_that_serves_can_neither_fill_the_ledger_with_seals_nor_end_the_service(
+    says: list[Message], heard: list[str], capfd: pytest.CaptureFixture[str]
+) -> None:
+    events: list[str] = []
+    one = child(b"", events)
+    texts = [msgspec.json.encode(message).decode() for message in says]
+    one.program = replace(one.program, command=lambda to: [sys.executable, "-I", "-c", SAYS_ALL, str(to), *texts])
+    running = asyncio.create_task(one.run())
+    await until(lambda: events.count("started") >= 2)
+    one.stop()
+    one.kill()
+    await running
+    assert events[: len(heard) + 2] == ["started", *heard, "started"]
+    assert "process_garbled" in capfd.readouterr().err
+
+
+def test_programs_are_started_and_stopped_by_the_gates_word_alone(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        tree = Tree(replace(snapshot_for(1), listen=Listen(workers=1)), listener, tmp_path, {})
+        demands = Message(Word.DEMANDS, text='{"number":1,"programs":{}}')
+        tree._on_asked(tree._gate, demands)
+        for word in (Word.DEMANDS, Word.ANCHORED):
+            with pytest.raises(ValueError, match="only the gate"):
+                tree._on_asked(tree._workers[0], replace(demands, word=word))
