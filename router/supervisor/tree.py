@@ -50,10 +50,7 @@ class Tree:
         self._awaited: set[str] = set()  # processes that have not said yet that they serve by the newest settings
         self._swapped = asyncio.Event()
         self._notice = ""
-        self._channelless, self._rejoining = (
-            set[str](),
-            set[str](),
-        )  # workers without channel; of these, tried again soon
+        self._channelless, self._rejoining = set[str](), set[str]()  # workers; of these, those tried again soon
         self.on_asked: Callable[[Message], Awaitable[Message]] | None = None  # who answers operators' questions
         self._answering: set[asyncio.Task[None]] = set()
         self.failure: str | None = None
