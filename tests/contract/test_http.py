@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from starlette.routing import Route
+
 from policies import Endpoint
 from router.api.admin import Admin
 from router.api.narrow import Narrow
@@ -19,14 +21,26 @@ ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "reference" / "http.md").read_text()
 
 
-def test_every_route_is_told() -> None:
+def routes_of_operations() -> list[Route]:
     snapshot, gate = load(None, {}), GateClient()
     view, steering = View(), Steering(lambda _: None)
-    routes = [
+    return [
         *Status(snapshot, gate, view).routes(),
         *Admin(snapshot, gate, view).routes(),
         *Narrow(snapshot, view, steering).routes(),
     ]
+
+
+def test_every_word_for_an_endpoint_in_the_ledger_is_told_and_no_other() -> None:
+    """They are names of functions, and stand in ledgers for ever: who renames one is stopped here."""
+    page = (ROOT / "docs" / "ledger-format.md").read_text()
+    told = page.partition("endpoint its word:")[2].partition(".\n")[0]
+    words = {route.endpoint.__name__ for route in routes_of_operations()} - {"root", "livez", "health"}  # ask nobody
+    assert set(re.findall(r"`(\w+)`", told)) == words
+
+
+def test_every_route_is_told() -> None:
+    routes = routes_of_operations()
     served = {route.path.replace(":path", "").replace(":int", "") for route in routes} | {
         f"/v1/{endpoint}" for endpoint in Endpoint
     }
