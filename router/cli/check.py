@@ -10,9 +10,9 @@ import msgspec
 import typer
 
 from policies import Policy
+from router.cli.ceilings import ModelRow, Proof, prove, rows
 from router.cli.explain import explain
 from router.cli.programs import described, documents
-from router.cli.proof import ModelRow, Proof, prove, rows
 from router.settings.effective import lines
 from router.settings.environment import current
 from router.settings.findings import SettingsError

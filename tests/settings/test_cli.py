@@ -143,7 +143,7 @@ def test_a_tier_beyond_the_ceiling_is_marked_and_a_long_one_cut_short(write: Wri
 def test_a_crossing_would_be_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """The proof must be able to fail: with a judge that allows everything, it does."""
     everything = Decision(allowed=True, reason=Reason.ALLOWED)
-    monkeypatch.setattr("router.cli.proof.decide_exchange", lambda *_: everything)
+    monkeypatch.setattr("router.cli.ceilings.decide_exchange", lambda *_: everything)
     result = run("check", LAN)
     assert result.exit_code == 1
     assert "CROSSES A CEILING: deepseek-coder-1.3b-instruct by space to space under process" in result.stdout
