@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
+import signal
 import socket
 import sys
 import tempfile
@@ -30,7 +31,7 @@ from policies import Destination, Endpoint, ModelRule, Policy, Reach, TierRule, 
 from router.audit import Durability, Kind, Ledger, LedgerSettings
 from router.channel.frames import Kind as Frame
 from router.channel.frames import Splitter, pack
-from router.channel.messages import Open, encode
+from router.channel.messages import Failure, Open, decode, encode
 from router.gate.admission import Admission
 from router.gate.dial import Dialler
 from router.gate.recorder import Recorder
@@ -74,19 +75,23 @@ def ask_again_and_again(channel: socket.socket, control: socket.socket, asked: b
         channel.sendall(b"".join(question() for _ in range(begun)))
         ended = 0
         while ended < wanted:
-            over = [
-                kind
-                for _, kind, _ in splitter.feed(channel.recv(READ))
-                if kind in (Frame.ANSWER, Frame.END, Frame.FAIL)
-            ]
-            if Frame.FAIL in over:
-                raise SystemExit("an exchange failed")
-            ended += len(over)
-            more = min(len(over), wanted - begun)
+            if not (data := channel.recv(READ)):
+                raise SystemExit("the gate closed the channel")
+            over = [is_over(kind, payload) for _, kind, payload in splitter.feed(data)].count(True)
+            ended += over
+            more = min(over, wanted - begun)
             begun += more
             if more:
                 channel.sendall(b"".join(question() for _ in range(more)))
         control.send(b"\0")
+
+
+def is_over(kind: Frame, payload: bytes) -> bool:
+    """Is an exchange over by this frame? SystemExit tells why one failed."""
+    if kind is Frame.FAIL:
+        failure = decode(Failure, payload)
+        raise SystemExit(f"an exchange failed: {failure.cause}: {failure.detail}")
+    return kind in (Frame.ANSWER, Frame.END)
 
 
 class Calls:
@@ -117,8 +122,13 @@ async def served(gate: Gate, channel: socket.socket, control: socket.socket, opt
     settle_memory()
 
     async def run(number: int) -> None:
-        await loop.sock_sendall(control, number.to_bytes(8, "little"))
-        await loop.sock_recv(control, 1)
+        try:
+            await loop.sock_sendall(control, number.to_bytes(8, "little"))
+            answered = await loop.sock_recv(control, 1)
+        except OSError:
+            answered = b""
+        if not answered:
+            raise SystemExit("the worker ended before its exchanges did: see above")
 
     await run(WARM_UP)
     if options.calls:
@@ -169,19 +179,36 @@ def main() -> None:
     parser.add_argument("--calls", action="store_true")
     parser.add_argument("--top", type=int, default=40)
     parser.add_argument("--exchanges", type=int, default=3000)
-    parser.add_argument("--durability", default="strict")
+    parser.add_argument("--durability", default="strict", choices=[one.value for one in Durability])
     options = parser.parse_args()
     ours, theirs = socket.socketpair()
     control, ear = socket.socketpair()
     asked = body(Load(PROMPT, stream=options.stream), "bench")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # the mock and the worker end with us
     worker = os.fork()
     if worker == 0:
-        ask_again_and_again(theirs, ear, asked, stream=options.stream)
-        os._exit(0)
-    with tempfile.TemporaryDirectory() as scratch, mock(Path(scratch), cores()) as upstream:
-        upstream.answers(Answers(interval_us=0))
-        uvloop.run(measure(upstream.port, Path(scratch), (ours, control), options))
-    os.waitpid(worker, 0)
+        ours.close()
+        control.close()  # so that each side sees the other end
+        os._exit(worker_ended(partial(ask_again_and_again, theirs, ear, asked, stream=options.stream)))
+    theirs.close()
+    ear.close()
+    try:
+        with tempfile.TemporaryDirectory() as scratch, mock(Path(scratch), cores()) as upstream:
+            upstream.answers(Answers(interval_us=0))
+            uvloop.run(measure(upstream.port, Path(scratch), (ours, control), options))
+    finally:
+        os.kill(worker, signal.SIGKILL)  # it is not waited for yet, so the number is its own
+        os.waitpid(worker, 0)
+
+
+def worker_ended(work: Callable[[], None]) -> int:
+    """Its exit code; why it could not go on is told."""
+    try:
+        work()
+    except (SystemExit, OSError) as error:
+        print(f"bench.exchange: the worker: {error}", file=sys.stderr, flush=True)
+        return 1
+    return 0
 
 
 if __name__ == "__main__":

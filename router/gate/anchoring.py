@@ -97,7 +97,7 @@ def _request(directory: Path, old: int) -> str:
 
 async def _ask(pool: Pool, body: str, seen: Seen) -> Answer:
     request = post_text(pool.rule, "/add-checkpoint", body.encode())
-    pool.asked = ""
+    pool.asked, pool.heard = "", 0
     try:
         answer = await ask(pool, request)
     except UpstreamFault as fault:
@@ -106,8 +106,8 @@ async def _ask(pool: Pool, body: str, seen: Seen) -> Answer:
     finally:
         seen.address = pool.asked or seen.address
         seen.sent += len(request) if pool.asked else 0
+        seen.received += pool.heard
     seen.ending, seen.status = "completed", answer.status
-    seen.received += len(answer.body)
     return answer
 
 

@@ -27,6 +27,7 @@ class Pool:
         self._dialler = dialler
         self.material = material
         self.asked = ""  # whom the newest question about the upstream itself was sent to, as the ledger will say
+        self.heard = 0  # bytes that came back for it, whatever they were
         self.certificate_ends = 0.0  # of the one that was shown last, UNIX time
         self._tls: ssl.SSLContext | None = None  # made of it at the first dial
         self._idle: deque[tuple[float, UpstreamConnection]] = deque()

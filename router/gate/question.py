@@ -57,4 +57,5 @@ async def _ask(pool: Pool, connection: UpstreamConnection, request: bytes, answe
     except TimeoutError:
         raise UpstreamFault(Cause.COLD, "silent") from None
     finally:
+        pool.heard = connection.received
         pool.give_back(connection)

@@ -11,8 +11,10 @@ from router.audit import Kind, LedgerUnavailable
 from router.channel.anchors import AnchorTold
 from router.gate.anchoring import AnchorError, AnchorRefused, Seen, anchor
 from router.gate.dial import Dialler
+from router.gate.endings import MISTAKE
 from router.gate.world import World
 from router.settings.snapshot import Witness
+from router.unforeseen import described
 
 CALLER: Final = "operator"
 ENDPOINT: Final = "audit/anchor"
@@ -34,6 +36,9 @@ async def ask_witness(number: str, name: str, world: World, dialler: Dialler) ->
         found = await anchor(Path(world.snapshot.audit.directory), listed[name], dialler, seen)
     except AnchorError as error:
         return AnchorTold(trouble=str(error), refused=isinstance(error, AnchorRefused))
+    except Exception as error:  # noqa: BLE001 - whatever it is, the operator who waits is told
+        seen.ending = MISTAKE
+        return AnchorTold(trouble=f"asking the witness failed by a mistake of ours: {described(error)}")
     except asyncio.CancelledError:
         seen.ending = "interrupted"  # the service ends
         raise

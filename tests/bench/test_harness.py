@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -12,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from bench.exchange import is_over
 from bench.gateways.contestant import Place, running
 from bench.gateways.limits import FLOOR
 from bench.gateways.ours import RINGFENCE
@@ -35,6 +38,9 @@ from bench.gateways.wire import (
     run_load,
 )
 from bench.quick import broken, ratios_to_nginx
+from router.channel.frames import Kind as Frame
+from router.channel.messages import Cause, Failure, encode
+from tests.service import children, command_line, environment, until
 
 pytestmark = pytest.mark.skipif(shutil.which("cc") is None, reason="the bench compiles its C programs: no cc here")
 
@@ -290,6 +296,38 @@ def test_calls_in_the_gate_are_counted() -> None:
         command, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=True, timeout=60
     )
     assert 10 < float(told.stdout.split("Python ")[1].split(",")[0]) < CALLS
+
+
+def test_an_exchange_that_cannot_be_measured_says_why_and_leaves_nothing_running(tmp_path: Path) -> None:
+    """It said nothing, waited for its worker for ever, and whoever ended it left the mock behind."""
+    command = [sys.executable, "-m", "bench.exchange", "--exchanges", "100000000"]
+    with subprocess.Popen(
+        command, cwd=Path(__file__).parents[2], stderr=subprocess.PIPE, text=True, env=environment(TMPDIR=str(tmp_path))
+    ) as bench:
+        until(lambda: any(_is_mock(pid) for pid in children(bench.pid)), 60, "the mock runs")
+        [worker] = [pid for pid in children(bench.pid) if "bench.exchange" in command_line(pid)]
+        os.kill(worker, signal.SIGKILL)
+        said = bench.communicate(timeout=60)[1]
+    assert (bench.returncode, said) == (1, "the worker ended before its exchanges did: see above\n")
+    assert not list(tmp_path.iterdir())
+    assert not [place for place in Path("/proc").glob("[0-9]*/cwd") if str(tmp_path) in _leads_to(place)]
+
+
+def _is_mock(pid: int) -> bool:
+    return command_line(pid)[0].endswith("/mock")
+
+
+def _leads_to(link: Path) -> str:
+    try:
+        return str(link.readlink())
+    except OSError:
+        return ""
+
+
+def test_why_an_exchange_failed_is_said() -> None:
+    assert [is_over(kind, b"") for kind in (Frame.ANSWER, Frame.END, Frame.DATA)] == [True, True, False]
+    with pytest.raises(SystemExit, match="an exchange failed: refused: nobody listens"):
+        is_over(Frame.FAIL, encode(Failure(Cause.REFUSED, "nobody listens")))
 
 
 @pytest.mark.parametrize(("unit", "options"), [("request", ["--upstreams", "64"]), ("event", ["--stream"])])

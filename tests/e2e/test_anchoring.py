@@ -15,8 +15,10 @@ from policies import Destination
 from router.audit import Kind
 from router.channel.anchors import AnchorTold
 from router.channel.control import Message, Word
+from router.channel.exchange import ExchangeFailed
 from router.gate.dial import Dialler
 from router.gate.witnessing import ask_witness
+from router.gate.world import World
 from router.settings.snapshot import Witness
 from router.supervisor import anchoring
 from router.supervisor.anchoring import Anchoring
@@ -80,6 +82,13 @@ def test_beside_a_service_the_gate_asks_and_records(tmp_path: Path) -> None:
         assert len(service.records("decision")) == 4
 
 
+def listing(world: World, port: int, directory: Path) -> World:
+    """The same with a witness, and with the ledger there."""
+    witness = Witness("w", Destination("http", "127.0.0.1", port, "/w"), "")
+    audit = replace(world.snapshot.audit, directory=str(directory))
+    return dataclasses.replace(world, snapshot=replace(world.snapshot, witnesses=(witness,), audit=audit))
+
+
 async def test_without_a_record_no_witness_is_asked_and_who_is_interrupted_leaves_one(tmp_path: Path) -> None:
     asked: list[bytes] = []
 
@@ -89,12 +98,7 @@ async def test_without_a_record_no_witness_is_asked_and_who_is_interrupted_leave
 
     directory = build(tmp_path / "ledger", exchanges=1)
     async with scripted(silent) as port, house(port, tmp_path) as parts:
-        witness = Witness("w", Destination("http", "127.0.0.1", port, "/w"), "")
-        world = parts.gate.world
-        changed = replace(
-            world.snapshot, witnesses=(witness,), audit=replace(world.snapshot.audit, directory=str(directory))
-        )
-        world = dataclasses.replace(world, snapshot=changed)
+        world = listing(parts.gate.world, port, directory)
         asking = asyncio.create_task(ask_witness("1", "w", world, Dialler(tmp_path)))
         while not asked:
             await asyncio.sleep(0.005)
@@ -107,6 +111,50 @@ async def test_without_a_record_no_witness_is_asked_and_who_is_interrupted_leave
         told = await ask_witness("2", "w", world, Dialler(tmp_path))
         assert (told.note, told.trouble) == ("", "it cannot be recorded, so nothing was asked: the disk is gone")
         assert len(asked) == 1
+
+
+DRIPS = b"HTTP/1.1 200 OK\r\nX-Padding: and on it goes"
+
+
+async def test_what_a_witness_drips_is_counted_though_its_answer_never_begins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As of an upstream. It was told as if nothing had come."""
+    monkeypatch.setattr("router.gate.question.ANSWER_S", 0.5)
+
+    async def drips(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        for at in range(len(DRIPS)):
+            writer.write(DRIPS[at : at + 1])
+            await writer.drain()
+        await asyncio.Event().wait()
+
+    directory = build(tmp_path / "ledger", exchanges=1)
+    async with scripted(drips) as port, house(port, tmp_path) as parts:
+        world = listing(parts.gate.world, port, directory)
+        told = await ask_witness("1", "w", world, Dialler(tmp_path))
+        assert told.trouble == "the witness w cannot be asked: cold: silent"
+        with pytest.raises(ExchangeFailed):
+            await parts.answer()
+        of_the_witness, of_the_upstream = await parts.outcomes(2)
+    assert (of_the_witness["ending"], of_the_upstream["ending"]) == ("cold", "first_token_timeout")
+    assert of_the_witness["received_bytes"] == of_the_upstream["received_bytes"] == len(DRIPS)
+
+
+async def test_an_operator_hears_of_a_witness_that_is_asked_by_mistake(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was a minute until somebody said that nobody had answered."""
+
+    async def mistaken(*_: object) -> None:
+        raise LookupError("a secret word")
+
+    monkeypatch.setattr("router.gate.witnessing.anchor", mistaken)
+    async with house(1, tmp_path) as parts:
+        told = await ask_witness("1", "w", listing(parts.gate.world, 1, tmp_path), Dialler(tmp_path))
+        [outcome] = parts.ledger.bodies(Kind.OUTCOME)
+    assert told.trouble.startswith("asking the witness failed by a mistake of ours: LookupError at test_anchoring.py:")
+    assert outcome["ending"] == "internal_error"
 
 
 async def test_a_gate_that_says_nothing_is_not_waited_for_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
