@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,48 @@ def test_a_pruning_that_was_interrupted_is_whole(tmp_path: Path, monkeypatch: py
     assert prune(tmp_path, 100) > 2
     assert codes(check(tmp_path)) == []
     list_segments(tmp_path)[0][1].unlink()
+    assert codes(check(tmp_path)) == []
+
+
+def test_a_tile_that_is_written_in_pieces_is_whole_before_anything_goes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """write(2) may take less than it was given, without an error, where the disk is nearly full."""
+    build(tmp_path, exchanges=200, segment_bytes=20_000)
+    for path in (tmp_path / layout.TILES).rglob("*"):
+        if path.is_file():
+            path.unlink()
+    real = os.write
+    monkeypatch.setattr("router.audit.format.tiles.os.write", lambda descriptor, data: real(descriptor, data[:1000]))
+    assert prune(tmp_path, 300) > 2
+    assert codes(check(tmp_path)) == []
+
+
+@pytest.mark.parametrize("reader", [False, True])
+def test_nothing_is_pruned_where_a_pipe_stands_for_a_tile(tmp_path: Path, *, reader: bool) -> None:
+    """And nobody waits for somebody to read from it."""
+    build(tmp_path, exchanges=200, segment_bytes=20_000)
+    tile = tmp_path / layout.tile_path(0, 0)
+    tile.unlink()
+    os.mkfifo(tile)
+    opened = os.open(tile, os.O_RDONLY | os.O_NONBLOCK) if reader else -1
+    segments = len(list_segments(tmp_path))
+    with pytest.raises(OSError, match="not an ordinary file" if reader else "No such device"):
+        prune(tmp_path, 300)
+    assert len(list_segments(tmp_path)) >= segments
+    if reader:
+        os.close(opened)
+
+
+def test_a_pipe_in_place_of_a_tile_does_not_stop_the_writer(tmp_path: Path) -> None:
+    """Tiles can be made again: it goes on without this one."""
+    ledger = Ledger.open(settings(tmp_path))
+    tile = tmp_path / layout.tile_path(0, 0)
+    tile.parent.mkdir(parents=True)
+    os.mkfifo(tile)
+    for _ in range(140):
+        exchange(ledger)
+    assert ledger.close() is None
     assert codes(check(tmp_path)) == []
 
 

@@ -5,7 +5,9 @@ Tiles can be made again from the segments as long as the segments are there; aft
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 from collections.abc import Iterable, Sequence
 from itertools import islice
 from pathlib import Path
@@ -172,10 +174,18 @@ def write_tile(directory: Path, path: Path, data: bytes) -> None:
             (directory / folder).mkdir(mode=0o700, exist_ok=True)
         descriptor = _create(directory / path)
     try:
-        os.write(descriptor, data)
+        view = memoryview(data)
+        while view:  # on a disk that is nearly full a write may take some of it only, without an error
+            view = view[os.write(descriptor, view) :]
     finally:
         os.close(descriptor)
 
 
 def _create(path: Path) -> int:
-    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    """OSError also of a pipe that lies there: it would be waited for, or hold what is to be kept."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    descriptor = os.open(path, flags, 0o600)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise FileExistsError(errno.EEXIST, f"{path.name} is not an ordinary file", str(path))
+    return descriptor
