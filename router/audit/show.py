@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from router.audit.codec import CODEC
 from router.audit.format.segments import list_segments, open_segment, read_lines, segment_lines
+from router.audit.kinds import Kind
 from router.audit.verify.batch import Record
 from router.audit.verify.check import each, verify
 from router.audit.verify.findings import CannotVerifyError, Report
@@ -23,6 +24,13 @@ _DIGEST: Final = 32  # hexadecimal digits from which on nobody reads them
 _MOST_LISTED: Final = 4
 _MOST_TEXT: Final = 96
 _IN_MEMORY: Final = 16 * 1024 * 1024
+
+
+def parse_kind(text: str | None) -> str | None:
+    """A kind that records have: of a mistyped one there is none, which would read as an answer."""
+    if text is None or text in set(Kind):
+        return text
+    raise CannotVerifyError(f"no record is of the kind {text!r}: use {', '.join(Kind)}")
 
 
 def parse_time(text: str | None) -> int | None:

@@ -100,7 +100,10 @@ class Vault:
 
     def erasable(self, day: str) -> list[Path]:
         """The day's digest keys and sealed content. ValueError if `day` is no date such as 2026-11-21."""
-        day = date.fromisoformat(day).isoformat()
+        try:
+            day = date.fromisoformat(day).isoformat()
+        except ValueError:
+            raise ValueError(f"{day!r} is no day, such as 2026-11-21") from None
         captures = self._home.directory / content.CAPTURES / day
         keys = (self._home.directory / content.DIGESTS).glob(f"{day}-*{content.SUFFIX}")
         return [*keys, *(captures.iterdir() if captures.is_dir() else ())]

@@ -15,7 +15,7 @@ from router.audit.format.proofs import ProofError, parse_receipt
 from router.audit.format.seal import ReviewerSecret
 from router.audit.home import write_new
 from router.audit.prove import prove as make_proof
-from router.audit.show import Filter, Tail, parse_time, show_records
+from router.audit.show import Filter, Tail, parse_kind, parse_time, show_records
 from router.audit.verify.__main__ import ledger_directory, run
 from router.audit.verify.findings import CannotVerifyError
 from router.audit.verify.keys import load_keys
@@ -59,7 +59,7 @@ def show(
     key: Key = None,
     vkey: Vkey = None,
     note: Notes = None,
-    kind: Annotated[str | None, typer.Option(help="only records of this kind")] = None,
+    kind: Annotated[str | None, typer.Option(help="only records of this kind: decision, denial …")] = None,
     caller: Annotated[str | None, typer.Option(help="only of this caller")] = None,
     model: Annotated[str | None, typer.Option(help="only for this model")] = None,
     tier: Annotated[str | None, typer.Option(help="only over this tier")] = None,
@@ -74,7 +74,7 @@ def show(
     body = {"caller": caller, "model": model, "tier": tier, "upstream": upstream, "request_id": request_id}
     wanted = {field: value for field, value in body.items() if value is not None}
     try:
-        chosen = Filter(kind, wanted, reason, parse_time(since), parse_time(until))
+        chosen = Filter(parse_kind(kind), wanted, reason, parse_time(since), parse_time(until))
         root = ledger_directory(directory)
         report, lines = show_records(root, load_keys(root, key, vkey, tuple(note or ())), chosen, as_json=as_json)
     except CannotVerifyError as error:

@@ -38,8 +38,14 @@ def told() -> Iterator[None]:
     try:
         yield
     except (CannotVerifyError, LedgerError, OSError, ValueError) as error:
-        typer.echo(f"cannot do that: {error}", err=True)
+        typer.echo(f"cannot do that: {_sentence(error)}", err=True)
         raise typer.Exit(CANNOT) from None
+
+
+def _sentence(error: Exception) -> str:
+    if isinstance(error, OSError) and error.filename is not None and error.strerror is not None:
+        return f"{error.filename}: {error.strerror}"
+    return str(error)
 
 
 def read(directory: Path, keys: Keys, sink: Sink) -> Report:

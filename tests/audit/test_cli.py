@@ -59,6 +59,16 @@ def test_show_filters(good: Path, filters: list[str], count: int) -> None:
     assert len(shown.output.splitlines()) == count
 
 
+def test_a_kind_that_no_record_has_is_no_answer(good: Path) -> None:
+    shown = run("show", good, "--kind", "denials")
+    assert (shown.exit_code, "no record is of the kind 'denials': use start" in shown.output) == (3, True)
+
+
+def test_a_file_that_is_not_there_is_named(good: Path) -> None:
+    done = run("match", "no-text", good)
+    assert (done.exit_code, done.output) == (3, "cannot do that: no-text: No such file or directory\n")
+
+
 def test_show_is_for_the_eye_and_json_is_whole(tmp_path: Path) -> None:
     ledger = Ledger.open(settings(tmp_path))
     ledger.append(
@@ -159,7 +169,8 @@ def test_erase_and_prune(tmp_path: Path) -> None:
     talk(directory)
     assert run("erase", today(directory), directory).output.startswith("3 files")
     assert "was erased" in run("open", "req-1", directory).output
-    assert run("erase", "someday", directory).exit_code == 3
+    someday = run("erase", "someday", directory)
+    assert (someday.exit_code, "'someday' is no day, such as 2026-11-21" in someday.output) == (3, True)
     assert run("prune", 10, directory).output == "0 segments removed\n"
     ledger = Ledger.open(settings(directory))
     assert "one ledger has one writer" in run("prune", 10, directory).output
