@@ -16,6 +16,7 @@ from msgspec import Struct
 from router.channel.control import Control, Message, ProcessState, Word
 from router.logs import Log
 from router.seal.attestation import Attestation
+from router.supervisor.replaced import Files
 from router.supervisor.shortage import SHORTAGE, told
 from router.unforeseen import heard
 
@@ -59,6 +60,7 @@ class Child:
         self._environment = environment
         self._log = log
         self._watcher = watcher
+        self._files = Files(log)
         self._control: Control | None = None
         self._process: asyncio.subprocess.Process | None = None
         self._unanswered = 0  # pings
@@ -143,6 +145,7 @@ class Child:
         self.attestation = None
         self._control = Control(ours, self._on_message, lambda: None)
         self._become("starting" if self.program.controlled else "running", self.reason)
+        self._files.look(self.program.name)
         self._watcher.started(self)
         pinging = asyncio.create_task(self._ping()) if self.program.controlled else None
         if pinging is not None:
