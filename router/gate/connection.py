@@ -243,7 +243,7 @@ class UpstreamConnection(asyncio.Protocol):
         self.headers[key] = value
 
     def on_headers_complete(self) -> None:
-        if self.complete:
+        if self.complete or self.fault is not None:
             return
         status = self._parser.get_status_code() if self._parser is not None else 0
         if 100 <= status < 200:

@@ -8,7 +8,7 @@ import pytest
 
 from router.channel.messages import Cause
 from router.gate import connection as module
-from router.gate.connection import UpstreamConnection
+from router.gate.connection import UpstreamConnection, UpstreamFault
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n"
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -125,3 +125,21 @@ async def test_trailers_tell_nothing_about_the_answer(*, together: bool) -> None
         connection.data_received(piece)
     assert connection.texts() == {"transfer-encoding": "chunked"}
     assert (connection.take(), connection.complete, connection.fault) == (b"ab", True, None)
+
+
+@pytest.mark.parametrize("together", [True, False])
+@pytest.mark.parametrize(
+    "lines",
+    [b"Content-Type: text/html\r\nContent-Type: text/plain\r\n", b"".join(b"X-%d: a\r\n" % one for one in range(200))],
+    ids=["two types", "many"],
+)
+async def test_a_head_with_a_fault_in_it_is_none_however_it_comes(lines: bytes, *, together: bool) -> None:
+    """In one read with its body it counted as whole: what stood behind the fault was not looked at."""
+    connection, transport = asked()
+    pieces = [HEAD[:-2] % 2, lines, b"\r\nab"]
+    for piece in [b"".join(pieces)] if together else pieces:
+        if not transport.aborted:
+            connection.data_received(piece)
+    assert (connection.head_complete, connection.complete) == (False, False)
+    with pytest.raises(UpstreamFault, match="headers"):
+        connection.check()
