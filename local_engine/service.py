@@ -236,5 +236,9 @@ def _settle(future: asyncio.Future[Any], value: Any) -> None:
 
 
 def _deliver(news: list[Delivery]) -> None:
+    """One that cannot be delivered keeps no other request from its events."""
     for deliver, event in news:
-        deliver(event)
+        try:
+            deliver(event)
+        except Exception as error:
+            log.error("an event was not delivered: %s", type(error).__name__, exc_info=error)  # noqa: TRY400 - the same
