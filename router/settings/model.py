@@ -50,7 +50,7 @@ class ListenSettings(Strict, frozen=True):
             ge=0,
             le=256,
             extra_json_schema={"written": "auto"},
-            description="Worker processes; `auto`: one per CPU core but one, which is the gate's; 1 to 8.",
+            description="Worker processes; `auto`: one per CPU core but one, which is the gate's, and at most 8.",
         ),
     ] = 0
     tls: Annotated[

@@ -79,7 +79,7 @@ def test_both_ways_say_the_same_of_bad_settings(line: str, tmp_path: Path) -> No
     """The second line goes by the library: an option is there twice."""
     command = [sys.executable, "-m", "router", *line.split()]
     ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
-    assert (ended.returncode, ended.stdout) == (1, "")
+    assert (ended.returncode, ended.stdout) == (2, "")
     first, last = ended.stderr.splitlines()
     assert first.startswith("no.yaml:1:1: the file cannot be read: No such file")
     assert last == "Nothing was started: the settings above must be right first."
@@ -88,4 +88,4 @@ def test_both_ways_say_the_same_of_bad_settings(line: str, tmp_path: Path) -> No
 def test_a_closed_standard_error_is_no_traceback(tmp_path: Path) -> None:
     command = f"exec {sys.executable} -m router serve --config no.yaml 2>&-"
     ended = subprocess.run(["sh", "-c", command], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
-    assert (ended.returncode, ended.stdout, ended.stderr) == (1, "", "")
+    assert (ended.returncode, ended.stdout, ended.stderr) == (2, "", "")
