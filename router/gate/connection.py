@@ -194,7 +194,7 @@ class UpstreamConnection(asyncio.Protocol):
                 {"message": "a mistake in reading an answer", "exception": error.__context__ or error}
             )
             self._fail(Cause.MISTAKE, "a mistake of ours")
-        except httptools.HttpParserError as error:
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             self._fail(Cause.BAD_ANSWER, type(error).__name__)
         if len(self._chunks) > before:
             self._fruitless = 0

@@ -143,3 +143,11 @@ async def test_a_head_with_a_fault_in_it_is_none_however_it_comes(lines: bytes, 
     assert (connection.head_complete, connection.complete) == (False, False)
     with pytest.raises(UpstreamFault, match="headers"):
         connection.check()
+
+
+async def test_an_upgrade_is_no_answer() -> None:
+    connection, transport = asked()
+    connection.data_received(b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n")
+    with pytest.raises(UpstreamFault, match="bad_answer: HttpParserUpgrade"):
+        connection.check()
+    assert transport.aborted
