@@ -1,8 +1,9 @@
-"""What the build of Python costs: `python -m bench.interpreters /usr/bin/python3.11 [another ...] [--rounds N]`.
+"""What the build of Python costs: `python -m bench.interpreters INTERPRETER [another ...] [--rounds N]`.
 
-Each interpreter, and the one of .venv, runs a loop of pure Python and serves the scenario chat-1k, in turns. All must
-be of .venv's version (3.11, say), so that all run the very packages of .venv. One line of JSON per interpreter: seconds
-of CPU for the loop, CPU microseconds per request, and both as ratios to .venv's, round by round.
+Each interpreter, of whichever version, and the one of .venv run a loop of pure Python and serve the scenario chat-1k,
+in turns; each has an environment of its own with requirements/run.lock. One line of JSON per interpreter: seconds of
+CPU for the loop, CPU microseconds per request, and both as ratios to .venv's, round by round; then its starts, as
+`python -m bench.starts` tells them.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ import json
 import shutil
 import statistics
 import subprocess
-import sysconfig
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -21,8 +21,9 @@ from pathlib import Path
 from bench.gateways.contestant import BIN, Contestant, Place, Program, output
 from bench.gateways.ours import RINGFENCE
 from bench.gateways.rounds import Plan, Row, play
-from bench.gateways.scenarios import BY_NAME
+from bench.gateways.scenarios import BY_NAME, PLAIN
 from bench.gateways.wire import CACHE, HERE
+from bench.starts import spread, starts
 
 LOOP = """
 import time
@@ -36,35 +37,34 @@ began = time.process_time()
 work(1_500_000)
 print(time.process_time() - began)
 """
-VERSION = "import sys; print('.'.join(map(str, sys.version_info[:2])))"
-BUILD = "from router.cli.interpreter import this_interpreter; print('\\n'.join(this_interpreter().lines()))"
+BUILD = "from router.cli.interpreter import this_interpreter; print(this_interpreter().lines()[0])"
+LOCK = HERE.parent / "requirements" / "run.lock"
 
 
 @dataclass(frozen=True, slots=True)
 class Build:
-    """One interpreter with the packages of .venv."""
+    """One interpreter with the packages that serve."""
 
     interpreter: str
-    name: str
+    name: str  # of its environment's directory
     python: Path
     says: str
 
 
 def build_of(interpreter: str, scratch: Path) -> Build:
-    """An environment of its own that reads .venv's packages. SystemExit for another version of Python."""
-    ours, theirs = output(BIN / "python", "-c", VERSION), output(interpreter, "-c", VERSION)
-    if ours != theirs:
-        raise SystemExit(
-            f"{interpreter} is Python {theirs or '(none)'}, .venv is {ours}: its packages are for that one"
-        )
+    """An environment of its own for this interpreter. SystemExit where none can be made."""
     name = f"python-{len(list(scratch.iterdir()))}"
     place = scratch / name
-    subprocess.run([interpreter, "-m", "venv", "--without-pip", place], check=True)
-    packages = place / "lib" / f"python{theirs}" / "site-packages"
-    shutil.rmtree(packages)
-    packages.symlink_to(sysconfig.get_path("purelib"))  # a sealed process reads no .pth's places
     python = place / "bin" / "python"
-    return Build(interpreter.removeprefix(f"{HERE.parent}/"), name, python, output(python, "-c", BUILD))
+    install = [str(BIN / "python"), "-m", "pip", "--python", str(python), "install", "--quiet"]
+    try:
+        subprocess.run([interpreter, "-m", "venv", "--without-pip", place], check=True)
+        subprocess.run([*install, "--require-hashes", "--only-binary", ":all:", "-r", str(LOCK)], check=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise SystemExit(f"{interpreter} cannot take part: {error}") from None
+    packages = Path(output(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"))
+    (packages / "checkout.pth").write_text(f"{HERE.parent}\n")
+    return Build(interpreter, name, python, output(python, "-c", BUILD))
 
 
 def contestant(build: Build) -> Contestant:
@@ -92,20 +92,27 @@ def main() -> None:
     options = parser.parse_args()
     CACHE.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix="interpreters-", dir=CACHE))
-    builds = [build_of(name, scratch) for name in (str(BIN / "python"), *options.interpreters)]
+    own = Build(".venv", "venv", BIN / "python", output(BIN / "python", "-c", BUILD))
+    builds = [own, *(build_of(name, scratch) for name in options.interpreters)]
     looped = loops(builds, options.rounds)
+    asked = requests(builds, Plan(options.rounds, 1.0, options.seconds), scratch / "run")
+    begun = starts([contestant(build) for build in builds], options.rounds, scratch, PLAIN)
+    for build in builds:
+        name = build.name
+        shown = {figure: spread([start[figure] for start in begun[name]]) for figure in ("health_s", "cpu_s", "rss_mb")}
+        print(json.dumps({"python": build.interpreter, "is": build.says, "loop_s": told(looped[name], looped[own.name]),
+                          "request_us": told(asked[name], asked[own.name]), "start": shown}))  # fmt: skip
+    shutil.rmtree(scratch)
+
+
+def requests(builds: Sequence[Build], plan: Plan, scratch: Path) -> dict[str, list[float]]:
+    """CPU microseconds for a request, by interpreter, round by round. SystemExit where one did not serve."""
     rows: list[Row] = []
-    plan = Plan(options.rounds, 1.0, options.seconds)
-    play([BY_NAME["chat-1k"]], [contestant(build) for build in builds], plan, scratch / "run", rows.append)
+    play([BY_NAME["chat-1k"]], [contestant(build) for build in builds], plan, scratch, rows.append)
     for row in rows:
         if "failed_to_start" in row:
             raise SystemExit(f"{row['failed_to_start']} did not start: {row['why']}")
-    asked = {build.name: [row["cpu_us"] for row in rows if row.get("gateway") == build.name] for build in builds}
-    for build in builds:
-        print(json.dumps({"python": build.interpreter, "is": build.says,
-                          "loop_s": told(looped[build.name], looped[builds[0].name]),
-                          "request_us": told(asked[build.name], asked[builds[0].name])}))  # fmt: skip
-    shutil.rmtree(scratch)
+    return {build.name: [row["cpu_us"] for row in rows if row.get("gateway") == build.name] for build in builds}
 
 
 def told(values: Sequence[float], first: Sequence[float]) -> dict[str, float]:

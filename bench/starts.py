@@ -12,13 +12,14 @@ import random
 import shutil
 import statistics
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from bench.gateways.contestant import Contestant, Place, running
 from bench.gateways.field import FIELD, named
 from bench.gateways.processes import usage
 from bench.gateways.rounds import split_cores
-from bench.gateways.scenarios import BOTH, PLAIN
+from bench.gateways.scenarios import BOTH, PLAIN, Arrangement
 from bench.gateways.wire import CACHE, Mock, free_ports, mock
 
 
@@ -34,6 +35,28 @@ def one_start(contestant: Contestant, directory: Path, upstream: Mock, cores: tu
         }
 
 
+def starts(
+    contestants: Sequence[Contestant], times: int, scratch: Path, arrangement: Arrangement
+) -> dict[str, list[dict[str, float]]]:
+    """What each start of each took, by name: all alternate, in another random order each time."""
+    rest, own = split_cores(arrangement)
+    had: dict[str, list[dict[str, float]]] = {contestant.name: [] for contestant in contestants}
+    with mock(scratch, rest) as upstream:
+        for _ in range(times):
+            for contestant in random.sample(contestants, len(contestants)):
+                directory = Path(tempfile.mkdtemp(prefix="start-", dir=scratch))
+                had[contestant.name].append(one_start(contestant, directory, upstream, own))
+    return had
+
+
+def spread(values: Sequence[float]) -> dict[str, float]:
+    return {
+        "median": round(statistics.median(values), 3),
+        "lowest": round(min(values), 3),
+        "highest": round(max(values), 3),
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.starts", description=__doc__)
     parser.add_argument("--times", type=int, default=5)
@@ -41,26 +64,14 @@ def main() -> None:
     parser.add_argument("--all-cores", action="store_true", help="as on a machine with nothing else to do")
     options = parser.parse_args()
     present = [contestant for contestant in named(options.only) if not contestant.missing()]
-    rest, own = split_cores(BOTH if options.all_cores else PLAIN)
+    arrangement = BOTH if options.all_cores else PLAIN
     CACHE.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix="starts-", dir=CACHE))
-    had: dict[str, list[dict[str, float]]] = {contestant.name: [] for contestant in present}
-    with mock(scratch, rest) as upstream:
-        for number in range(options.times):
-            for contestant in random.sample(present, len(present)):
-                directory = scratch / f"{contestant.name}-{number}"
-                had[contestant.name].append(one_start(contestant, directory, upstream, own))
-    for name, starts in had.items():
-        shown = {
-            figure: {
-                "median": round(statistics.median(start[figure] for start in starts), 3),
-                "lowest": round(min(start[figure] for start in starts), 3),
-                "highest": round(max(start[figure] for start in starts), 3),
-            }
-            for figure in starts[0]
-            if any(start[figure] for start in starts)
-        }
-        print(json.dumps({"gateway": name, "starts": len(starts), "cores": len(own), **shown}))
+    cores = len(split_cores(arrangement)[1])
+    for name, each in starts(present, options.times, scratch, arrangement).items():
+        figures = [figure for figure in each[0] if any(start[figure] for start in each)]
+        shown = {figure: spread([start[figure] for start in each]) for figure in figures}
+        print(json.dumps({"gateway": name, "starts": len(each), "cores": cores, **shown}))
     shutil.rmtree(scratch)
 
 

@@ -75,10 +75,18 @@ def literal_of(host: str) -> Address:
         address: Address = IPv6Address(host) if ":" in host else IPv4Address(host)
     except AddressValueError as error:
         raise DestinationError(Reason.NOT_CANONICAL, f"'{host}' is not an IP address: {error}") from None
-    if str(address) != host:
-        message = f"'{host}' is not the canonical form of the address: write '{address}'"
+    if (canonical := _canonical(address)) != host:
+        message = f"'{host}' is not the canonical form of the address: write '{canonical}'"
         raise DestinationError(Reason.NOT_CANONICAL, message)
     return address
+
+
+def _canonical(address: Address) -> str:
+    """On every Python alike: from 3.13 on an IPv4 address mapped into IPv6 is written ::ffff:1.2.3.4 by `str`."""
+    if isinstance(address, IPv4Address) or address.ipv4_mapped is None:
+        return str(address)
+    number, scope = int(address.ipv4_mapped), f"%{address.scope_id}" if address.scope_id else ""
+    return f"::ffff:{number >> 16:x}:{number & 0xFFFF:x}{scope}"
 
 
 def address_of(destination: Destination) -> Address | None:

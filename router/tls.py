@@ -28,9 +28,16 @@ def server_context(certificate: str, key: str) -> ssl.SSLContext:
     return context
 
 
-def client_context(authorities: str | None) -> ssl.SSLContext:
-    """For our own commands: trust the authorities in this file (PEM), or the system's. OSError when it is none."""
-    return ssl.create_default_context(cafile=authorities)
+def client_context(authorities: str | None = None, text: str | None = None) -> ssl.SSLContext:
+    """Chain and host name are verified by the authorities in this file (PEM), or in this text, or by the system's.
+    OSError when it is none (ssl.SSLError is one).
+
+    On every Python alike: from 3.13 on the default asks for what RFC 5280 wants of a certificate beside its signature
+    (VERIFY_X509_STRICT), which many a private authority made with a few openssl commands does not write.
+    """
+    context = ssl.create_default_context(cafile=authorities, cadata=text)
+    context.verify_flags = ssl.VerifyFlags.VERIFY_X509_TRUSTED_FIRST
+    return context
 
 
 def load_pair(context: ssl.SSLContext, certificate: str, key: str) -> None:

@@ -6,7 +6,6 @@ import json
 import os
 import re
 import signal
-import ssl
 import subprocess
 import sys
 import time
@@ -18,6 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+
+from router.tls import client_context
 
 RINGFENCE = Path(sys.executable).with_name("ringfence")
 START_S = 20.0
@@ -204,7 +205,7 @@ def running(
         )  # fmt: skip
     service = Service(process, directory)
     if (authority := directory / "authority.pem").exists():
-        trusting = ssl.create_default_context(cafile=str(authority))
+        trusting = client_context(str(authority))
         service.client = httpx.Client(timeout=30, trust_env=False, verify=trusting)
     try:
         _wait_for(lambda: _begun(service), service, "is not up")

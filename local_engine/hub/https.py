@@ -23,6 +23,7 @@ class HttpTransport:
 
     def __init__(self, authorities: str | None = None) -> None:
         self._tls = ssl.create_default_context(cafile=authorities)
+        self._tls.verify_flags = ssl.VerifyFlags.VERIFY_X509_TRUSTED_FIRST  # as before Python 3.13: private authorities
 
     @contextmanager
     def get(self, target: Target, headers: Mapping[str, str]) -> Iterator[Answer]:

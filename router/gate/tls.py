@@ -7,7 +7,7 @@ from pathlib import Path
 
 from policies import UpstreamRule
 from router.settings.snapshot import Snapshot, TlsMaterial
-from router.tls import load_pair
+from router.tls import client_context, load_pair
 
 
 def authority_files() -> tuple[str, ...]:
@@ -27,7 +27,7 @@ def tls_context(material: TlsMaterial | None = None) -> ssl.SSLContext:
     ssl.SSLError when OpenSSL cannot use the material.
     """
     material = material or TlsMaterial()
-    context = ssl.create_default_context(cadata=material.authorities or None)
+    context = client_context(text=material.authorities or None)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["http/1.1"])
     if material.certificate:

@@ -6,6 +6,7 @@ import base64
 import json
 import os
 import site
+import struct
 import sys
 from pathlib import Path
 from typing import Final
@@ -47,6 +48,8 @@ PROGRAM_FACTS: Final = (
 )
 DEVICES: Final = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/dri", "/dev/kfd")
 GPU_DEVICES: Final = ("nvidia*", "accel/accel*")  # below /dev
+PROGRAM_HEADER: Final = 56  # bytes
+PT_INTERP: Final = 3  # a program header: the path of the loader
 LOADERS: Final = ("/lib64/ld-linux-x86-64.so.2", "/lib/ld-linux-aarch64.so.1", "/lib/ld-musl-x86_64.so.1")
 
 
@@ -98,7 +101,25 @@ def _import_places() -> tuple[str, ...]:
 
 
 def _interpreters() -> tuple[str, ...]:
-    return (sys.executable, str(Path(sys.executable).resolve()), *LOADERS)
+    own = Path(sys.executable).resolve()
+    return (sys.executable, str(own), *loader_of(own), *LOADERS)
+
+
+def loader_of(program: Path) -> tuple[str, ...]:
+    """What the kernel starts this program with (elf(5): PT_INTERP), wherever the system keeps it; none if none."""
+    with program.open("rb") as file:
+        head = file.read(64)
+        if len(head) < 64 or head[:6] != b"\x7fELF\x02\x01":  # of 64 bits, little-endian
+            return ()
+        table, size, count = struct.unpack_from("<Q14xHH", head, 32)
+        file.seek(table)
+        segments = file.read(size * count)
+        for place in range(0, len(segments), max(size, PROGRAM_HEADER)):
+            kind, start, length = struct.unpack_from("<I4xQ16xQ", segments, place)
+            if kind == PT_INTERP:
+                file.seek(start)
+                return (os.fsdecode(file.read(length).rstrip(b"\0")),)
+    return ()
 
 
 def coverage_directories() -> tuple[str, ...]:

@@ -36,7 +36,7 @@ EDITS: dict[str, tuple[Edit, str, int]] = {
     "a space": (replace_line(3, b'"body":{', b'"body": {'), "form", 3),
     "a doubled member": (replace_line(3, b'"body":{', b'"body":{"model":"x",'), "form", 3),
     "a huge number": (replace_line(3, b'"attempt":1', b'"attempt":1e400'), "form", 3),
-    "deep nesting": (replace_line(3, b'"attempt":1', b'"attempt":' + b"[" * 30000 + b"]" * 30000), "form", 3),
+    "deep nesting": (replace_line(3, b'"attempt":1', b'"attempt":' + b"[" * 30000 + b"]" * 30000), "form|mac", 3),
     "invalid UTF-8": (replace_line(3, b"gpu-1", b"\xff\xfe"), "form", 3),
     "a NUL": (replace_line(3, b"gpu-1", b"\x00"), "form", 3),
     "a carriage return": (replace_line(3, b'"}\n', b'"}\r\n'), "form", 3),
@@ -57,8 +57,9 @@ def test_an_edit_is_named_with_its_record(bad: Path, name: str) -> None:
     rewrite(bad, edit)
     report = agreed(bad)
     assert report.exit_code() == 1
-    assert (code, record) in [(finding.code, finding.record) for finding in report.findings]
-    places = [finding.offset for finding in report.findings if (finding.code, finding.record) == (code, record)]
+    codes = code.split("|")  # by how deep this Python's parser goes
+    places = [finding.offset for finding in report.findings if finding.code in codes and finding.record == record]
+    assert places, [(finding.code, finding.record) for finding in report.findings]
     assert places[0] == sum(map(len, raw_lines(bad)[: min(record, 4) if code != "missing" else 3])) or code == "order"
 
 

@@ -15,11 +15,12 @@ BUILT = Path(sys.prefix) / "engine" / "safe-lib"
 WATCH = """
 import os, pkgutil, sys, threading
 seen = []
-start = threading._start_new_thread
-def started(*arguments):
+name = "_start_new_thread" if hasattr(threading, "_start_new_thread") else "_start_joinable_thread"  # Python 3.13
+start = getattr(threading, name)
+def started(*arguments, **named):
     seen.append("a thread")
-    return start(*arguments)
-threading._start_new_thread = started
+    return start(*arguments, **named)
+setattr(threading, name, started)
 LOUD = ("socket.bind", "socket.connect", "socket.getaddrinfo", "socket.sendto", "socket.__new__", "subprocess.Popen",
         "os.fork", "os.exec", "os.posix_spawn", "os.system", "urllib.Request")
 def hook(event, arguments):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from router.cli.interpreter import Interpreter, of_distribution, recorded_flags, this_interpreter, verdict
+from router.cli.interpreter import Interpreter, newer, of_distribution, recorded_flags, this_interpreter, verdict
 
 PYENV = "'--prefix=/opt/pyenv/versions/3.11.7' '--enable-shared'"
 PLAIN = "GNU C11 12.2.0 -mtune=generic -march=x86-64 -g -O3 -std=c11 -fwrapv"
@@ -47,6 +47,23 @@ def test_advice_is_given_for_what_is_known_to_be_slow_alone(optimised: bool | No
     said = "\n".join(Interpreter("3.11.7", "GCC 12.2.0", optimised, "because").lines())
     assert said.startswith("Python 3.11.7 (GCC 12.2.0): ")
     assert ("PYTHON=/usr/bin/python3" in said) is (optimised is False)
+
+
+def test_a_newer_one_is_named_where_it_starts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert newer(11) == ""
+    shim = tmp_path / "python3.14"  # pyenv puts one for a version that is not chosen here: it fails
+    for name, body in (("python3.13", "exit 0"), ("python3.14", "exit 127")):
+        (tmp_path / name).write_text(f"#!/bin/sh\n{body}\n")
+        (tmp_path / name).chmod(0o755)
+    assert newer(11) == newer(12) == "python3.13"
+    assert newer(13) == ""
+    shim.write_text("#!/bin/sh\nexit 0\n")
+    assert newer(11) == newer(13) == "python3.14"
+    assert newer(14) == newer(15) == ""
+    said = Interpreter("3.11.2", "GCC 12.2.0", optimised=True, why="because", newer="python3.14").lines()
+    assert len(said) == 2
+    assert "make clean && make serve PYTHON=python3.14" in said[1]
 
 
 def test_the_systems_own_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -101,12 +101,15 @@ def test_kind(text: str, kind: AddressKind) -> None:
     assert kind_of(ip_address(text)) is kind
 
 
+MENDED = {"2002:7f00:1::", "192.0.0.192"}  # by later versions of Python
+
+
 @pytest.mark.parametrize(
     "text", ["::127.0.0.1", "64:ff9b::7f00:1", "2002:7f00:1::", "fec0::1", "192.0.0.192", "168.63.129.16", "224.0.0.1"]
 )
 def test_what_the_standard_library_calls_global_is_not_dialled_here(text: str) -> None:
     """A witness: with `is_global` as the filter, these would pass."""
-    assert ip_address(text).is_global
+    assert ip_address(text).is_global or text in MENDED
     assert reach_of(ip_address(text)) is None
 
 

@@ -18,7 +18,7 @@ from router.api.encrypted import HANDSHAKE_S, TlsConnection
 from router.api.intake import Intake
 from router.audit import Kind
 from router.descriptors import Descriptors
-from router.tls import server_context
+from router.tls import client_context, server_context
 from tests.router.certificates import Authority
 from tests.router.fronts import Over, front, statuses, talk
 from tests.router.house import House, answering, plain, streamed
@@ -32,7 +32,7 @@ def told(directory: Path, story: Story, *, answer: bytes = plain(b'{"a":1}'), in
     authority = Authority.make(directory)
     pem = authority.server().file.read_text()
     context = server_context(pem, pem)
-    trusting = ssl.create_default_context(cafile=str(authority.file))
+    trusting = client_context(str(authority.file))
     counted = intake or Intake()
     over: Over = lambda inner: TlsConnection(inner, context, counted)  # noqa: E731 - typed
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from router.seal.landlock import LATER_RIGHTS, handled, lacking, version
+from router.seal.rooms import loader_of
 from tests.seal.experiments import CHECKOUT
 
 pytestmark = pytest.mark.skipif(version() == 0, reason="this kernel has no Landlock, or it is switched off")
@@ -34,6 +36,23 @@ profile, write = Profile(sys.argv[1]), tuple(sys.argv[2:])
 attestation = enclose(Plan(profile, room_of(profile, read=authority_files(), write=write)))
 assert not attestation.escaped, attestation.escaped
 """
+
+
+def test_a_program_is_started_by_the_loader_that_it_names(tmp_path: Path) -> None:
+    (loader,) = loader_of(Path(sys.executable).resolve())
+    assert os.access(loader, os.X_OK)
+    moved = (
+        Path(sys.executable)
+        .resolve()
+        .read_bytes()
+        .replace(loader.encode() + b"\0", b"/nix" + loader[4:].encode() + b"\0")
+    )
+    (tmp_path / "moved").write_bytes(moved)
+    assert loader_of(tmp_path / "moved") == (f"/nix{loader[4:]}",)
+    for name, content in (("script", b"#!/bin/sh\n"), ("empty", b""), ("other", b"\x7fELF\x01\x01" + bytes(60)),
+                          ("without", b"\x7fELF\x02\x01" + bytes(60))):  # fmt: skip
+        (tmp_path / name).write_bytes(content)
+        assert loader_of(tmp_path / name) == ()
 
 
 def in_a_room(profile: str, program: str, *write: Path) -> dict[str, str]:

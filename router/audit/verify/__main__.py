@@ -46,7 +46,10 @@ def ledger_directory(path: Path) -> Path:
     try:
         if path.is_file():
             directory = path.parent.parent if path.parent.name == layout.SEGMENTS else path.parent
-        there, whole = directory.exists(), (directory / layout.SEGMENTS).is_dir()
+        directory.stat()
+        there, whole = True, (directory / layout.SEGMENTS).is_dir()
+    except FileNotFoundError:
+        there, whole = False, False
     except OSError as error:  # no name that a file can have, or nothing that we may look into
         raise CannotVerifyError(f"{path} cannot be looked at: {error.strerror}") from None
     if not whole:
