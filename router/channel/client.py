@@ -14,13 +14,12 @@ import msgspec
 from router.channel.exchange import Exchange, ExchangeFailed, Waiter
 from router.channel.frames import HEADER, WINDOW, ChannelError, Kind, Payload
 from router.channel.link import LARGE, Link, attach
-from router.channel.messages import Ask, Cause, Denial, Failure, Look, Open, Warm, encode
+from router.channel.messages import MISTAKE_OF_OURS, Ask, Cause, Denial, Failure, Look, Open, Warm, encode
 from router.channel.states import UpstreamLoad, UpstreamState
 
 _OPEN: Final = Kind.OPEN  # a look-up of an enumeration's member costs as much as a call of a function
 _BODY: Final = Kind.BODY
 LOST = Failure(Cause.GATE_LOST, "the gate went away", retry_after_s=1.0)
-MISTAKE = Failure(Cause.MISTAKE, "a mistake of ours")
 
 
 class GateClient:
@@ -158,7 +157,7 @@ class GateClient:
         if exchange is None:
             return
         link.send(number, Kind.CANCEL, Cause.MISTAKE.encode())
-        waiter = exchange.fail(MISTAKE)
+        waiter = exchange.fail(MISTAKE_OF_OURS)
         if waiter is not None:
             self._woken.append(waiter)
 

@@ -16,8 +16,6 @@ T = TypeVar("T")
 LONGEST_NAME = 1024  # of what a worker names: the gate remembers by some of it
 LONGEST_S = 31 * 86_400.0  # settings take durations up to 30 days
 RequestId = Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]{1,64}\Z")]  # it stands in a header that the gate writes
-
-
 Name = Annotated[str, Meta(max_length=LONGEST_NAME)]
 
 
@@ -125,14 +123,13 @@ class Failure(msgspec.Struct, frozen=True, array_like=True):
     retry_after_s: float = 0.0
 
 
-_encoder = msgspec.msgpack.Encoder()
+MISTAKE_OF_OURS: Final = Failure(Cause.MISTAKE, "a mistake of ours")
+
+encode: Final[Callable[[msgspec.Struct], bytes]] = msgspec.msgpack.Encoder().encode
 _KINDS: Final = (Open, Denial, Warm, Ask, Look, Queued, Head, Failure)
 _decoders: Final[dict[type[Any], msgspec.msgpack.Decoder[Any]]] = {
     kind: msgspec.msgpack.Decoder(kind) for kind in _KINDS
 }
-
-
-encode: Final[Callable[[msgspec.Struct], bytes]] = _encoder.encode
 
 
 def decode(kind: type[T], payload: Payload) -> T:

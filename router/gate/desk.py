@@ -11,10 +11,10 @@ from msgspec import Struct
 from router.channel.link import Link
 from router.gate.budget import Budget
 from router.gate.clock import Clock
+from router.gate.world import World
 
 if TYPE_CHECKING:
     from router.gate.exchange import GateExchange
-    from router.gate.world import World
 
 
 class Afterwards:

@@ -18,9 +18,9 @@ from router.gate.connection import UpstreamFault
 from router.gate.deadline import Deadline
 from router.gate.death import of_a_program
 from router.gate.desk import Desk
-from router.gate.endings import CLIENT_LEFT, COMPLETED, MISTAKE, ending_of
+from router.gate.endings import CLIENT_LEFT, COMPLETED, MISTAKE, ending_of, outcome
 from router.gate.judging import judged
-from router.gate.records import denial, outcome
+from router.gate.records import denial
 from router.gate.relay import Relay
 from router.gate.request import post
 from router.gate.route import Route

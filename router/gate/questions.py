@@ -20,7 +20,7 @@ from router.audit.format.proofs import ProofError
 from router.audit.prove import receipt_for_caller
 from router.channel.frames import COUNT, ChannelError, Kind, Payload
 from router.channel.link import Link
-from router.channel.messages import Ask, Cause, Denial, Failure, Look, Open, Warm, decode, encode
+from router.channel.messages import MISTAKE_OF_OURS, Ask, Cause, Denial, Failure, Look, Open, Warm, decode, encode
 from router.gate.desk import Front
 from router.unforeseen import heard
 
@@ -28,7 +28,7 @@ MOST_WARMS = 64  # of one worker: each waits as long as its caller wishes
 MOST_QUESTIONS = 256  # of one worker: receipts, reports and metrics
 MOST_DENIALS = 20_000  # of one worker: each waits for the disk
 BACK_S = 1.0
-OURS: Final = encode(Failure(Cause.MISTAKE, "a mistake of ours"))
+OURS: Final = encode(MISTAKE_OF_OURS)
 
 
 class Questions:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
 
 from msgspec import Struct
 
@@ -13,10 +13,9 @@ from router.gate.admission import Admission
 from router.gate.pool import Pool
 from router.gate.records import decisions
 from router.gate.request import heads
-from router.settings.snapshot import Timeouts
-
-if TYPE_CHECKING:
-    from router.gate.world import World
+from router.gate.upstreams import Upstreams
+from router.settings.snapshot import Snapshot, Timeouts
+from router.verdicts import Verdicts
 
 MOST = 4096  # remembered; then all are forgotten, so that no client can fill the memory
 
@@ -37,8 +36,13 @@ class Route(Struct, frozen=True):
 class Routes:
     """Of one world. `policies` decides, by `Verdicts`; of what it refuses nothing is kept here."""
 
-    def __init__(self, world: World) -> None:
-        self._world = world
+    def __init__(
+        self, snapshot: Snapshot, upstreams: Upstreams, admissions: Mapping[str, Admission], verdicts: Verdicts
+    ) -> None:
+        self._snapshot = snapshot
+        self._upstreams = upstreams
+        self._admissions = admissions
+        self._verdicts = verdicts
         self._known: dict[tuple[object, ...], Route] = {}
 
     def find(self, message: Open) -> Route | Decision:
@@ -48,7 +52,7 @@ class Routes:
         if route is None:
             reach = Reach(message.reach) if message.reach is not None else None
             facts = RequestFacts(message.endpoint, message.model, reach=reach)
-            verdict = self._world.verdicts.exchange(facts, message.caller, message.tier, message.upstream)
+            verdict = self._verdicts.exchange(facts, message.caller, message.tier, message.upstream)
             if not verdict.allowed:
                 return verdict
             if len(self._known) >= MOST:
@@ -57,16 +61,15 @@ class Routes:
         return route
 
     def _made(self, message: Open) -> Route:
-        world = self._world
-        policy, upstreams = world.snapshot.policy, world.upstreams
-        pool = upstreams.pool(message.upstream)
+        snapshot, upstreams = self._snapshot, self._upstreams
+        policy, pool = snapshot.policy, upstreams.pool(message.upstream)
         return Route(
             served_model=policy.models[message.model].served.get(message.tier, message.model),
-            timeouts=world.snapshot.tiers[message.tier].timeouts,
+            timeouts=snapshot.tiers[message.tier].timeouts,
             waits_for_all=message.endpoint.writes,
-            admission=world.admissions[message.tier],
+            admission=self._admissions[message.tier],
             pool=pool,
             heads=heads(pool.rule, upstreams.credential(message.upstream), message.endpoint, message.caller),
             records=(decisions(message, policy, "allowed"), decisions(message, policy, "continued")),
-            captured=world.snapshot.capture.wants(message.caller, message.model),
+            captured=snapshot.capture.wants(message.caller, message.model),
         )

@@ -28,6 +28,6 @@ class World:
     chooses: bool = field(init=False)  # some tier has more than one upstream: workers look at their loads
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "routes", Routes(self))
+        object.__setattr__(self, "routes", Routes(self.snapshot, self.upstreams, self.admissions, self.verdicts))
         tiers = self.snapshot.policy.tiers.values()
         object.__setattr__(self, "chooses", any(len(tier.upstreams) > 1 for tier in tiers))
