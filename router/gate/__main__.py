@@ -280,9 +280,7 @@ async def _main(control: int, engine_directory: Path, continues: Known | None) -
 
 def main() -> None:
     """`--continues`: the log that the ledger must go on with, and its size so far."""
-    given = dict(
-        zip(sys.argv[1::2], sys.argv[2::2], strict=True)
-    )  # argparse would be a thirtieth of all that is imported
+    given = dict(zip(sys.argv[1::2], sys.argv[2::2], strict=True))  # argparse would be a thirtieth of all imports
     continues = parse(given["--continues"]) if "--continues" in given else None
     begin()
     keep_heap()

@@ -7,9 +7,9 @@ import sys
 from types import ModuleType
 
 gc.disable()  # nothing that is imported below is garbage; `settle_memory` switches it on again
-if __name__ == "__main__":  # uvicorn's own program, and with it click, reloaders, multiprocessing: a tenth of imports
+if __name__ == "__main__":  # a tenth of a start: click, reloaders, multiprocessing of uvicorn's own program, unused
     sys.modules["uvicorn.main"] = _no_program = ModuleType("uvicorn.main")
-    vars(_no_program).update(Server=None, main=None, run=None)  # what uvicorn takes from there to offer it
+    vars(_no_program).update(Server=None, main=None, run=None)  # the names that uvicorn's __init__ takes from there
 
 import asyncio
 import socket
@@ -124,9 +124,7 @@ class Worker:
             return
         try:
             front = server_context(snapshot.front.certificate, snapshot.front.key) if snapshot.listen.tls else None
-        except (
-            OSError
-        ) as error:  # ssl.SSLError is one; the pair was tried before it was sent, so something is short here
+        except OSError as error:  # or ssl.SSLError: the pair was tried before it was sent, so something is short here
             self._log("settings_refused", reason=f"the certificate of 'listen.tls' cannot be used: {error.strerror}")
             self._stop()  # the gate serves by the new settings only: another worker is started by these
             return
