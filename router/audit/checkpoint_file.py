@@ -18,7 +18,7 @@ class CheckpointFile:
         """OSError, SegmentError: it cannot be read."""
         self._home = home
         self._path = home.path(layout.CHECKPOINT)
-        self._may_say = {read_small(self._path)}  # also what an attempt may have left that failed
+        self._may_say = {self._read()}  # also what an attempt may have left that failed
         self.signed = 0  # the size that it says since we wrote it last; 0: not yet
 
     def replace(self, checkpoint: Checkpoint, journal: Journal) -> None:
@@ -37,9 +37,13 @@ class CheckpointFile:
             if not is_at(self._home.lock, lock):
                 raise changed(lock)
             journal.look()
-            found = read_small(self._path)
+            found = self._read()
         except (FileNotFoundError, NotADirectoryError, SegmentError):
             raise changed(self._path) from None
         if found not in self._may_say:
             raise changed(self._path)
         return found
+
+    def _read(self) -> bytes:
+        """It counts by what it says: a backup may give the same file another name."""
+        return read_small(self._path, links=True)

@@ -27,8 +27,11 @@ def changed(path: Path) -> JournalChanged:
 
 
 def is_at(descriptor: int, path: Path) -> bool:
-    """Whether what we have open is what lies under that name. OSError: nothing does."""
-    ours, there = os.fstat(descriptor), path.lstat()
+    """Whether what we have open is what lies under that name."""
+    try:
+        ours, there = os.fstat(descriptor), path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
     return (ours.st_dev, ours.st_ino) == (there.st_dev, there.st_ino)
 
 
@@ -79,7 +82,7 @@ class Journal:
         return self._descriptor < 0 or (self.size > 0 and (self.size >= limit or self._day != self._today()))
 
     def look(self) -> None:
-        """JournalChanged if another file has the open segment's name; OSError if none has. write() sees the rest."""
+        """JournalChanged if another file has the open segment's name, or none. write() sees the rest."""
         if self._descriptor >= 0 and not is_at(self._descriptor, self._path):
             raise changed(self._path)
 
@@ -87,7 +90,8 @@ class Journal:
         """Append; False if the reserve had to be given up for it. JournalChanged if we are not alone."""
         found = os.fstat(self._descriptor)
         if found.st_size != self.size or found.st_nlink != 1:
-            raise JournalChanged(errno.ESTALE, f"the segment has {found.st_size} bytes where we wrote {self.size}")
+            there = f"{found.st_size} bytes and {found.st_nlink} names (hard links)"
+            raise JournalChanged(errno.ESTALE, f"the segment has {there} where we wrote {self.size} under one name")
         try:
             self._write_all(data)
         except OSError as error:

@@ -133,7 +133,7 @@ def _unreadable(directory: Path, error: Exception) -> str:
 def _newest_checkpoint(home: Home) -> Checkpoint:
     path = home.path(layout.CHECKPOINT)
     try:
-        return open_checkpoint(read_small(path).decode(), home.signer.verifier)
+        return open_checkpoint(read_small(path, links=True).decode(), home.signer.verifier)
     except (OSError, ValueError) as error:
         raise LedgerError(
             f"{path} is missing or not signed by this ledger ({error}): nobody can say how long the ledger was. "

@@ -103,7 +103,7 @@ def test_a_segment_changed_under_the_running_writer_stops_it(tmp_path: Path, att
     ledger = Ledger.open(settings(tmp_path))
     exchange(ledger)
     attack(tmp_path)
-    with pytest.raises(LedgerUnavailable, match=r"the segment has .* bytes where we wrote"):
+    with pytest.raises(LedgerUnavailable, match=r"the segment has .* bytes .* where we wrote"):
         ledger.append(Kind.DENIAL, DENIAL).wait(WAIT_S)
     ledger.close()
 

@@ -60,6 +60,10 @@ def no_checkpoint(ledger: Path, _: Path) -> None:
     (ledger / layout.CHECKPOINT).unlink()
 
 
+def no_lock(ledger: Path, _: Path) -> None:
+    (ledger / layout.LOCK).unlink()
+
+
 def begun(tmp_path: Path) -> tuple[Ledger, Path]:
     """A ledger with a checkpoint over its first records, and a copy from before the next."""
     ledger = Ledger.open(settings(tmp_path / "ledger"))
@@ -84,7 +88,7 @@ def exchanges_until_it_ends(ledger: Ledger) -> str:
     return str(ledger.failure)
 
 
-@pytest.mark.parametrize("attack", [whole, segment, checkpoint, lock, moved, a_pipe, no_checkpoint])
+@pytest.mark.parametrize("attack", [whole, segment, checkpoint, lock, moved, a_pipe, no_checkpoint, no_lock])
 def test_the_next_checkpoint_notices(tmp_path: Path, attack: Callable[[Path, Path], None]) -> None:
     ledger, older = begun(tmp_path)
     attack(tmp_path / "ledger", older)
@@ -92,6 +96,33 @@ def test_the_next_checkpoint_notices(tmp_path: Path, attack: Callable[[Path, Pat
     assert "is not what this process left there: somebody removed it or put another copy in its place" in failure
     assert str(tmp_path / "ledger") in failure
     assert ledger.close() == failure
+
+
+@pytest.mark.parametrize(("attack", "name"), [(no_lock, layout.LOCK), (no_checkpoint, layout.CHECKPOINT)])
+def test_the_file_that_is_gone_is_named(tmp_path: Path, attack: Callable[[Path, Path], None], name: str) -> None:
+    ledger, older = begun(tmp_path)
+    attack(tmp_path / "ledger", older)
+    assert f"{tmp_path / 'ledger' / name} is not what" in exchanges_until_it_ends(ledger)
+    ledger.close()
+
+
+def test_another_name_for_the_checkpoint_file_is_no_change(tmp_path: Path) -> None:
+    """A backup that makes hard links: neither the writer nor the next start minds, since the note is what it was."""
+    ledger, older = begun(tmp_path)
+    for at, begun_again in enumerate((False, True)):
+        os.link(tmp_path / "ledger" / layout.CHECKPOINT, older / f"backup-{at}")
+        if begun_again:
+            ledger = Ledger.open(settings(tmp_path / "ledger"))
+        exchanges_until_signed(ledger, ledger.signed + 1)
+        assert ledger.close() is None
+    assert codes(check(tmp_path / "ledger")) == []
+
+
+def test_another_name_for_the_open_segment_is_told_as_that(tmp_path: Path) -> None:
+    ledger, older = begun(tmp_path)
+    os.link(list_segments(tmp_path / "ledger")[-1][1], older / "backup")
+    assert "2 names (hard links)" in exchanges_until_it_ends(ledger)
+    ledger.close()
 
 
 def test_so_does_an_orderly_end_and_the_gate_tells_of_it(tmp_path: Path) -> None:
