@@ -60,11 +60,12 @@ class Application:
             await as_error(error)(scope, receive, named)
             return
         asks_health = scope["path"] == "/health" and scope["method"] == "GET"
-        await (self._healthy() if asks_health else self.operations)(scope, receive, named)
+        await self._answer(asks_health=asks_health)(scope, receive, named)
 
-    def _healthy(self) -> Sent:
+    def _answer(self, *, asks_health: bool) -> ASGIApp:
+        """Also an import may fail, where descriptors are short: whoever asks next has it tried again."""
         try:
-            return self._health.answer()
+            return self._health.answer() if asks_health else self.operations
         except Exception as error:  # noqa: BLE001 - as everywhere: its kind to the log, nothing to the client
             return self._mistake(error)
 

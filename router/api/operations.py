@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final, cast
 
+import msgspec
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.routing import Match, Route
-from starlette.types import ExceptionHandler
+from starlette.types import ExceptionHandler, Receive, Scope, Send
 
 from policies import Endpoint
 from router.api.admin import Admin
@@ -41,7 +42,7 @@ def operations(
             *Status(snapshot, gate, view).routes(),
             *Admin(snapshot, gate, view).routes(),
             *Narrow(snapshot, view, steering).routes(),
-            *map(_only_post, GENERATING),
+            *(Route(path, OnlyPost(path)) for path in GENERATING),
         ],
         exception_handlers=cast("Mapping[Any, ExceptionHandler]", handlers),  # Starlette calls any ASGI application
     )
@@ -49,13 +50,20 @@ def operations(
     return routed
 
 
-def _only_post(path: str) -> Route:
-    """The generating endpoints are served by the protocol; what comes here came by another method."""
+class OnlyPost(msgspec.Struct, frozen=True):
+    """A generating endpoint, for what the protocol does not serve: it came by another method, or in another spelling.
 
-    async def refuse(request: Request) -> Sent:
-        return as_error(MethodNotAllowed(f"{request.url.path} takes POST."), allow="POST")  # no request, so no record
+    An ASGI application: to it Starlette's routes pass every method there is. It is no request, so it leaves no record.
+    """
 
-    return Route(path, refuse, methods=["GET", "PUT", "PATCH", "DELETE", "OPTIONS"])
+    path: str
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["method"] == "POST":
+            answer = as_error(InvalidRequest(f"Write the target of the request just so: POST {self.path}"))
+        else:
+            answer = as_error(MethodNotAllowed(f"{self.path} takes POST."), allow="POST")
+        await answer(scope, receive, send)
 
 
 async def http_error(request: Request, error: Exception) -> Sent:

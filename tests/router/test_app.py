@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
+import os
 from pathlib import Path
 from types import ModuleType
 
@@ -13,7 +15,7 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-from router.api import health, status
+from router.api import health, operations, status
 from router.api.app import Application
 from router.api.operations import http_error
 from router.channel.control import ProcessState
@@ -103,6 +105,8 @@ async def test_a_generating_endpoint_takes_post_by_each_of_its_names(path: str, 
     [
         ("POST", "/livez", "GET, HEAD"),
         ("GET", "/v1/chat/completions", "POST"),
+        ("TRACE", "/v1/chat/completions", "POST"),
+        ("PROPFIND", "/generate", "POST"),
         ("DELETE", "/warm", "GET, HEAD, POST"),
         ("DELETE", "/admin/narrow", "GET, HEAD, POST"),
     ],
@@ -111,6 +115,34 @@ async def test_the_methods_that_a_path_takes_are_named(method: str, path: str, a
     async with house(1, tmp_path) as parts, client_of(parts, View()) as client:
         answer = await client.request(method, path)
     assert (answer.status_code, answer.headers["allow"]) == (405, allow)
+
+
+async def test_a_generating_endpoint_in_another_spelling_is_told_its_own(tmp_path: Path) -> None:
+    """The protocol did not take it; that the path takes no POST would be no truth."""
+    async with house(1, tmp_path) as parts, client_of(parts, View()) as client:
+        answer = await client.post("/v1/ch%61t/completions")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "invalid_request")
+    assert "POST /v1/chat/completions" in answer.json()["error"]["message"]
+
+
+async def test_an_import_that_fails_is_told_in_our_words_and_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The first request beside /health, while there is no descriptor to read the module by."""
+
+    def short(*_: object) -> Starlette:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE), "a/secret/path")
+
+    async with house(1, tmp_path) as parts, client_of(parts, View()) as client:
+        with monkeypatch.context() as patched:
+            patched.setattr(operations, "operations", short)
+            answer = await client.get("/livez")
+            assert (await client.get("/health")).json()["status"]
+        assert (answer.status_code, answer.json()["error"]["code"]) == (500, "internal_error")
+        assert answer.headers["x-request-id"]
+        assert (await client.get("/livez")).status_code == 200
+    [line] = [json.loads(line) for line in capsys.readouterr().err.splitlines() if "internal_error" in line]
+    assert line["reason"].startswith("OSError (Too many open files) at ")
 
 
 @pytest.mark.parametrize(
