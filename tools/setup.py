@@ -20,7 +20,7 @@ CACHE = ROOT / ".cache"
 PYTHON = VENV / "bin" / "python"
 LOCKS = ROOT / "requirements"
 OLDEST, NEWEST = (3, 11), (3, 14)  # that the locks have wheels for
-CHEAPER = (13, 14)  # minor versions measured to serve with less CPU than those before (docs/performance.md)
+CHEAPER = (14, 13)  # minor versions measured to serve with less CPU than those before (docs/performance.md)
 
 NEEDED = {"cc": "gcc", "c++": "g++", "make": "make"}
 STAGES: dict[str, tuple[str, ...]] = {"run": ("build", "run"), "dev": ("build", "run", "dev")}
@@ -58,7 +58,7 @@ def require_tools() -> None:
 
 def newer() -> str:
     """A newer Python that this shell finds and that environments can be made with: its name, or ""."""
-    names = [f"python3.{minor}" for minor in reversed(CHEAPER) if minor > sys.version_info.minor]
+    names = [f"python3.{minor}" for minor in CHEAPER if minor > sys.version_info.minor]
     return next((name for name in names if shutil.which(name) and venv_works(name)), "")
 
 

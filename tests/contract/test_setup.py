@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from router.cli import interpreter
 from tools import setup
 
 HERE = f"{sys.version_info[0]}.{sys.version_info[1]}"
@@ -60,6 +61,7 @@ def test_a_newer_one_is_named_where_it_makes_environments(monkeypatch: pytest.Mo
     assert setup.newer() == "python3.13"
     monkeypatch.setattr(sys, "version_info", SimpleNamespace(major=3, minor=13))
     assert setup.newer() == ""
+    assert setup.CHEAPER == interpreter.CHEAPER, "the set-up runs before the package is there: it has a list of its own"
 
 
 def test_what_is_missing_is_named_with_its_package(venv: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
