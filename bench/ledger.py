@@ -19,8 +19,8 @@ from typing import Any
 import uvloop
 
 from router.audit import Durability, Kind, Ledger, LedgerSettings
+from router.audit.bodies import encode_body
 from router.audit.codec import CODEC
-from router.audit.fields import encode_body
 from router.audit.format import layout
 from router.audit.format.tiles import TileStack
 from router.audit.home import open_home

@@ -7,7 +7,7 @@ Its bytes are described in docs/ledger-format.md.
 from router.audit.capture import Capture
 from router.audit.errors import LedgerError, LedgerFieldError, LedgerUnavailable
 from router.audit.exchanges import Prepared
-from router.audit.fields import MOST_NAMES, JsonValue
+from router.audit.fields import MOST_NAMES
 from router.audit.inbox import Alarm
 from router.audit.kinds import Durability, Kind
 from router.audit.ledger import Ledger, Ticket
@@ -18,7 +18,6 @@ __all__ = [
     "Alarm",
     "Capture",
     "Durability",
-    "JsonValue",
     "Kind",
     "Ledger",
     "LedgerError",

@@ -12,7 +12,8 @@ from typing import Final
 import msgspec
 from msgspec import UNSET
 
-from router.audit.fields import HARMLESS, HEXADECIMAL, MOST_MILLIS, MOST_NAME, SAFE, Outcome, encode_body, form_of
+from router.audit.bodies import HARMLESS, HEXADECIMAL, MOST_MILLIS, SAFE, encode_body, form_of
+from router.audit.fields import MOST_NAME, Outcome
 from router.audit.kinds import Kind
 
 _DECISION, _OUTCOME = Kind.DECISION, Kind.OUTCOME  # the interpreter is slow to find them in their class

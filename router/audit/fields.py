@@ -1,8 +1,6 @@
 """The closed list of what a record's body may hold, and of which type: content has no field to slip in by.
 
-Strings are names, reasons and digests: at most 128 printable ASCII characters without quotes, backslashes, angle
-brackets and ampersands; anything else becomes "_", and what was cut ends with "~". So a body has one spelling in JSON,
-a terminal or a table shows it harmlessly, and no string can break a line. Fields without a default are required.
+Strings are names, reasons and digests; `bodies` says how they are spelled. Fields without a default are required.
 """
 
 from __future__ import annotations
@@ -13,26 +11,18 @@ from typing import Annotated, Final, TypeAlias
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from router.audit.errors import LedgerFieldError
 from router.audit.kinds import Kind
-
-JsonValue: TypeAlias = str | int | float | bool | list[str]
 
 MOST_NAME: Final = 128
 MOST_NAMES: Final = 64
-MOST_MILLIS: Final = 1e12
 Name: TypeAlias = Annotated[str, Meta(max_length=MOST_NAME)]
 Names: TypeAlias = Annotated[list[Name], Meta(max_length=MOST_NAMES)]
 Count: TypeAlias = Annotated[int, Meta(ge=0, le=2**53 - 1)]  # what every JSON reader holds exactly
 Millis: TypeAlias = float  # to the microsecond; -1.0: it never happened
-# Hexadecimal: keyed, or of ciphertext, never of content. A pattern here is a search in Python for each: see _DIGESTS.
+# Hexadecimal: keyed, or of ciphertext, never of content. A pattern here is a search in Python for each: see DIGESTS.
 Digest: TypeAlias = Annotated[str, Meta(min_length=16, max_length=128)]
 Digests: TypeAlias = Annotated[list[Digest], Meta(max_length=MOST_NAMES)]
 Sealed: TypeAlias = Annotated[str, Meta(pattern="^[A-Za-z0-9+/]{4,8192}={0,2}$")]  # base64
-
-SAFE: Final = bytes(code for code in range(32, 127) if chr(code) not in "\\<>&'`")  # of a whole body
-HARMLESS: Final = SAFE.replace(b'"', b"")  # in one string
-_HARMLESS: Final = frozenset(HARMLESS.decode())
 
 
 class Body(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
@@ -214,7 +204,7 @@ FORMS: Final[Mapping[Kind, type[Body]]] = {
     Kind.ADMIN: Admin,
 }
 # what is a Digest or Digests above: a test compares
-_DIGESTS: Final[Mapping[Kind, tuple[str, ...]]] = {
+DIGESTS: Final[Mapping[Kind, tuple[str, ...]]] = {
     Kind.DECISION: ("prompt_mac", "message_macs", "capture"),
     Kind.OUTCOME: ("answer_mac", "capture"),
     Kind.KEY_EPOCH: ("reviewer",),
@@ -222,78 +212,4 @@ _DIGESTS: Final[Mapping[Kind, tuple[str, ...]]] = {
     Kind.RECOVERY_GAP: ("log",),
     Kind.ADMIN: ("digest",),
 }
-HEXADECIMAL: Final = b"0123456789abcdef"
-_MILLIS: Final = {Kind.OUTCOME: ("first_byte_ms", "total_ms"), Kind.PROBE: ("ms",)}
-_encode: Final = msgspec.json.Encoder().encode
-
-
-def form_of(kind: Kind, body: Mapping[str, object]) -> Body:
-    """The body as a form of its kind, clean already: what of many records is the same is looked at once.
-    LedgerFieldError names what has no place in it.
-    """
-    form = _converted(kind, body)
-    return _cleaned(kind, body) if _encode(form).translate(None, SAFE) else form
-
-
-def encode_body(kind: Kind, body: Mapping[str, object] | Body) -> bytes:
-    """The body as JSON, in its one spelling; LedgerFieldError names what has no place in it.
-
-    A form is of the right types already, and what names it holds are short: `form_of` made it, or our own code did.
-    """
-    form = body if isinstance(body, Body) else _converted(kind, body)
-    _settle(kind, form)
-    data = _encode(form)
-    return _encode(_cleaned(kind, msgspec.to_builtins(form))) if data.translate(None, SAFE) else data
-
-
-def _converted(kind: Kind, body: Mapping[str, object]) -> Body:
-    try:
-        return msgspec.convert(body, FORMS[kind])
-    except msgspec.ValidationError:
-        return _cleaned(kind, body)
-
-
-def _cleaned(kind: Kind, body: Mapping[str, object]) -> Body:
-    try:
-        return msgspec.convert({field: _clean(value) for field, value in body.items()}, FORMS[kind])
-    except msgspec.ValidationError as error:
-        raise _mistake(kind, str(error)) from None
-
-
-def _clean(value: object) -> object:
-    if isinstance(value, str):
-        text = value if len(value) <= MOST_NAME else value[: MOST_NAME - 1] + "~"
-        return "".join(char if char in _HARMLESS else "_" for char in text)
-    if isinstance(value, list):
-        return [_clean(item) for item in value]
-    return value
-
-
-def _settle(kind: Kind, form: Body) -> None:
-    """What the types do not say: digests are hexadecimal; milliseconds have three decimals, and so one spelling."""
-    for field in _DIGESTS.get(kind, ()):
-        value = getattr(form, field)
-        if value is UNSET:
-            continue
-        text = value if value.__class__ is str else "".join(value)
-        if not text.isascii() or text.encode().translate(None, HEXADECIMAL):
-            raise _mistake(kind, f"{field} is not in hexadecimal")
-    for field in _MILLIS.get(kind, ()):
-        value = getattr(form, field)
-        if value is UNSET:
-            continue
-        if not -1 <= value <= MOST_MILLIS:
-            raise _mistake(kind, f"{field} is {value}: -1 to 10^12 is wanted")
-        setattr(form, field, round(value, 3))
-
-
-def body_decision(kind: Kind, body: Mapping[str, object] | Body) -> int:
-    """The decision that an outcome closes; -1 if none."""
-    if isinstance(body, Outcome):
-        return body.decision
-    decision = body.get("decision") if kind is Kind.OUTCOME and not isinstance(body, Body) else None
-    return decision if isinstance(decision, int) else -1
-
-
-def _mistake(kind: Kind, what: str) -> LedgerFieldError:
-    return LedgerFieldError(f"a record of kind {kind}: {what}. See docs/ledger-format.md")
+MILLIS: Final = {Kind.OUTCOME: ("first_byte_ms", "total_ms"), Kind.PROBE: ("ms",)}  # what is Millis above

@@ -8,10 +8,11 @@ import threading
 from collections.abc import Callable, Mapping
 
 from router.audit import recovery
+from router.audit.bodies import body_decision, encode_body
 from router.audit.capture import Capture
 from router.audit.errors import LedgerError, LedgerUnavailable
 from router.audit.exchanges import encode_outcome
-from router.audit.fields import Body, Outcome, body_decision, encode_body
+from router.audit.fields import Body, Outcome
 from router.audit.format import layout
 from router.audit.home import ON_THIS_MACHINE, Home, open_home
 from router.audit.inbox import Alarm, Inbox

@@ -10,7 +10,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from router.audit import envelope
-from router.audit.fields import encode_body
+from router.audit.bodies import encode_body
 from router.audit.format import seal
 from router.audit.format.notes import Checkpoint
 from router.audit.format.ratchet import KEY_BYTES, Ratchet

@@ -17,9 +17,9 @@ import time
 from collections.abc import Callable, Iterable
 
 from router.audit.batch import Batch
+from router.audit.bodies import encode_body
 from router.audit.checkpoint_file import CheckpointFile
 from router.audit.errors import LedgerUnavailable
-from router.audit.fields import encode_body
 from router.audit.format.layout import tile_path
 from router.audit.format.notes import Checkpoint
 from router.audit.format.tiles import write_tile

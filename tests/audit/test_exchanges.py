@@ -11,8 +11,9 @@ from msgspec import UNSET
 from msgspec.structs import replace
 
 from router.audit import Kind, LedgerFieldError, Prepared
+from router.audit.bodies import encode_body
 from router.audit.exchanges import encode_outcome
-from router.audit.fields import Outcome, encode_body
+from router.audit.fields import Outcome
 from tests.audit.ledgers import DECISION
 
 MAC = "ab" * 32

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from router.audit import Kind, LedgerFieldError
-from router.audit.fields import _DIGESTS, FORMS, Digest, Digests, Outcome, body_decision, encode_body, form_of
+from router.audit.bodies import body_decision, encode_body, form_of
+from router.audit.fields import DIGESTS, FORMS, Digest, Digests, Outcome
 from tests.audit.ledgers import DECISION, DENIAL
 
 
@@ -34,7 +35,7 @@ def test_each_digest_of_a_form_is_checked() -> None:
     for kind, form in FORMS.items():
         hints = get_type_hints(form, include_extras=True)
         digests = {name for name, hint in hints.items() if {Digest, Digests} & {hint, *get_args(hint)}}
-        assert set(_DIGESTS.get(kind, ())) == digests
+        assert set(DIGESTS.get(kind, ())) == digests
 
 
 @pytest.mark.parametrize(
