@@ -106,7 +106,16 @@ def _interpreters() -> tuple[str, ...]:
 
 
 def loader_of(program: Path) -> tuple[str, ...]:
-    """What the kernel starts this program with (elf(5): PT_INTERP), wherever the system keeps it; none if none."""
+    """What the kernel starts this program with (elf(5): PT_INTERP), wherever the system keeps it; none if none, or if
+    the program may be run and not read.
+    """
+    try:
+        return _named_in(program)
+    except OSError:
+        return ()
+
+
+def _named_in(program: Path) -> tuple[str, ...]:
     with program.open("rb") as file:
         head = file.read(64)
         if len(head) < 64 or head[:6] != b"\x7fELF\x02\x01":  # of 64 bits, little-endian

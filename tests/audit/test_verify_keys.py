@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hmac
 import json
+import runpy
 import subprocess
 import sys
 from dataclasses import replace
@@ -11,7 +13,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from router.audit.format import layout
+from router.audit.format import layout, openssl
 from router.audit.format.segments import list_segments
 from router.audit.prove import anchor_text
 from router.audit.standalone import build as build_standalone
@@ -97,6 +99,27 @@ def test_a_report_counts_what_it_does_not_keep() -> None:
 def test_any_file_of_a_ledger_stands_for_it(good: Path) -> None:
     segment = list_segments(good)[0][1]
     assert {ledger_directory(path) for path in (good, segment, good / layout.CHECKPOINT)} == {good}
+
+
+def test_the_verifier_needs_no_openssl_of_pythons_own(good: Path, bad: Path, tmp_path: Path) -> None:
+    """`_hashlib` is CPython's private name for it, and is missing where Python was built without."""
+    file = tmp_path / "ringfence-verify.pyz"
+    file.write_bytes(build_standalone())
+    rewrite(bad, replace_line(3, b"gpu-1", b"gpu-2"))
+    guard = "import sys, runpy; sys.modules['_hashlib'] = None; sys.argv = sys.argv[1:]; "
+    guard += "runpy.run_path(sys.argv[0], run_name='__main__')"
+    for directory, code in ((good, 0), (bad, 1)):
+        command = [sys.executable, "-c", guard, str(file), str(directory)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+        assert done.returncode == code, done.stderr
+
+
+def test_the_slower_hmac_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "_hashlib", None)
+    other = runpy.run_path(str(openssl.__file__))
+    assert other["hmac_new"] is hmac.new
+    for key, text in ((b"", b""), (b"k" * 32, b"m" * 600), (b"k" * 65, b"m" * 5000)):
+        assert other["hmac_new"](key, text, "sha256").digest() == openssl.hmac_new(key, text, "sha256").digest()
 
 
 def test_the_verifier_is_one_file(good: Path, bad: Path, tmp_path: Path) -> None:

@@ -53,6 +53,7 @@ def test_a_program_is_started_by_the_loader_that_it_names(tmp_path: Path) -> Non
                           ("without", b"\x7fELF\x02\x01" + bytes(60))):  # fmt: skip
         (tmp_path / name).write_bytes(content)
         assert loader_of(tmp_path / name) == ()
+    assert loader_of(tmp_path / "none") == ()
 
 
 def in_a_room(profile: str, program: str, *write: Path) -> dict[str, str]:

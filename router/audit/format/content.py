@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from _hashlib import HMAC, hmac_new  # what `hmac.new` wraps
 from collections.abc import Iterable
 from typing import Final
+
+from router.audit.format.openssl import HMAC, hmac_new
 
 DIGESTS: Final = "digests"
 CAPTURES: Final = "captures"

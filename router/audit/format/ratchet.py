@@ -14,11 +14,12 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import struct
-from _hashlib import hmac_new  # what `hmac.new` wraps
 from collections.abc import Sequence
 from io import BytesIO
 from itertools import chain
 from typing import Final
+
+from router.audit.format.openssl import hmac_new
 
 KEY_BYTES: Final = 32
 _LABEL: Final = b"ringfence/ledger/v1/ratchet"
