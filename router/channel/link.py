@@ -109,6 +109,11 @@ class Link(asyncio.BufferedProtocol):
         if self._transport is not None:
             self._transport.close()
 
+    def drop(self) -> None:
+        """Close without what still waits in it: whoever was to read that is gone, or never will."""
+        if self._transport is not None:
+            self._transport.abort()
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)  # uvloop's are none by inheritance
         if self._most_unread:
@@ -136,8 +141,7 @@ class Link(asyncio.BufferedProtocol):
                     self._contain(exchange, mistake)
         except ChannelError as broken:
             self._tell("a broken channel", broken)
-            if self._transport is not None:
-                self._transport.abort()
+            self.drop()
         if self._on_read is not None:
             self._on_read()
 

@@ -54,7 +54,7 @@ class Gate:
         if worker:
             before, self._channels[worker] = self._channels.get(worker), link
             if before is not None:
-                before.close()
+                before.drop()
         self._desk(link)
         link.send(0, Kind.STATES, self._front.world.upstreams.states())
         link.send(0, Kind.LEDGER, self._front.world.recorder.refusal.encode())

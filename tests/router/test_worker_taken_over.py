@@ -131,6 +131,22 @@ async def test_a_worker_has_one_channel_however_often_it_says_that_it_lost_it(tm
             theirs.close()
 
 
+async def test_a_channel_that_is_lost_unread_is_gone_with_what_waits_in_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A close that waits for its last byte to be read would keep each of them for ever."""
+    monkeypatch.setattr(server, "MOST_UNREAD", 200_000)
+    async with scripted(answering(OK)) as port, house(port, tmp_path) as parts:
+        (ours, theirs), (newer, others) = socket.socketpair(), socket.socketpair()
+        with theirs, others:
+            theirs.setblocking(False)
+            await parts.gate.attach(ours, "worker-0")
+            await _asked_until_refused(theirs, pack(1, Kind.METRICS) * 100)
+            await parts.gate.attach(newer, "worker-0")
+            await asyncio.sleep(0)
+            assert len(parts.gate._desks) == 2  # the newest, and the house's
+
+
 async def test_few_questions_are_answered_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(questions, "MOST_QUESTIONS", 2)
     asked = (
