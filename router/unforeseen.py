@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
 from typing import Any, Final
 
@@ -37,6 +37,14 @@ def heard(task: asyncio.Task[Any]) -> None:
     """For `add_done_callback`: its loop is told of its failure, though nobody waits for it."""
     if not task.cancelled() and (error := task.exception()) is not None:
         task.get_loop().call_exception_handler({"message": "a task failed", "exception": error})
+
+
+def spawn(work: Coroutine[Any, Any, None], tasks: set[asyncio.Task[None]]) -> None:
+    """Begin it in a task that `tasks` keeps until it is over. Nobody waits for it: if it fails, its loop is told."""
+    task = asyncio.create_task(work)
+    tasks.add(task)
+    task.add_done_callback(tasks.discard)
+    task.add_done_callback(heard)
 
 
 async def kept_up(what: str, work: Callable[[], Awaitable[None]], log: Log) -> None:

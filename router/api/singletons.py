@@ -20,8 +20,10 @@ SINGLE: Final = {
 }
 
 
-def judge_singletons(headers: Headers, first: Mapping[bytes, bytes], *, old: bool = False) -> None:
-    """InvalidRequest that names one that is given more than once, or lacks. `first`: the headers by name."""
+def judge_singletons(headers: Headers, first: Mapping[bytes, bytes], *, old: bool) -> None:
+    """InvalidRequest that names one that is given more than once, or lacks. `first`: the headers by name;
+    `old`: HTTP/1.0.
+    """
     if b"host" not in first and not old:
         raise InvalidRequest("The header Host is missing: send it once.")
     if len(first) == len(headers):

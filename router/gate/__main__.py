@@ -11,7 +11,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
 
@@ -45,7 +45,7 @@ from router.seal.attestation import Attestation
 from router.seal.enclose import begin
 from router.settings.codec import decode
 from router.settings.snapshot import Snapshot
-from router.unforeseen import described, hear, heard, kept_up
+from router.unforeseen import described, hear, kept_up, spawn
 from router.verdicts import Verdicts
 
 
@@ -109,7 +109,7 @@ class GateProcess:
         elif message.word is Word.PROGRAM:
             self._note_program(message)
         elif message.word is Word.ANCHOR:
-            _go(self._anchor(message), self._anchors)
+            spawn(self._anchor(message), self._anchors)
         elif message.word is Word.ORDERED and self._gate is not None:
             self._gate.world.recorder.note(RecordKind.ADMIN, msgspec.json.decode(message.text))
 
@@ -118,7 +118,7 @@ class GateProcess:
         if self._gate is None:
             sock.close()
             return
-        _go(self._gate.attach(sock, worker), self._tasks)
+        spawn(self._gate.attach(sock, worker), self._tasks)
 
     async def _anchor(self, message: Message) -> None:
         """An operator has a witness asked; nobody else dials."""
@@ -260,13 +260,6 @@ class GateProcess:
     def _tell_loads(self) -> None:
         if self._gate is not None:
             self._gate.tell_loads()
-
-
-def _go(work: Coroutine[None, None, None], tasks: set[asyncio.Task[None]]) -> None:
-    task = asyncio.create_task(work)
-    tasks.add(task)
-    task.add_done_callback(tasks.discard)
-    task.add_done_callback(heard)
 
 
 def _certificates(world: World) -> list[tuple[str, float]]:

@@ -21,7 +21,7 @@ from router.continuity import run_directory
 from router.logs import Log
 from router.supervisor.accepting import Accepting
 from router.supervisor.family import is_below
-from router.unforeseen import described, heard
+from router.unforeseen import described, spawn
 
 SOCKET: Final = "orders.sock"
 _REACHED_WITHIN_S: Final = 5.0
@@ -77,10 +77,7 @@ class Orders:
             self._door.close()
 
     def _take(self, sock: socket.socket) -> None:
-        task = asyncio.create_task(self._serve(sock))
-        self._serving.add(task)
-        task.add_done_callback(self._serving.discard)
-        task.add_done_callback(heard)
+        spawn(self._serve(sock), self._serving)
 
     async def _serve(self, sock: socket.socket) -> None:
         reader, writer = await asyncio.open_unix_connection(sock=sock, limit=LONGEST)

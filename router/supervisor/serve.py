@@ -8,7 +8,7 @@ import os
 import shutil
 import signal
 import socket
-from collections.abc import Coroutine, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -23,7 +23,7 @@ from router.supervisor.obey import Commander
 from router.supervisor.orders import Orders
 from router.supervisor.reload import Load, Reloader, Say
 from router.supervisor.tree import ENGINE_STATE, Tree
-from router.unforeseen import hear, heard, kept_up
+from router.unforeseen import hear, kept_up, spawn
 
 BACKLOG = 2048
 _SOURCES: Final = {
@@ -72,24 +72,17 @@ async def _serve(
     orders = Orders(directory, commander.obey)
     orders.start()
     tasks: set[asyncio.Task[None]] = set()
-    _keep(tasks, _greet(tree, _greeting(snapshot, listener), say))
-    _keep(tasks, kept_up("watching the settings' files", reloader.watch, log))
+    spawn(_greet(tree, _greeting(snapshot, listener), say), tasks)
+    spawn(kept_up("watching the settings' files", reloader.watch, log), tasks)
     ending = partial(tell, lambda: [("'listen.tls'", reloader.front.ends)], log)
-    _keep(tasks, kept_up("warnings of certificates that end", ending, log))
-    loop.add_signal_handler(signal.SIGHUP, lambda: _keep(tasks, reloader.signalled()))
+    spawn(kept_up("warnings of certificates that end", ending, log), tasks)
+    loop.add_signal_handler(signal.SIGHUP, lambda: spawn(reloader.signalled(), tasks))
     await tree.run()
     orders.close()
     for task in tuple(tasks):
         task.cancel()
     if tree.failure is not None:
         raise CannotServe(tree.failure)
-
-
-def _keep(tasks: set[asyncio.Task[None]], work: Coroutine[None, None, None]) -> None:
-    task = asyncio.create_task(work)
-    tasks.add(task)
-    task.add_done_callback(tasks.discard)
-    task.add_done_callback(heard)
 
 
 async def _greet(tree: Tree, greeting: str, say: Say) -> None:

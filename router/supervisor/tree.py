@@ -23,7 +23,7 @@ from router.supervisor.managed import Managed
 from router.supervisor.program import Places
 from router.supervisor.remembering import Remembering
 from router.supervisor.run_directory import engine_socket, made_again
-from router.unforeseen import described, heard
+from router.unforeseen import described, spawn
 
 PYTHON = (sys.executable, "-I", "-m")
 ENGINE_STATE = "engine-state"
@@ -260,10 +260,7 @@ class Tree:
         elif message.word is not Word.NARROW:
             raise ValueError("what only the gate may say")  # by it, programs are started and stopped
         elif self.on_asked is not None and worker in self._workers:
-            task = asyncio.create_task(self._answer(worker, self.on_asked(message)))
-            self._answering.add(task)
-            task.add_done_callback(self._answering.discard)
-            task.add_done_callback(heard)
+            spawn(self._answer(worker, self.on_asked(message)), self._answering)
 
     async def _answer(self, worker: Child, answer: Awaitable[Message]) -> None:
         worker.send(await answer)
