@@ -195,7 +195,8 @@ class UpstreamConnection(asyncio.Protocol):
             )
             self._fail(Cause.MISTAKE, "a mistake of ours")
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
-            self._fail(Cause.BAD_ANSWER, type(error).__name__)
+            upgrade = isinstance(error, httptools.HttpParserUpgrade)
+            self._fail(Cause.BAD_ANSWER, "an upgrade" if upgrade else type(error).__name__)
         if len(self._chunks) > before:
             self._fruitless = 0
         else:

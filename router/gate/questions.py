@@ -22,6 +22,7 @@ from router.channel.frames import COUNT, ChannelError, Kind, Payload
 from router.channel.link import Link
 from router.channel.messages import MISTAKE_OF_OURS, Ask, Cause, Denial, Failure, Look, Open, Warm, decode, encode
 from router.gate.desk import Front
+from router.gate.endings import AUDIT_BACK_S
 from router.unforeseen import heard
 
 MOST_WARMS = 64  # of one worker: each waits as long as its caller wishes
@@ -42,7 +43,7 @@ class Questions:
         self._denials: Counter[Link] = Counter()
 
     def take(self, link: Link, number: int, kind: Kind, payload: Payload) -> None:
-        """ChannelError: no worker of ours sends such a frame, or so many."""
+        """ChannelError: no worker of ours sends such a frame."""
         match kind:
             case Kind.DENY:
                 self._record(link, number, self._deny(link, number, decode(Denial, payload)))
@@ -87,9 +88,14 @@ class Questions:
         return task
 
     def _record(self, link: Link, number: int, work: Coroutine[None, None, None]) -> None:
+        """Refused where too many wait: one client that is denied again and again, and leaves, is enough while a disk
+        hangs, and everybody's answers come by this channel.
+        """
         if self._denials[link] >= MOST_DENIALS:
             work.close()
-            raise ChannelError("too many denials")
+            waiting = Failure(Cause.AUDIT, f"{MOST_DENIALS} denials wait for the ledger", AUDIT_BACK_S)
+            link.send(number, Kind.FAIL, encode(waiting))
+            return
         self._counted(self._denials, link, number, work)
 
     def _ask(self, link: Link, number: int, work: Coroutine[None, None, None]) -> None:

@@ -168,6 +168,7 @@ async def test_few_questions_are_answered_at_a_time(tmp_path: Path, monkeypatch:
 
 
 async def test_denials_that_wait_for_the_disk_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its channel stays: a client that is denied without end, while a disk hangs, takes it from nobody else."""
     monkeypatch.setattr(questions, "MOST_DENIALS", 3)
     async with scripted(answering(OK)) as port, house(port, tmp_path) as parts, channel(parts) as sock:
         parts.ledger.held = True
@@ -175,9 +176,11 @@ async def test_denials_that_wait_for_the_disk_are_bounded(tmp_path: Path, monkey
             await asyncio.get_running_loop().sock_sendall(
                 sock, pack(number, Kind.DENY, encode(Denial("r", "c", "m", "e", "invalid_json")))
             )
-        await closed(sock)
+        [(kind, payload)] = await told(sock, 3)
+        assert (kind, decode(Failure, payload).cause) == (Kind.FAIL, Cause.AUDIT)
         parts.ledger.held = False
         parts.ledger.told(len(parts.ledger.records) - 1)
+        assert [kind for kind, _ in await told(sock, 2)] == [Kind.RECORD]
         assert await parts.answer() == b'{"ok":true}'
 
 
