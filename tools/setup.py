@@ -20,7 +20,7 @@ CACHE = ROOT / ".cache"
 PYTHON = VENV / "bin" / "python"
 LOCKS = ROOT / "requirements"
 OLDEST, NEWEST = (3, 11), (3, 14)  # that the locks have wheels for
-CHEAPER = (14, 13)  # minor versions measured to serve with less CPU than those before (docs/performance.md)
+CHEAPER = (14, 13)  # minor versions that are tested, and may serve with less CPU than older ones (docs/performance.md)
 
 NEEDED = {"cc": "gcc", "c++": "g++", "make": "make"}
 STAGES: dict[str, tuple[str, ...]] = {"run": ("build", "run"), "dev": ("build", "run", "dev")}
@@ -78,7 +78,7 @@ def create() -> str:
     require_tools()
     say(f"creating .venv with {sys.executable}, Python {sys.version.split()[0]} …")
     if better := newer():
-        say(f"{better} is here too, and as a rule serves with less CPU: make clean, then make serve PYTHON={better}")
+        say(f"{better} is here too, and may serve with less CPU: make clean, then make serve PYTHON={better}")
     made = subprocess.run([sys.executable, "-m", "venv", "--clear", str(VENV)], check=False)
     version = made_with()
     if made.returncode or not version:

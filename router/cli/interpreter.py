@@ -1,4 +1,4 @@
-"""Which Python this is: an older one, or a build without profile-guided optimisation (PGO), makes each request dearer.
+"""Which Python this is: one built without profile-guided optimisation (PGO) makes each request dearer.
 
 CPython's `configure --enable-optimizations` builds it twice, the second time by the profile of the first. Distributions
 do so by themselves, pyenv does not unless it is asked.
@@ -23,13 +23,16 @@ SYSTEM: Final = "/usr"  # where distributions install theirs, built by rules of 
 THOROUGH: Final = frozenset({"debian", "ubuntu", "fedora", "rhel", "centos", "arch", "suse", "opensuse", "alpine"})
 FLAGS: Final = re.compile(rb"GNU C\d+ [^\0]*")  # in debug information, by GCC: its flags (-grecord-gcc-switches)
 USED: Final = re.compile(r"-fprofile(?:-instr)?-use")
-DEARER: Final = "a request costs 1.1 to 1.2 times the CPU that it costs on an optimised build"
-NEWER: Final = "As distributions build it, a worker's own part of a request costs 0.8 to 0.9 times the CPU there"
+DEARER: Final = "a request costs more CPU than on an optimised build"
+NEWER: Final = "It may serve with less CPU, and takes more memory (docs/performance.md)"
 REMEDY: Final = (
     "make clean && make serve PYTHON=/usr/bin/python3, or with pyenv: "
     "PYTHON_CONFIGURE_OPTS='--enable-optimizations --with-lto' pyenv install --force VERSION"
 )
-CHEAPER: Final = (14, 13)  # minor versions measured to serve with less CPU than those before (docs/performance.md)
+CHEAPER: Final = (
+    14,
+    13,
+)  # minor versions that are tested, and may serve with less CPU than older ones (docs/performance.md)
 
 
 class Interpreter(Struct, frozen=True):

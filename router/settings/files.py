@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from pathlib import Path as FilePath
@@ -26,7 +27,7 @@ def read_text(path: FilePath, *, private: bool = False) -> str:
             _check_status(path, os.fstat(descriptor), private=private)
             content = file.read(LARGEST_BYTES + 1)
     except OSError as error:
-        raise _unreadable(path, f"cannot be read: {error.strerror}", _ADVICE.get(type(error), "")) from None
+        raise _unopened(path, error) from None
     if len(content) > LARGEST_BYTES:
         raise _unreadable(path, f"is larger than {LARGEST_BYTES} bytes")
     try:
@@ -57,8 +58,14 @@ def _check_place(path: FilePath) -> None:
 def _leads_below(path: FilePath) -> bool:
     try:
         return path.resolve().is_relative_to(path.parent.resolve())
-    except RuntimeError:  # so pathlib calls links in a circle, before Python 3.13
-        raise _unreadable(path, "is a link that leads back to itself", "name the file") from None
+    except RuntimeError:  # links in a circle: newer Pythons raise nothing here, and opening the file does
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP)) from None
+
+
+def _unopened(path: FilePath, error: OSError) -> SettingsError:
+    if error.errno == errno.ELOOP:
+        return _unreadable(path, "is a link that leads back to itself", "name the file")
+    return _unreadable(path, f"cannot be read: {error.strerror}", _ADVICE.get(type(error), ""))
 
 
 def _check_status(path: FilePath, status: os.stat_result, *, private: bool) -> None:

@@ -60,7 +60,9 @@ def revoke(file: FilePath, public: str) -> bool:
 
 def read(file: FilePath) -> tuple[KeyEntry, ...]:
     """All keys; none when the file does not exist. SettingsError for a file with mistakes."""
-    if not file.exists():
+    try:
+        file.stat()  # "exists" of newer Pythons says of what is behind a closed folder that it is not there
+    except FileNotFoundError:
         return ()
     report = Report(str(file), {})
     keys = read_keys(file, report)

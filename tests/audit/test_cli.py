@@ -15,6 +15,7 @@ from router.audit.show import Tail
 from tests.audit.commands import run
 from tests.audit.ledgers import build, copy, exchange, kinds, settings, vkey
 from tests.audit.test_content import talk, today
+from tests.settings.conftest import as_ordinary_user
 
 
 @pytest.fixture
@@ -191,6 +192,15 @@ def test_where_no_ledger_lies_it_is_said(tmp_path: Path, words: list[object]) ->
 def test_a_name_that_no_file_can_have_is_said(tmp_path: Path) -> None:
     done = run("verify", tmp_path / ("x" * 300))
     assert (done.exit_code, "cannot be looked at: File name too long" in done.output) == (3, True)
+
+
+def test_a_folder_that_is_closed_to_us_is_said(tmp_path: Path) -> None:
+    closed = tmp_path / "closed"
+    (closed / layout.SEGMENTS).mkdir(parents=True)
+    closed.chmod(0)
+    with as_ordinary_user():
+        done = run("verify", closed)
+    assert (done.exit_code, "cannot be looked at: Permission denied" in done.output) == (3, True)
 
 
 def test_a_note_or_key_that_is_none_is_named(good: Path) -> None:

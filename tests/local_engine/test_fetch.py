@@ -144,6 +144,9 @@ def test_the_limit_is_computed_and_never_raised(monkeypatch: pytest.MonkeyPatch)
     assert set_to == [(limit, limit) for limit in (2 * need.total + SLACK, 5, 1 << 20)]
 
 
+CONTROL = pytest.mark.skipif(
+    sys.version_info >= (3, 14), reason="UNDER PYTHON 3.14 NO LARGE BLOCK STAYED (Debian's): nothing to compare with"
+)
 CHURN = """
 import ctypes, sys, threading
 from local_engine.confine import keep_heap_small
@@ -180,7 +183,10 @@ print((after - before) // 1_000_000)
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="NOT GNU'S C LIBRARY: its allocator is not told anything")
-@pytest.mark.parametrize(("heap", "least", "most"), [("small", 0, 5), ("as it is", 40, 80)])
+@pytest.mark.parametrize(
+    ("heap", "least", "most"),
+    [("small", 0, 5), pytest.param("as it is", 40, 80, marks=CONTROL)],
+)
 def test_what_a_request_needed_is_given_back_between_blocks_that_live_longer(heap: str, least: int, most: int) -> None:
     command = [sys.executable, "-c", CHURN, heap]
     done = subprocess.run(command, capture_output=True, text=True, check=True)

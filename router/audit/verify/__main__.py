@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import signal
+import stat
 import sys
 from pathlib import Path
 from typing import NoReturn
@@ -40,6 +41,14 @@ def arguments() -> argparse.ArgumentParser:
     return parser
 
 
+def _is_directory(path: Path) -> bool:
+    """OSError where we may not look: `Path.is_dir` of newer Pythons says False of it."""
+    try:
+        return stat.S_ISDIR(path.stat().st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+
+
 def ledger_directory(path: Path) -> Path:
     """The ledger's directory, for it or for a segment or the checkpoint in it; CannotVerifyError if none lies there."""
     directory = path
@@ -47,7 +56,7 @@ def ledger_directory(path: Path) -> Path:
         if path.is_file():
             directory = path.parent.parent if path.parent.name == layout.SEGMENTS else path.parent
         directory.stat()
-        there, whole = True, (directory / layout.SEGMENTS).is_dir()
+        there, whole = True, _is_directory(directory / layout.SEGMENTS)
     except FileNotFoundError:
         there, whole = False, False
     except OSError as error:  # no name that a file can have, or nothing that we may look into
