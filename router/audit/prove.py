@@ -20,7 +20,7 @@ def read_vkey(directory: Path) -> VerifierKey:
 
 def newest_checkpoint(directory: Path) -> tuple[Checkpoint, str]:
     """The newest checkpoint, verified with the log's own key, and its note."""
-    note = read_small(directory / layout.CHECKPOINT).decode()
+    note = read_small(directory / layout.CHECKPOINT, links=True).decode()
     return open_checkpoint(note, read_vkey(directory)), note
 
 

@@ -71,7 +71,7 @@ def _check_reviewer(directory: Path) -> None:
     """A new log would not help against this."""
     path = directory / layout.REVIEWER_PUBLIC
     try:
-        parse_public(read_small(path).decode())
+        parse_public(read_small(path, links=True).decode())
     except (OSError, ValueError) as error:
         told = f"put the reviewer's public key back into {path}, or remove the file for a new pair to be made"
         raise LedgerError(f"{path}: {error}: {told}") from None
@@ -80,7 +80,7 @@ def _check_reviewer(directory: Path) -> None:
 def _stated(directory: Path) -> tuple[str, int]:
     """What the checkpoint file says; it may be anybody's."""
     try:
-        text = read_small(directory / layout.CHECKPOINT).decode().partition("\n\n")[0] + "\n"
+        text = read_small(directory / layout.CHECKPOINT, links=True).decode().partition("\n\n")[0] + "\n"
         checkpoint = parse_checkpoint(text)
         return layout.log_of(checkpoint.origin), checkpoint.size
     except (OSError, ValueError):

@@ -17,6 +17,8 @@ from router.audit import Kind, Ledger, LedgerError, LedgerUnavailable
 from router.audit import home as home_module
 from router.audit.format import layout
 from router.audit.format.segments import list_segments
+from router.audit.prove import prove
+from router.audit.recover import diagnose
 from router.continuity import Known, keep, kept, lost, parse, run_directory, stated
 from router.gate.recorder import Recorder
 from router.logs import Log
@@ -115,6 +117,10 @@ def test_another_name_for_the_checkpoint_file_is_no_change(tmp_path: Path) -> No
             ledger = Ledger.open(settings(tmp_path / "ledger"))
         exchanges_until_signed(ledger, ledger.signed + 1)
         assert ledger.close() is None
+    os.link(tmp_path / "ledger" / layout.CHECKPOINT, older / "backup")
+    assert prove(tmp_path / "ledger", 0).index == 0
+    assert diagnose(tmp_path / "ledger").trouble == ""
+    (older / "backup").unlink()
     assert codes(check(tmp_path / "ledger")) == []
 
 
@@ -222,6 +228,9 @@ def test_a_key_may_be_a_link_to_where_secrets_are_kept(tmp_path: Path) -> None:
     Ledger.open(settings(directory)).close()
     (directory / layout.SIGNING_KEY).rename(tmp_path / "secret")
     (directory / layout.SIGNING_KEY).symlink_to(tmp_path / "secret")
+    (directory / layout.REVIEWER_PUBLIC).rename(tmp_path / "public")
+    (directory / layout.REVIEWER_PUBLIC).symlink_to(tmp_path / "public")
+    assert diagnose(directory).trouble == ""
     Ledger.open(settings(directory)).close()
 
 
