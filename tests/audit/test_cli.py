@@ -203,6 +203,12 @@ def test_a_folder_that_is_closed_to_us_is_said(tmp_path: Path) -> None:
     assert (done.exit_code, "cannot be looked at: Permission denied" in done.output) == (3, True)
 
 
+def test_segments_that_cannot_be_looked_at_are_not_called_missing(tmp_path: Path) -> None:
+    (tmp_path / layout.SEGMENTS).symlink_to(layout.SEGMENTS)  # leads to itself: an error for root too
+    done = run("verify", tmp_path)
+    assert (done.exit_code, "cannot be looked at: Too many levels" in done.output) == (3, True)
+
+
 def test_a_note_or_key_that_is_none_is_named(good: Path) -> None:
     assert "--note bla: neither SIZE:ROOT" in run("verify", good, "--note", "bla").output
     assert "--vkey bla: neither a file nor a key" in run("verify", good, "--vkey", "bla").output
