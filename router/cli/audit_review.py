@@ -210,5 +210,6 @@ def standalone(
     """Write the verifier as one file, for a machine with nothing but Python and `cryptography`."""
     with told():
         output.write_bytes(build())
-        output.chmod(0o755)
+        if output.is_file():  # /dev/stdout is none of ours
+            output.chmod(0o755)
     typer.echo(f"{output}: copy it with the ledger, then: python3 {output.name} LEDGER --key reviewer.key")

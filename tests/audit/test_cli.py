@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -217,3 +218,12 @@ def test_a_note_or_key_that_is_none_is_named(good: Path) -> None:
 def test_the_verifier_is_written_as_one_file(tmp_path: Path) -> None:
     assert run("standalone", "--out", tmp_path / "v.pyz").exit_code == 0
     assert (tmp_path / "v.pyz").stat().st_mode & 0o111
+
+
+def test_what_is_no_file_keeps_its_mode_when_the_verifier_is_written_to_it(tmp_path: Path) -> None:
+    """As root /dev/stdout and /dev/null would become everybody's to run, and nobody's to write."""
+    os.mkfifo(pipe := tmp_path / "pipe", 0o600)
+    with subprocess.Popen(["cat", pipe], stdout=subprocess.PIPE) as reader:
+        assert run("standalone", "--out", pipe).exit_code == 0
+        assert reader.communicate()[0].startswith(b"#!")
+    assert pipe.stat().st_mode & 0o777 == 0o600

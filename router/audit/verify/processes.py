@@ -24,6 +24,7 @@ from router.audit.verify.lines import Codec
 from router.audit.verify.parts import Part, Task, examine, verify_parts
 
 FORK: Final = "fork"
+ENDED_S: Final = 5.0  # at most, for the pool's own threads: one still under way as we end would print what it fails at
 _WANT: Final = (BrokenProcessPool, OSError, MemoryError, NotImplementedError)  # the last: no semaphores here
 
 
@@ -77,7 +78,7 @@ def _scratch() -> Iterator[Path]:
 @contextlib.contextmanager
 def _pool(jobs: int) -> Iterator[ProcessPoolExecutor]:
     """Where it is left by an error or an interruption, nobody waits for what its processes still do."""
-    before = set(multiprocessing.active_children())
+    before, threads = set(multiprocessing.active_children()), set(threading.enumerate())
     pool = ProcessPoolExecutor(jobs, multiprocessing.get_context(FORK), _begin)
     try:
         yield pool
@@ -88,6 +89,8 @@ def _pool(jobs: int) -> Iterator[ProcessPoolExecutor]:
         pool.shutdown(wait=False, cancel_futures=True)
         for process in ours:
             process.join()
+        for thread in set(threading.enumerate()) - threads:
+            thread.join(ENDED_S)
         raise
     pool.shutdown(cancel_futures=True)
 
