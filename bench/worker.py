@@ -141,7 +141,7 @@ class Bench:
         self._whole: asyncio.Future[None] = loop.create_future()
         gate = MemoryGate(loop, stream=stream)
         client = GateClient()
-        client._link = gate.link = client.link()  # noqa: SLF001 - over no socket
+        client._link = gate.link = client.link()  # noqa: SLF001 - `attach` wants a socket; here is none
         gate.link.connection_made(Wire(gate.take))
         client.loads = {f"mock-{number}": UpstreamLoad(f"mock-{number}", 1, 2.0) for number in range(upstreams)}
         application = Application(snapshot(upstreams), client, View(), Log("bench"), Steering(lambda _: None))

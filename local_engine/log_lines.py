@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import logging
 import sys
+import traceback
 
 
 class JsonLines(logging.Formatter):
-    """`time` (UNIX, seconds), `process`, `event`: `engine` for all of ours, `level`, `text`; `trace` of a mistake."""
+    """`time` (UNIX, seconds), `process`, `event`: `engine` for all of ours, `level`, `text`; `trace` of a mistake: its
+    places and its kind. What it says itself may quote a prompt.
+    """
 
     def __init__(self, process: str) -> None:
         super().__init__()
@@ -22,8 +25,9 @@ class JsonLines(logging.Formatter):
             "level": record.levelname.lower(),
             "text": record.getMessage(),
         }
-        if record.exc_info:
-            line["trace"] = self.formatException(record.exc_info)
+        kind, _, places = record.exc_info or (None, None, None)
+        if kind is not None:
+            line["trace"] = "".join(traceback.format_tb(places)) + kind.__name__
         return json.dumps(line, ensure_ascii=False, separators=(",", ":"))
 
 

@@ -240,5 +240,5 @@ def _deliver(news: list[Delivery]) -> None:
     for deliver, event in news:
         try:
             deliver(event)
-        except Exception as error:
-            log.error("an event was not delivered: %s", type(error).__name__, exc_info=error)  # noqa: TRY400 - the same
+        except Exception:
+            log.exception("an event was not delivered")

@@ -39,7 +39,7 @@ class Application:
         """Starlette's routes. They are imported when the service has begun, or by who asks for one before that: nobody
         waits for them to see that it is up.
         """
-        from router.api.operations import operations  # noqa: PLC0415 - as just said
+        from router.api.operations import operations  # noqa: PLC0415 - when the service has begun
 
         return operations(self.snapshot, self._gate, self._view, self._steering, self._mistake)
 
@@ -66,7 +66,7 @@ class Application:
         """Also an import may fail, where descriptors are short: whoever asks next has it tried again."""
         try:
             return self._health.answer() if asks_health else self.operations
-        except Exception as error:  # noqa: BLE001 - as everywhere: its kind to the log, nothing to the client
+        except Exception as error:  # noqa: BLE001 - whatever it is: its place to the log, nothing to the client
             return self._mistake(error)
 
     def _mistake(self, error: Exception) -> Sent:

@@ -29,10 +29,8 @@ REMEDY: Final = (
     "make clean && make serve PYTHON=/usr/bin/python3, or with pyenv: "
     "PYTHON_CONFIGURE_OPTS='--enable-optimizations --with-lto' pyenv install --force VERSION"
 )
-CHEAPER: Final = (
-    14,
-    13,
-)  # minor versions that are tested, and may serve with less CPU than older ones (docs/performance.md)
+# Minor versions that are tested, and may serve with less CPU than older ones (docs/performance.md).
+CHEAPER: Final = (14, 13)
 
 
 class Interpreter(Struct, frozen=True):

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Coroutine
-from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -32,6 +31,21 @@ BACK_S = 1.0
 OURS: Final = encode(MISTAKE_OF_OURS)
 
 
+class Bound(msgspec.Struct):
+    """How many of a kind may be under way for each worker, and what the next one is told. One client that is denied
+    again and again, and leaves, is enough to fill it while a disk hangs; everybody's answers come by its channel.
+    """
+
+    most: int
+    full: Failure
+    under_way: Counter[Link] = msgspec.field(default_factory=Counter)
+
+    def one_less(self, link: Link) -> None:
+        self.under_way[link] -= 1
+        if not self.under_way[link]:
+            del self.under_way[link]
+
+
 class Questions:
     """All that are being answered, each in a task; of the warm-ups, whose they are."""
 
@@ -39,28 +53,29 @@ class Questions:
         self._front = front
         self._tasks: set[asyncio.Task[None]] = set()
         self._warms: dict[tuple[Link, int], asyncio.Task[None]] = {}
-        self._asked: Counter[Link] = Counter()
-        self._denials: Counter[Link] = Counter()
+        waiting = f"{MOST_DENIALS} denials wait for the ledger"
+        self._denials = Bound(MOST_DENIALS, Failure(Cause.AUDIT, waiting, AUDIT_BACK_S))
+        self._asked = Bound(MOST_QUESTIONS, Failure(Cause.BUSY, f"{MOST_QUESTIONS} questions wait already", BACK_S))
 
     def take(self, link: Link, number: int, kind: Kind, payload: Payload) -> None:
         """ChannelError: no worker of ours sends such a frame."""
         match kind:
             case Kind.DENY:
-                self._record(link, number, self._deny(link, number, decode(Denial, payload)))
+                self._bounded(self._denials, link, number, self._deny(link, number, decode(Denial, payload)))
             case Kind.WARM:
                 self._begin_warm(link, number, decode(Warm, payload))
             case Kind.RECEIPT:
-                self._ask(link, number, self._receipt(link, number, decode(Ask, payload)))
+                self._bounded(self._asked, link, number, self._receipt(link, number, decode(Ask, payload)))
             case Kind.REPORT:
-                self._ask(link, number, self._report(link, number, decode(Look, payload)))
+                self._bounded(self._asked, link, number, self._report(link, number, decode(Look, payload)))
             case Kind.METRICS:
-                self._ask(link, number, self._metrics(link, number))
+                self._bounded(self._asked, link, number, self._metrics(link, number))
             case _:
                 raise ChannelError(f"{kind.name} from a worker")
 
     def refuse(self, link: Link, number: int, message: Open, failure: Failure) -> None:
         """An exchange before there is one; recorded first, as every denial."""
-        self._record(link, number, self._refuse(link, number, message, failure))
+        self._bounded(self._denials, link, number, self._refuse(link, number, message, failure))
 
     def cancel(self, link: Link, number: int) -> None:
         """Who waited for a warm-up has left. The probing goes on; only this wait is over."""
@@ -87,28 +102,14 @@ class Questions:
         task.add_done_callback(done)
         return task
 
-    def _record(self, link: Link, number: int, work: Coroutine[None, None, None]) -> None:
-        """Refused where too many wait: one client that is denied again and again, and leaves, is enough while a disk
-        hangs, and everybody's answers come by this channel.
-        """
-        if self._denials[link] >= MOST_DENIALS:
+    def _bounded(self, bound: Bound, link: Link, number: int, work: Coroutine[None, None, None]) -> None:
+        """Refused where too many wait: what a worker, or one client by it, may cost must have an end."""
+        if bound.under_way[link] >= bound.most:
             work.close()
-            waiting = Failure(Cause.AUDIT, f"{MOST_DENIALS} denials wait for the ledger", AUDIT_BACK_S)
-            link.send(number, Kind.FAIL, encode(waiting))
+            link.send(number, Kind.FAIL, encode(bound.full))
             return
-        self._counted(self._denials, link, number, work)
-
-    def _ask(self, link: Link, number: int, work: Coroutine[None, None, None]) -> None:
-        if self._asked[link] >= MOST_QUESTIONS:
-            work.close()
-            busy = Failure(Cause.BUSY, f"{MOST_QUESTIONS} questions wait already", BACK_S)
-            link.send(number, Kind.FAIL, encode(busy))
-            return
-        self._counted(self._asked, link, number, work)
-
-    def _counted(self, counter: Counter[Link], link: Link, number: int, work: Coroutine[None, None, None]) -> None:
-        counter[link] += 1
-        self._answer(link, number, work).add_done_callback(partial(_one_less, counter, link))
+        bound.under_way[link] += 1
+        self._answer(link, number, work).add_done_callback(lambda _: bound.one_less(link))
 
     def _begin_warm(self, link: Link, number: int, message: Warm) -> None:
         if (link, number) in self._warms:
@@ -164,9 +165,3 @@ class Questions:
             *(upstreams.warm(name, tier.name, message.wait_s) for tier in tiers for name in tier.upstreams)
         )
         link.send(number, Kind.ROWS, msgspec.json.encode(rows))
-
-
-def _one_less(counter: Counter[Link], link: Link, _task: asyncio.Task[None]) -> None:
-    counter[link] -= 1
-    if not counter[link]:
-        del counter[link]

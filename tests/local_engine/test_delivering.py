@@ -19,4 +19,4 @@ def test_the_others_get_theirs(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.ERROR, "local_engine"):
         _deliver(cast("Any", [(got.append, 1), (mistaken, 2), (got.append, 3)]))
     assert got == [1, 3]
-    assert [record.getMessage() for record in caplog.records] == ["an event was not delivered: LookupError"]
+    assert [record.getMessage() for record in caplog.records] == ["an event was not delivered"]

@@ -31,7 +31,7 @@ def _expand(suite: bytes, key: bytes, label: bytes, info: bytes, length: int) ->
 
 def public_raw(key: X25519PrivateKey) -> bytes:
     """As `public_bytes_raw`, which libraries have from 40 on; imports here what no gate needs."""
-    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat  # noqa: PLC0415 - as just said
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat  # noqa: PLC0415 - a gate starts without it
 
     return key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
 
